@@ -1,0 +1,285 @@
+#pragma once
+// Every message of the protocol as a plain struct; PROTOCOL.md says what each means and which answers it may get. The
+// order of the fields here is their order on the wire.
+//
+// Text and bytes are views: into the received frames when decoded, into whatever the sender owns when encoding. A message
+// with payloads carries only their lengths; the bytes are the second frame, end to end in the order of the items.
+// Durations are milliseconds. Nothing here is a timestamp to compare with another machine's clock.
+
+#include <cstdint>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "jobyard/ids.hpp"
+#include "jobyard/job.hpp"
+#include "jobyard/limits.hpp"
+#include "jobyard/result.hpp"
+
+namespace jobyard {
+
+enum class Role : std::uint8_t { submitter = 1, worker = 2 };
+
+/// What a worker says about a job it holds when it comes back.
+struct Claim {
+    JobId job;
+    LeaseToken token;
+    bool finished = false;  ///< it holds a result (or failure) that was not answered yet
+};
+
+struct Hello {
+    std::uint8_t min_version = kProtocolVersion;
+    std::uint8_t max_version = kProtocolVersion;
+    std::uint8_t minor = kProtocolMinor;
+    Role role = Role::submitter;
+    Uuid instance;               ///< new at each start of a library
+    std::string_view name;       ///< for people; a worker's stands in its attempts' records
+    std::string_view software;   ///< "jobyard-cpp/0.1.0"
+    Uuid store;                  ///< the store this instance last spoke to; nil if none
+    bool resumed = false;        ///< this instance was welcomed before (so a missing window row means "retired")
+    // A submitter:
+    std::uint64_t confirmed = 0;  ///< every submit up to this number has been answered
+    std::uint64_t grant = 0;      ///< bytes of results the broker may push, counted from WELCOME
+    // A worker:
+    std::uint32_t slots = 0;
+    std::uint32_t credit = 0;
+    std::vector<std::string_view> queues;
+    std::vector<std::string_view> types;
+    std::vector<Claim> claims;
+};
+
+enum class InstanceState : std::uint8_t { fresh = 0, resumed = 1, retired = 2 };
+
+struct Welcome {
+    std::uint8_t version = kProtocolVersion;
+    std::uint8_t minor = kProtocolMinor;
+    Uuid store;
+    std::uint32_t epoch = 0;        ///< one more at every start of the broker
+    std::string_view software;
+    InstanceState instance = InstanceState::fresh;
+    std::uint32_t heartbeat_ms = 0;
+    std::uint32_t lost_after_ms = 0;
+    std::uint32_t lease_ms = 0;
+    std::uint32_t renew_ms = 0;
+    std::uint32_t window = 0;       ///< how far submit numbers may run ahead of `confirmed`
+    std::uint32_t max_payload = 0;
+    std::uint32_t max_result = 0;
+    std::vector<std::string_view> features;
+    std::vector<Code> claims;       ///< one for each claim of HELLO: ok, stale_lease or cancel_requested
+};
+
+struct Heartbeat {};
+
+enum class GoodbyeReason : std::uint8_t { leaving = 0, restarting = 1 };
+/// From a peer: it leaves for good. From the broker: reconnect, and go on with what is running.
+struct Goodbye {
+    GoodbyeReason reason = GoodbyeReason::leaving;
+    std::uint64_t confirmed = 0;  ///< a submitter's last word on its window, which is then deleted
+};
+
+/// A message (not an item) that was refused.
+struct Refusal {
+    Code code = Code::bad_message;
+    std::string_view text;
+    std::string_view field;
+    std::uint32_t retry_after_ms = 0;
+    std::uint8_t min_version = kProtocolVersion;
+    std::uint8_t max_version = kProtocolVersion;
+};
+
+struct Backoff {
+    std::uint32_t initial_ms = kDefaultBackoffInitialMs;
+    std::uint32_t factor_percent = kDefaultBackoffFactorPercent;
+    std::uint32_t max_ms = kDefaultBackoffMaxMs;
+    std::uint32_t jitter_percent = kDefaultBackoffJitterPercent;
+    friend bool operator==(const Backoff&, const Backoff&) = default;
+};
+
+struct SubmitItem {
+    std::uint32_t payload_length = 0;
+    std::string_view queue = "default";
+    std::string_view type;
+    std::uint8_t priority = kDefaultPriority;
+    bool watch = false;  ///< push the result to this session
+    std::uint64_t delay_ms = 0;
+    std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
+    std::uint32_t max_attempts = kDefaultMaxAttempts;
+    std::string_view key;  ///< idempotency key; empty: none
+    Backoff backoff;
+};
+
+/// Items number themselves: `first_number`, `first_number` + 1, …
+struct Submit {
+    std::uint64_t confirmed = 0;
+    std::uint64_t first_number = 0;
+    std::vector<SubmitItem> items;
+};
+
+/// The answer to one item of a list.
+struct Answer {
+    Code code = Code::ok;
+    JobId job;
+    JobState state = JobState::none;
+    std::string_view text;
+    std::string_view field;
+    std::uint32_t retry_after_ms = 0;
+};
+
+/// Answers a list: one for each item, in order.
+struct Answers {
+    std::vector<Answer> items;
+};
+
+struct Watch {
+    std::vector<JobId> jobs;
+};
+
+/// An ended job, pushed to who watches it.
+struct ResultItem {
+    std::uint32_t payload_length = 0;
+    JobId job;
+    JobState state = JobState::none;
+    Reason reason = Reason::none;
+    std::uint32_t attempt = 0;
+    std::string_view error;
+};
+struct Results {
+    std::vector<ResultItem> items;
+};
+
+/// Bytes of results the broker may push, in total since WELCOME.
+struct Grant {
+    std::uint64_t total_bytes = 0;
+};
+
+struct Cancel {
+    std::vector<JobId> jobs;
+};
+
+struct Redrive {
+    std::vector<JobId> jobs;
+};
+
+/// Asks for jobs by number.
+struct Show {
+    std::vector<JobId> jobs;
+};
+
+/// Asks for a page of jobs. `cursor` is 0 for the first page, then what `Listed` gave.
+struct List {
+    JobState state = JobState::none;  ///< none: any
+    std::string_view queue;           ///< empty: any
+    std::string_view type;
+    std::uint64_t cursor = 0;
+    std::uint32_t limit = 100;
+};
+
+/// The payload is the job as a map (PROTOCOL.md, "A job as a map"); empty if `code` is not ok.
+struct JobItem {
+    std::uint32_t payload_length = 0;
+    Code code = Code::ok;
+    JobId job;
+};
+/// Answers Show and List.
+struct Jobs {
+    std::uint64_t next_cursor = 0;  ///< 0: no more
+    std::vector<JobItem> items;
+};
+
+struct AskStats {};
+/// The payload is one map (PROTOCOL.md, "Counters").
+struct Stats {
+    std::uint32_t payload_length = 0;
+};
+
+struct DispatchItem {
+    std::uint32_t payload_length = 0;
+    JobId job;
+    LeaseToken token;
+    std::uint32_t attempt = 0;
+    std::string_view queue;
+    std::string_view type;
+    std::uint8_t priority = 0;
+    std::uint32_t timeout_ms = 0;
+    std::uint32_t max_attempts = 0;
+};
+struct Dispatch {
+    std::vector<DispatchItem> items;
+};
+
+/// How many jobs the worker can hold in all, from now on.
+struct Credit {
+    std::uint32_t credit = 0;
+};
+
+struct Lease {
+    JobId job;
+    LeaseToken token;
+};
+struct Started {
+    std::vector<Lease> items;
+};
+
+struct RenewItem {
+    JobId job;
+    LeaseToken token;
+    double progress = 0;  ///< 0 to 1
+    std::string_view text;
+};
+struct Renew {
+    std::vector<RenewItem> items;
+};
+
+struct CompleteItem {
+    std::uint32_t payload_length = 0;
+    JobId job;
+    LeaseToken token;
+    std::uint32_t duration_ms = 0;
+};
+struct Complete {
+    std::vector<CompleteItem> items;
+};
+
+/// The payload is the attempt's result, kept if this was the job's last attempt.
+struct FailItem {
+    std::uint32_t payload_length = 0;
+    JobId job;
+    LeaseToken token;
+    std::uint32_t duration_ms = 0;
+    Outcome outcome = Outcome::failed;  ///< failed, timeout or cancelled
+    bool retryable = true;
+    std::string_view error;
+    std::string_view tail;  ///< of standard error
+};
+struct Fail {
+    std::vector<FailItem> items;
+};
+
+/// Hands jobs back that were not (fully) run; charged to nobody.
+struct Release {
+    std::vector<Lease> items;
+};
+
+enum class StopReason : std::uint8_t { cancel = 1, lease_lost = 2 };
+struct StopItem {
+    JobId job;
+    LeaseToken token;
+    StopReason reason = StopReason::cancel;
+};
+/// From the broker: stop these. A cancelled one still wants its end reported; a lost one does not.
+struct Stop {
+    std::vector<StopItem> items;
+};
+
+/// In the order of their numbers on the wire (message_type() in codec.hpp).
+using Message =
+    std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant, Cancel, Redrive,
+                 Show, List, Jobs, AskStats, Stats, Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop>;
+
+struct Envelope {
+    SessionId session;  ///< 0 before WELCOME
+    RequestId request;  ///< 0 where no answer is wanted
+    Message message;
+};
+
+}  // namespace jobyard
