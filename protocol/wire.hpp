@@ -120,6 +120,8 @@ class Reader {
 
     [[nodiscard]] bool failed() const { return failed_; }
     [[nodiscard]] bool at_end() const { return at_ == end_; }
+    /// What has not been read yet.
+    [[nodiscard]] std::string_view rest() const { return {at_, static_cast<std::size_t>(end_ - at_)}; }
 
     std::uint32_t array();
     std::uint32_t map();

@@ -33,8 +33,8 @@ struct Hello {
     std::uint8_t minor = kProtocolMinor;
     Role role = Role::submitter;
     Uuid instance;               ///< new at each start of a library
-    std::string_view name;       ///< for people; a worker's stands in its attempts' records
-    std::string_view software;   ///< "jobyard-cpp/0.1.0"
+    std::string_view name = {};       ///< for people; a worker's stands in its attempts' records
+    std::string_view software = {};   ///< "jobyard-cpp/0.1.0"
     Uuid store;                  ///< the store this instance last spoke to; nil if none
     bool resumed = false;        ///< this instance was welcomed before (so a missing window row means "retired")
     // A submitter:
@@ -55,7 +55,7 @@ struct Welcome {
     std::uint8_t minor = kProtocolMinor;
     Uuid store;
     std::uint32_t epoch = 0;        ///< one more at every start of the broker
-    std::string_view software;
+    std::string_view software = {};
     InstanceState instance = InstanceState::fresh;
     std::uint32_t heartbeat_ms = 0;
     std::uint32_t lost_after_ms = 0;
@@ -80,8 +80,8 @@ struct Goodbye {
 /// A message (not an item) that was refused.
 struct Refusal {
     Code code = Code::bad_message;
-    std::string_view text;
-    std::string_view field;
+    std::string_view text = {};
+    std::string_view field = {};
     std::uint32_t retry_after_ms = 0;
     std::uint8_t min_version = kProtocolVersion;
     std::uint8_t max_version = kProtocolVersion;
@@ -98,13 +98,13 @@ struct Backoff {
 struct SubmitItem {
     std::uint32_t payload_length = 0;
     std::string_view queue = "default";
-    std::string_view type;
+    std::string_view type = {};
     std::uint8_t priority = kDefaultPriority;
     bool watch = false;  ///< push the result to this session
     std::uint64_t delay_ms = 0;
     std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
     std::uint32_t max_attempts = kDefaultMaxAttempts;
-    std::string_view key;  ///< idempotency key; empty: none
+    std::string_view key = {};  ///< idempotency key; empty: none
     Backoff backoff;
 };
 
@@ -120,8 +120,8 @@ struct Answer {
     Code code = Code::ok;
     JobId job;
     JobState state = JobState::none;
-    std::string_view text;
-    std::string_view field;
+    std::string_view text = {};
+    std::string_view field = {};
     std::uint32_t retry_after_ms = 0;
 };
 
@@ -141,7 +141,7 @@ struct ResultItem {
     JobState state = JobState::none;
     Reason reason = Reason::none;
     std::uint32_t attempt = 0;
-    std::string_view error;
+    std::string_view error = {};
 };
 struct Results {
     std::vector<ResultItem> items;
@@ -168,8 +168,8 @@ struct Show {
 /// Asks for a page of jobs. `cursor` is 0 for the first page, then what `Listed` gave.
 struct List {
     JobState state = JobState::none;  ///< none: any
-    std::string_view queue;           ///< empty: any
-    std::string_view type;
+    std::string_view queue = {};           ///< empty: any
+    std::string_view type = {};
     std::uint64_t cursor = 0;
     std::uint32_t limit = 100;
 };
@@ -197,8 +197,8 @@ struct DispatchItem {
     JobId job;
     LeaseToken token;
     std::uint32_t attempt = 0;
-    std::string_view queue;
-    std::string_view type;
+    std::string_view queue = {};
+    std::string_view type = {};
     std::uint8_t priority = 0;
     std::uint32_t timeout_ms = 0;
     std::uint32_t max_attempts = 0;
@@ -224,7 +224,7 @@ struct RenewItem {
     JobId job;
     LeaseToken token;
     double progress = 0;  ///< 0 to 1
-    std::string_view text;
+    std::string_view text = {};
 };
 struct Renew {
     std::vector<RenewItem> items;
@@ -248,8 +248,8 @@ struct FailItem {
     std::uint32_t duration_ms = 0;
     Outcome outcome = Outcome::failed;  ///< failed, timeout or cancelled
     bool retryable = true;
-    std::string_view error;
-    std::string_view tail;  ///< of standard error
+    std::string_view error = {};
+    std::string_view tail = {};  ///< of standard error
 };
 struct Fail {
     std::vector<FailItem> items;

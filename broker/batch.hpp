@@ -1,0 +1,100 @@
+#pragma once
+// A write batch is a value: an ordered list of changes to named tables, with a sequence number that is stored in the same
+// transaction (`applied_seq`). Applied again it gives the same result; serialised it is the entry of a journal. It holds
+// primary facts only: counters, ready order and whatever can be rebuilt are derived by whoever applies it.
+//
+// Its bytes stand in one arena, payloads whole and in one piece, so that what a batch carries can be sent from it while it
+// is still in hand. Made by the core, applied by the store, owned by the server in between; used by one thread at a time.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobyard/ids.hpp"
+
+namespace jobyard::broker {
+
+/// Keys are big-endian numbers, so that byte order is numeric order and new rows go to the end. record.hpp has the rows.
+enum class Table : std::uint8_t {
+    meta,       ///< by name: store and format, epoch, token floor, the numbers every batch carries
+    live,       ///< job → what was submitted, small payload included; written once
+    state,      ///< job → what has changed since (attempts that ended, cancel, redrive); most jobs never have one
+    attempts,   ///< job, attempt → the record of an attempt that ended without ending the job
+    chunks,     ///< job, n → a slice of a payload too large for its row
+    done,       ///< job → completed or cancelled: the final record, small result included
+    dead,       ///< job → the dead letter queue: the final record
+    buried,     ///< job → a dead job's row of `live`, for its redrive
+    results,    ///< job, n → a slice of a result too large for its row
+    keys,       ///< queue, name → the job of an idempotency key
+    key_ends,   ///< time, job → the key to forget then
+    instances,  ///< number → a client instance's submit window
+    workers,    ///< number → a worker that was not lost and has not left
+    claims,     ///< job → a token of an earlier epoch that is still good
+    events,     ///< first event number → packed events
+};
+inline constexpr std::size_t kTables = 15;
+const char* to_string(Table table);
+
+struct Slice {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+};
+
+struct Op {
+    enum class Kind : std::uint8_t {
+        put,
+        erase,  ///< of a row that may be absent
+        move,   ///< the row of `table` under this key becomes the row of `to`; nothing if absent
+    };
+    Kind kind = Kind::put;
+    Table table = Table::meta;
+    Table to = Table::meta;
+    Slice key;
+    Slice value;
+};
+
+class Batch {
+   public:
+    std::uint64_t seq = 0;
+
+    [[nodiscard]] bool empty() const { return ops_.empty(); }
+    [[nodiscard]] const std::vector<Op>& ops() const { return ops_; }
+    [[nodiscard]] std::size_t bytes() const { return arena_.size(); }
+    [[nodiscard]] std::string_view view(Slice slice) const { return std::string_view(arena_).substr(slice.at, slice.size); }
+    [[nodiscard]] std::string_view key(const Op& op) const { return view(op.key); }
+    [[nodiscard]] std::string_view value(const Op& op) const { return view(op.value); }
+
+    void put(Table table, std::string_view key, std::string_view value);
+    void erase(Table table, std::string_view key);
+    void move(Table from, Table to, std::string_view key);
+
+    /// For rows built in place: append to `arena()`, then name what was appended.
+    [[nodiscard]] std::string& arena() { return arena_; }
+    [[nodiscard]] Slice append(std::string_view bytes);
+    void put(Table table, Slice key, Slice value);
+
+    /// Remembers where a submitted job's payload stands; jobs must come in increasing order.
+    void note_payload(JobId job, Slice payload) { payloads_.push_back({job, payload}); }
+    [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
+
+    /// Empty again, with its memory kept.
+    void clear();
+
+   private:
+    struct Payload {
+        JobId job;
+        Slice slice;
+    };
+
+    std::vector<Op> ops_;
+    std::string arena_;
+    std::vector<Payload> payloads_;
+};
+
+/// As a key or part of one.
+std::string big_endian(std::uint64_t value);
+std::uint64_t from_big_endian(std::string_view bytes);
+
+}  // namespace jobyard::broker

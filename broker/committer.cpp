@@ -1,0 +1,53 @@
+#include "committer.hpp"
+
+#include <utility>
+
+namespace jobyard::broker {
+
+Committer::Committer(Store& store) : store_(store), thread_([this] { run(); }) {}
+
+Committer::~Committer() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+}
+
+void Committer::start(const Batch& batch) {
+    JOBYARD_ASSERT(idle_);
+    idle_ = false;
+    {
+        const std::lock_guard lock(mutex_);
+        batch_ = &batch;
+    }
+    wake_.notify_one();
+}
+
+std::optional<Result<std::uint64_t>> Committer::take() {
+    done_.clear();
+    const std::lock_guard lock(mutex_);
+    if (result_) idle_ = true;
+    return std::exchange(result_, std::nullopt);
+}
+
+void Committer::run() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        wake_.wait(lock, [this] { return batch_ != nullptr || stopping_; });
+        if (batch_ == nullptr) return;
+        wakeups_.fetch_add(1, std::memory_order_relaxed);
+        const Batch& batch = *std::exchange(batch_, nullptr);
+        lock.unlock();
+        auto applied = store_.apply(batch);
+        lock.lock();
+        if (applied)
+            result_ = batch.seq;
+        else
+            result_ = applied.error();
+        done_.signal();
+    }
+}
+
+}  // namespace jobyard::broker

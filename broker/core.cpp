@@ -1,0 +1,436 @@
+#include "core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace jobyard::broker {
+
+Core::Core(CoreConfig config) : config_(std::move(config)) {}
+
+// --- start-up --------------------------------------------------------------------------------------------------------
+
+void Core::load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn) {
+    const JobHandle handle = add_job(id, row);
+    Job& job = jobs_[handle];
+    std::int64_t wait = 0;
+    if (state != nullptr) {
+        job.has_state_row = true;
+        job.order = state->order;
+        job.errors = static_cast<std::uint16_t>(state->errors);
+        job.crashes = static_cast<std::uint8_t>(state->crashes);
+        job.attempts = static_cast<std::uint16_t>(state->attempts);
+        job.token = {state->token_floor};
+        job.cancel_requested = state->cancel_requested;
+        if (job.cancel_requested) cancelled_before_.push_back(id);
+        // A wall clock that was set back meanwhile must not make a pause longer than it was meant to be.
+        if (state->due_at != 0) {
+            wait = std::min<std::int64_t>(state->due_at - turn.wall, state->pause_ms);
+            job.granted_at = state->due_at;
+        }
+        if (state->due_at != 0) set_state(job, JobState::retrying);
+    } else if (row.delay_ms > 0) {
+        job.granted_at = row.created_at + static_cast<std::int64_t>(row.delay_ms);
+        wait = std::min(job.granted_at - turn.wall, static_cast<std::int64_t>(row.delay_ms));
+        set_state(job, JobState::scheduled);
+    }
+    if (wait > 0) {
+        deadlines_.set(handle, turn.now + wait);
+    } else {
+        set_state(job, JobState::queued);
+        ready_.push(handle);
+    }
+}
+
+JobHandle Core::add_job(JobId id, const LiveRow& row) {
+    const JobHandle handle = jobs_.add(id);
+    Job& job = jobs_[handle];
+    job.order = id.value;
+    job.created_at = row.created_at;
+    job.timeout_ms = row.timeout_ms;
+    job.payload_size = row.payload_size;
+    job.chunks = static_cast<std::uint16_t>(row.chunks);
+    job.max_attempts = static_cast<std::uint16_t>(row.max_attempts);
+    job.priority = row.priority;
+    job.class_id = ready_.class_of(row.queue, row.type);
+    job.backoff = intern(row.backoff).value_or(0);
+    if (!row.key.empty()) {
+        job.has_key = true;
+        keys_[id] = {idempotency_row_key(row.queue, row.key), std::string(row.key), row.content};
+    }
+    queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+    ++queue_counts_[ready_.info(job.class_id).queue].unended;
+    counters_.payload_bytes += row.payload_size;
+    return handle;
+}
+
+void Core::forget_job(JobHandle handle) {
+    Job& job = jobs_[handle];
+    if (job.state == JobState::queued) ready_.remove(handle);
+    deadlines_.drop(handle);
+    set_state(job, JobState::none);
+    --queue_counts_[ready_.info(job.class_id).queue].unended;
+    counters_.payload_bytes -= job.payload_size;
+    if (job.has_key) keys_.erase(job.id);
+    jobs_.remove(handle);
+}
+
+void Core::start(Turn turn) {
+    window_open_ = true;
+    window_ends_ = turn.now + (awaited_.empty() ? 0 : config_.timing.claim_window_ms);
+    next_session_check_ = turn.now;
+}
+
+// --- one turn --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+bool from_worker(const Message& message) {
+    return std::holds_alternative<Credit>(message) || std::holds_alternative<Started>(message) ||
+           std::holds_alternative<Renew>(message) || std::holds_alternative<Complete>(message) ||
+           std::holds_alternative<Fail>(message) || std::holds_alternative<Release>(message);
+}
+
+bool from_submitter(const Message& message) {
+    return std::holds_alternative<Submit>(message) || std::holds_alternative<Watch>(message) ||
+           std::holds_alternative<Grant>(message) || std::holds_alternative<Cancel>(message) ||
+           std::holds_alternative<Redrive>(message) || std::holds_alternative<Show>(message) ||
+           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message);
+}
+
+}  // namespace
+
+std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
+    std::vector<Need> needs;
+    const auto found = by_peer_.find(peer);
+    if (found == by_peer_.end()) return needs;  // it will be refused
+    const auto session = sessions_.find(found->second);
+    if (session == sessions_.end() || session->second->id != envelope.session) return needs;
+    const auto row = [&](Table table, std::string key) { needs.push_back({Need::Kind::row, table, std::move(key), 1}); };
+    const auto ended = [&](JobId job) {
+        row(Table::done, job_key(job));
+        row(Table::dead, job_key(job));
+    };
+    const auto attempts = [&](JobId job) { needs.push_back({Need::Kind::prefix, Table::attempts, job_key(job), 1024}); };
+    // If one job of a list has to be looked up, all are: one that lives now may have ended by the time the rows are here.
+    const auto if_any_is_absent = [&](const std::vector<JobId>& jobs, auto&& lookup) {
+        const bool absent = std::any_of(jobs.begin(), jobs.end(), [&](JobId job) {
+            return jobs_.find(job) == kNoJob && job.value != 0 && job.value < numbers_.next_job;
+        });
+        if (absent) std::for_each(jobs.begin(), jobs.end(), lookup);
+    };
+    const auto ends = [&](const auto& items) {
+        for (const auto& item : items) {
+            if (held(*session->second, item.job, item.token) != kNoJob || item.job.value >= numbers_.next_job) continue;
+            ended(item.job);
+            attempts(item.job);
+        }
+    };
+    const Message& message = envelope.message;
+    if (const auto* submit = std::get_if<Submit>(&message)) {
+        for (const SubmitItem& item : submit->items)
+            if (!item.key.empty()) row(Table::keys, idempotency_row_key(item.queue, item.key));
+    } else if (const auto* watch = std::get_if<Watch>(&message)) {
+        if_any_is_absent(watch->jobs, ended);
+    } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
+        if_any_is_absent(cancel->jobs, ended);
+    } else if (const auto* redrive = std::get_if<Redrive>(&message)) {
+        for (const JobId job : redrive->jobs) {
+            ended(job);
+            row(Table::buried, job_key(job));
+            row(Table::live, job_key(job));
+        }
+    } else if (const auto* show = std::get_if<Show>(&message)) {
+        for (const JobId job : show->jobs) {
+            ended(job);
+            attempts(job);
+        }
+    } else if (const auto* list = std::get_if<List>(&message)) {
+        const auto place = list_place(*list);
+        if (place.table) needs.push_back({Need::Kind::after, *place.table, place.after, kListPage});
+    } else if (const auto* complete = std::get_if<Complete>(&message)) {
+        ends(complete->items);
+    } else if (const auto* fail = std::get_if<Fail>(&message)) {
+        ends(fail->items);
+    } else if (const auto* release = std::get_if<Release>(&message)) {
+        ends(release->items);
+    }
+    return needs;
+}
+
+void Core::heard(PeerId peer, Turn turn) {
+    const auto found = by_peer_.find(peer);
+    if (found == by_peer_.end() || found->second == 0) return;
+    Session& session = *sessions_.at(found->second);
+    session.heard_at = turn.now;
+}
+
+void Core::settle_live(PeerId peer, const Envelope& envelope, std::string_view payload, Settled& settled, Turn turn,
+                       Output& out) {
+    Session* session = session_of(peer, envelope.session);
+    if (session != nullptr && session->role == Role::worker && from_worker(envelope.message))
+        on_ends(*session, envelope.request, envelope.message, payload, nullptr, settled, turn, out);
+}
+
+void Core::handle(PeerId peer, const Envelope& envelope, std::string_view payload, const Found& found,
+                  const Settled& settled, Turn turn, Output& out) {
+    const Message& message = envelope.message;
+    if (const auto* hello = std::get_if<Hello>(&message)) return on_hello(peer, envelope.request, *hello, turn, out);
+    Session* session = session_of(peer, envelope.session);
+    if (session == nullptr) {
+        if (std::holds_alternative<Heartbeat>(message) && envelope.session.value == 0) return;
+        const auto known = by_peer_.find(peer);
+        const bool replaced = known != by_peer_.end() && known->second == 0;
+        return refuse(peer, envelope.session, envelope.request, replaced ? Code::replaced : Code::no_session,
+                      replaced ? "a newer session of this instance has taken over" : "say HELLO first", "session", out);
+    }
+    const bool worker = session->role == Role::worker;
+    if ((from_worker(message) && !worker) || (from_submitter(message) && worker))
+        return refuse(peer, session->id, envelope.request, Code::not_allowed,
+                      std::string("a ") + (worker ? "worker" : "submitter") + " may not send " + message_name(message), "type", out);
+    const RequestId request = envelope.request;
+    if (std::holds_alternative<Heartbeat>(message)) {
+        send(peer, session->id, {}, Heartbeat{}, 0, out);
+    } else if (const auto* goodbye = std::get_if<Goodbye>(&message)) {
+        on_goodbye(*session, *goodbye, turn, out);
+    } else if (const auto* submit = std::get_if<Submit>(&message)) {
+        on_submit(*session, request, *submit, payload, found, turn, out);
+    } else if (const auto* watched = std::get_if<Watch>(&message)) {
+        on_watch(*session, request, *watched, found, turn, out);
+    } else if (const auto* granted = std::get_if<Grant>(&message)) {
+        session->granted = std::max(session->granted, granted->total_bytes);
+        flush_results(*session, out);
+    } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
+        on_cancel(*session, request, *cancel, found, turn, out);
+    } else if (const auto* redrive = std::get_if<Redrive>(&message)) {
+        on_redrive(*session, request, *redrive, found, turn, out);
+    } else if (const auto* show = std::get_if<Show>(&message)) {
+        on_show(*session, request, *show, found, out);
+    } else if (const auto* list = std::get_if<List>(&message)) {
+        on_list(*session, request, *list, found, out);
+    } else if (std::holds_alternative<AskStats>(message)) {
+        Outgoing& stats = answer(*session, request, Stats{}, out);
+        append_stats(stats.bytes);
+        const auto size = static_cast<std::uint32_t>(stats.bytes.size());
+        stats.envelope.message = Stats{size};
+        stats.payloads.push_back({PayloadRef::Kind::own, 0, {0, size}});
+    } else if (const auto* credit = std::get_if<Credit>(&message)) {
+        if (credit->credit > kMaxCredit)
+            return refuse(peer, session->id, request, Code::bad_field, "credit is at most 1024", "credit", out);
+        session->credit = credit->credit;
+        reposition(*session);
+    } else if (const auto* started = std::get_if<Started>(&message)) {
+        on_started(*session, *started, turn);
+    } else if (const auto* renew = std::get_if<Renew>(&message)) {
+        on_renew(*session, request, *renew, turn, out);
+    } else if (from_worker(message)) {
+        Settled rest = settled;
+        on_ends(*session, request, message, payload, &found, rest, turn, out);
+    } else {
+        refuse(peer, session->id, request, Code::unknown_message,
+               std::string(message_name(message)) + " is sent by the broker, not to it", "type", out);
+    }
+}
+
+void Core::refuse(PeerId peer, SessionId session, RequestId request, Code code, std::string text, std::string field,
+                  Output& out, std::uint32_t retry_after_ms) {
+    ++counters_.refused;
+    Outgoing& message = send(peer, session, request, Refusal{}, 0, out);
+    Refusal refusal;
+    refusal.code = code;
+    refusal.text = message.keep(std::move(text));
+    refusal.field = message.keep(std::move(field));
+    refusal.retry_after_ms = retry_after_ms;
+    message.envelope.message = refusal;
+}
+
+void Core::expire(Turn turn, Output& out) {
+    if (window_open_ && (turn.now >= window_ends_ || awaited_.empty())) close_claim_window(turn, out);
+    while (!deadlines_.empty() && deadlines_.next_at() <= turn.now) {
+        const JobHandle handle = deadlines_.next_job();
+        Job& job = jobs_[handle];
+        if (job.leased()) {
+            if (window_open_) {  // no lease ends while workers are still coming back
+                deadlines_.set(handle, window_ends_ + config_.timing.lease_ms);
+                continue;
+            }
+            Session& session = *sessions_.at(job.worker);
+            queue_stop(session, job, StopReason::lease_lost, out);
+            const bool timed_out = job.hard_end != 0 && turn.now >= job.hard_end;
+            Attempted attempted;
+            attempted.outcome = timed_out ? Outcome::timeout : Outcome::lease_expired;
+            attempted.error = timed_out ? "still running after its timeout" : "its worker did not renew the lease";
+            end_attempt(handle, attempted, turn, out);
+            continue;
+        }
+        deadlines_.drop(handle);
+        job.granted_at = 0;
+        set_state(job, JobState::queued);
+        ready_.push(handle);
+    }
+    expire_sessions(turn, out);
+}
+
+std::int64_t Core::next_deadline() const {
+    std::int64_t next = next_session_check_;
+    if (!deadlines_.empty()) next = std::min(next, deadlines_.next_at());
+    if (window_open_) next = std::min(next, window_ends_);
+    return next;
+}
+
+void Core::stop(Output& out) {
+    for (const auto& [index, session] : sessions_)
+        if (session->gone_at < 0)
+            send(session->peer, session->id, {}, Goodbye{GoodbyeReason::restarting, 0}, rests_on(out), out);
+}
+
+// --- the open batch --------------------------------------------------------------------------------------------------
+
+std::uint64_t Core::rests_on(const Output& out) const {
+    if (config_.bug == PlantedBug::answer_before_commit) return 0;
+    return has_writes(out) ? out.batch->seq : sealed_seq_;
+}
+
+Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on, Output& out) {
+    Outgoing& added = out.messages.emplace_back();
+    added.peer = peer;
+    added.rests_on = rests_on;
+    added.envelope = {session, request, std::move(message)};
+    return added;
+}
+
+Outgoing& Core::answer(const Session& session, RequestId request, Message message, Output& out) {
+    return send(session.peer, session.id, request, std::move(message), rests_on(out), out);
+}
+
+void Core::record(EventKind kind, JobId job, std::uint64_t count) {
+    touched_ = true;
+    numbers_.next_event += count;
+    if (!events_.empty() && events_.back().kind == kind && events_.back().job.value + events_.back().count == job.value) {
+        events_.back().count += count;
+    } else {
+        events_.push_back({kind, job, count});
+    }
+}
+
+void Core::seal(Turn turn, Output& out) {
+    Batch& batch = *out.batch;
+    for (const std::uint64_t number : dirty_instances_) {
+        Instance& instance = instances_.at(number);
+        instance.dirty = false;
+        const Slice key = batch.append(big_endian(number));
+        batch.put(Table::instances, key,
+                  append_row(batch, InstanceRow{instance.id, instance.confirmed, {instance.runs.begin(), instance.runs.end()}}));
+    }
+    dirty_instances_.clear();
+    write_events(turn, out);
+    const Slice numbers_key = batch.append(kMetaNumbers);
+    batch.put(Table::meta, numbers_key, append_row(batch, numbers_));
+    batch.put(Table::meta, kMetaApplied, big_endian(batch.seq));
+    sealed_seq_ = batch.seq;
+    touched_ = false;
+}
+
+/// Many events to a row: kind, job and count of each, under the number of the first.
+void Core::write_events(Turn turn, Output& out) {
+    std::uint64_t number = numbers_.next_event;
+    for (const Event& event : events_) number -= event.count;
+    for (std::size_t at = 0; at < events_.size();) {
+        constexpr std::size_t kPerRow = 100;  // at most 15 bytes each: a row stays inside a page
+        const std::size_t count = std::min(kPerRow, events_.size() - at);
+        EventsRow row;
+        row.wall = turn.wall;
+        const Slice key = out.batch->append(big_endian(number));
+        for (std::size_t i = at; i < at + count; ++i) {
+            row.events.push_back({static_cast<std::uint8_t>(events_[i].kind), events_[i].job, events_[i].count});
+            number += events_[i].count;
+        }
+        at += count;
+        const Slice value = append_row(*out.batch, row);
+        numbers_.event_bytes += value.size;
+        out.batch->put(Table::events, key, value);
+    }
+    events_.clear();
+}
+
+void Core::write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out) {
+    StateRow row;
+    row.order = job.order;
+    row.errors = job.errors;
+    row.crashes = job.crashes;
+    row.attempts = job.attempts;
+    row.token_floor = job.token.value;
+    row.due_at = due_at;
+    row.pause_ms = pause_ms;
+    row.cancel_requested = job.cancel_requested;
+    const Slice key = out.batch->append(job_key(job.id));
+    out.batch->put(Table::state, key, append_row(*out.batch, row));
+}
+
+// --- what is derived -------------------------------------------------------------------------------------------------
+
+void Core::set_state(Job& job, JobState state) {
+    QueueCounts& queue = queue_counts_[ready_.info(job.class_id).queue];
+    const auto count = [&](JobState which, std::uint64_t by) {
+        if (which == JobState::none) return;
+        counters_.by_state[static_cast<std::size_t>(which)] += by;
+        if (which == JobState::queued) queue.queued += by;
+        if (which == JobState::assigned || which == JobState::running) queue.running += by;
+    };
+    count(job.state, std::uint64_t{0} - 1);
+    job.state = state;
+    count(job.state, 1);
+}
+
+std::optional<std::uint16_t> Core::intern(const Backoff& backoff) {
+    const std::array<std::uint32_t, 4> key{backoff.initial_ms, backoff.factor_percent, backoff.max_ms, backoff.jitter_percent};
+    const auto known = backoff_ids_.find(key);
+    if (known != backoff_ids_.end()) return known->second;
+    if (backoffs_.size() > UINT16_MAX) return std::nullopt;
+    backoffs_.push_back(backoff);
+    return backoff_ids_[key] = static_cast<std::uint16_t>(backoffs_.size() - 1);
+}
+
+Core::Session* Core::session_of(PeerId peer, SessionId id) {
+    const auto found = by_peer_.find(peer);
+    if (found == by_peer_.end() || found->second == 0) return nullptr;
+    Session* session = sessions_.at(found->second).get();
+    return session->id == id ? session : nullptr;
+}
+
+std::size_t Core::workers() const {
+    return static_cast<std::size_t>(
+        std::count_if(sessions_.begin(), sessions_.end(), [](const auto& s) { return s.second->role == Role::worker; }));
+}
+
+std::size_t Core::submitters() const { return sessions_.size() - workers(); }
+
+const Job* Core::job(JobId id) const {
+    const JobHandle handle = jobs_.find(id);
+    return handle == kNoJob ? nullptr : &jobs_[handle];
+}
+
+void Core::check_invariants() const {
+    Counters counted;
+    std::map<SessionIndex, std::uint32_t> outstanding;
+    for (JobHandle handle = 0; handle < jobs_.handles(); ++handle) {
+        const Job& job = jobs_[handle];
+        if (job.state == JobState::none) continue;
+        ++counted.by_state[static_cast<std::size_t>(job.state)];
+        counted.payload_bytes += job.payload_size;
+        JOBYARD_ASSERT(job.leased() == (job.worker != 0));
+        JOBYARD_ASSERT(job.leased() || job.state == JobState::queued || job.timer != 0xffffffff);
+        JOBYARD_ASSERT(!job.cancel_requested || job.leased() || window_open_);
+        if (job.leased()) {
+            JOBYARD_ASSERT(sessions_.contains(job.worker));
+            ++outstanding[job.worker];
+        }
+    }
+    JOBYARD_ASSERT(counted.by_state == counters_.by_state);
+    JOBYARD_ASSERT(counted.payload_bytes == counters_.payload_bytes);
+    for (const auto& [index, session] : sessions_) {
+        const auto held = outstanding.find(index);
+        JOBYARD_ASSERT(session->outstanding == (held == outstanding.end() ? 0 : held->second));
+    }
+}
+
+}  // namespace jobyard::broker

@@ -1,0 +1,339 @@
+#pragma once
+// The broker's decisions: a single-threaded state machine. A message or the time goes in; changes for the open batch and
+// messages that wait for it come out. No socket, disk, clock, randomness or log in here: those arrive as arguments or
+// leave as results, so that the same inputs give the same outputs, byte for byte, in the broker and in the simulator.
+//
+// The core runs ahead of the disk. What keeps that safe is one rule, `rests_on()`: every message leaves only after the
+// newest batch that existed when it was decided is durable. Only heartbeats and refusals, which carry no state, leave at
+// once.
+//
+// Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
+// (windows, keys, submit), core_work.cpp (grants, leases, ends), core_ask.cpp (watch, show, list, cancel, redrive),
+// retention.cpp (what is forgotten, and when).
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "deadlines.hpp"
+#include "found.hpp"
+#include "job_table.hpp"
+#include "limits.hpp"
+#include "output.hpp"
+#include "ready_queue.hpp"
+#include "jobyard/codec.hpp"
+#include "record.hpp"
+
+namespace jobyard::broker {
+
+inline constexpr std::uint32_t kListPage = 500;  ///< ended jobs looked at for one page of LIST
+
+/// One reading of the world for a whole turn.
+struct Turn {
+    std::int64_t now = 0;     ///< broker clock: milliseconds; stands still while the broker itself does
+    std::int64_t wall = 0;    ///< milliseconds since 1970 UTC, for what is stored and shown
+    std::uint64_t random = 0; ///< for jitter and session numbers
+};
+
+/// A planted bug, so that the simulator can show it would find one. Always none outside the tests.
+enum class PlantedBug : std::uint8_t { none, answer_before_commit, token_reuse_after_restart };
+
+struct CoreConfig {
+    Limits limits;
+    Timing timing;
+    Uuid store;
+    std::uint32_t epoch = 1;
+    std::string software = "jobyard-broker";
+    PlantedBug bug = PlantedBug::none;
+};
+
+/// What has been answered already of a list that waits for the disk.
+using Settled = std::vector<std::optional<Answer>>;
+
+struct Counters {
+    std::array<std::uint64_t, 16> by_state{};  ///< unended jobs by JobState
+    std::uint64_t payload_bytes = 0;           ///< of unended jobs
+    std::uint64_t dispatched = 0;
+    std::uint64_t refused = 0;
+    std::uint64_t stale_leases = 0;
+    std::uint64_t sessions_lost = 0;
+};
+
+class Core {
+   public:
+    explicit Core(CoreConfig config);
+
+    // --- start-up: the rows of the last run, in any order except that live rows come in job order ---
+    void load(const NumbersRow& numbers) { numbers_ = numbers; }
+    void load_floor(LeaseToken floor) { floor_ = floor; }
+    void load_applied(std::uint64_t seq) { sealed_seq_ = seq; }
+    void load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn);
+    void load_claim(JobId id, LeaseToken token) { old_claims_[id] = token; }
+    void load_worker(std::uint64_t number, const WorkerRow& row) { awaited_[row.instance] = number; }
+    void load_instance(std::uint64_t number, const InstanceRow& row, Turn turn);
+    /// Opens the claim window.
+    void start(Turn turn);
+
+    // --- one turn ---
+    /// The rows this message needs that are not in memory; empty (nearly always): handle it now.
+    [[nodiscard]] std::vector<Need> needs(PeerId peer, const Envelope& envelope) const;
+    /// Any message counts as a sign of life when it arrives, even if it has to wait.
+    void heard(PeerId peer, Turn turn);
+    /// For a list of ends that has to wait for the disk: takes those that need not wait.
+    void settle_live(PeerId peer, const Envelope& envelope, std::string_view payload, Settled& settled, Turn turn,
+                     Output& out);
+    void handle(PeerId peer, const Envelope& envelope, std::string_view payload, const Found& found,
+                const Settled& settled, Turn turn, Output& out);
+    /// Bytes that were no message.
+    void refuse(PeerId peer, SessionId session, RequestId request, Code code, std::string text, std::string field,
+                Output& out, std::uint32_t retry_after_ms = 0);
+    /// Its connection has closed for certain.
+    void peer_gone(PeerId peer, Turn turn);
+    void expire(Turn turn, Output& out);
+    void set_free_disk(std::uint64_t bytes) { free_disk_ = bytes; }
+
+    /// One bounded step of what is done in the background: what it needs, if there is something to do, and the step.
+    [[nodiscard]] std::vector<Need> agenda_needs(Turn turn);
+    void agenda_step(const Found& found, Turn turn, Output& out);
+
+    /// Hands ready jobs to workers with room and closes the turn's lists.
+    void dispatch(Turn turn, Output& out);
+
+    [[nodiscard]] bool has_writes(const Output& out) const { return touched_ || !out.batch->empty(); }
+    /// Completes the open batch with what every batch carries. It may be applied now; the caller opens the next.
+    void seal(Turn turn, Output& out);
+
+    /// When expire() next has something to do (broker clock).
+    [[nodiscard]] std::int64_t next_deadline() const;
+    /// Says goodbye to everybody.
+    void stop(Output& out);
+
+    // --- for people and tests ---
+    /// The map of STATS; the edge adds what only it knows.
+    void append_stats(std::string& bytes) const;
+    [[nodiscard]] const Counters& counters() const { return counters_; }
+    [[nodiscard]] const NumbersRow& numbers() const { return numbers_; }
+    [[nodiscard]] bool in_claim_window() const { return window_open_; }
+    [[nodiscard]] std::size_t workers() const;
+    [[nodiscard]] std::size_t submitters() const;
+    [[nodiscard]] const Job* job(JobId id) const;
+    /// Aborts if what is derived does not agree with what it is derived from. Slow: for tests.
+    void check_invariants() const;
+
+   private:
+    struct PendingResult {
+        JobId job;
+        JobState state = JobState::none;
+        Reason reason = Reason::none;
+        std::uint32_t attempt = 0;
+        std::string error;
+        PayloadRef payload;
+        std::string bytes;  ///< the payload, if it is `own`
+    };
+    struct Session {
+        SessionIndex index = 0;
+        SessionId id;
+        PeerId peer;
+        Role role = Role::submitter;
+        Uuid instance;
+        std::string name;
+        std::int64_t heard_at = 0;
+        std::int64_t gone_at = -1;  ///< a worker whose connection has closed: since then
+        // A submitter:
+        std::uint64_t instance_number = 0;
+        std::uint64_t granted = 0;
+        std::uint64_t pushed = 0;
+        std::uint32_t watches = 0;
+        std::deque<PendingResult> results;
+        bool listed = false;  ///< in with_results_
+        // A worker:
+        std::uint64_t row = 0;
+        std::uint32_t slots = 0;
+        std::uint32_t credit = 0;
+        std::uint32_t outstanding = 0;
+        ServiceId service = 0;
+        JobHandle leases = kNoJob;
+        std::optional<std::uint64_t> free_at;  ///< its load, as it stands in free_
+        Outgoing dispatch;                     ///< being filled this turn
+        std::size_t dispatch_header = 0;
+        std::size_t dispatch_bytes = 0;
+    };
+    struct Instance {
+        Uuid id;
+        std::uint64_t confirmed = 0;
+        std::deque<Run> runs;
+        SessionIndex session = 0;
+        std::int64_t gone_at = 0;
+        bool dirty = false;
+    };
+    struct Key {
+        std::string row_key;
+        std::string name;
+        ContentHash content{};
+    };
+    enum class EventKind : std::uint8_t {
+        submitted = 1, completed = 2, failed = 3, dead = 4, cancelled = 5, cancel_requested = 6, redriven = 7,
+        worker_lost = 8, released = 9, retired = 10,
+    };
+    struct Event {
+        EventKind kind;
+        JobId job;
+        std::uint64_t count = 1;  ///< of jobs with consecutive numbers
+    };
+    struct Attempted {  // how an attempt ended, as whoever ended it sees it
+        Outcome outcome = Outcome::none;
+        std::uint32_t duration_ms = 0;
+        bool retryable = true;
+        std::string_view error;
+        std::string_view tail;
+        std::string_view result;
+    };
+    struct QueueCounts {
+        std::uint64_t unended = 0;
+        std::uint64_t queued = 0;
+        std::uint64_t running = 0;
+    };
+
+    // core.cpp
+    [[nodiscard]] std::uint64_t rests_on(const Output& out) const;
+    Outgoing& send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on, Output& out);
+    Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
+    [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
+    void set_state(Job& job, JobState state);
+    void record(EventKind kind, JobId job, std::uint64_t count = 1);
+    void write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out);
+    JobHandle add_job(JobId id, const LiveRow& row);
+    void forget_job(JobHandle handle);
+    [[nodiscard]] Backoff backoff(const Job& job) const { return backoffs_[job.backoff]; }
+    [[nodiscard]] std::optional<std::uint16_t> intern(const Backoff& backoff);
+    void write_events(Turn turn, Output& out);
+
+    // core_session.cpp
+    void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
+    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older) const;
+    bool join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn, Output& out);
+    void join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out);
+    Code claim(Session& session, const Session* older, const Claim& claim, Turn turn);
+    void on_goodbye(Session& session, const Goodbye& goodbye, Turn turn, Output& out);
+    void end_session(Session& session, Turn turn);
+    void lose_worker(Session& session, Turn turn, Output& out);
+    void expire_sessions(Turn turn, Output& out);
+    void close_claim_window(Turn turn, Output& out);
+    void forget_instance(std::uint64_t number, Output& out);
+    bool make_room_for_instance(Output& out);
+
+    // core_submit.cpp
+    void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload, const Found& found,
+                   Turn turn, Output& out);
+    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Instance& instance,
+                                                   Outgoing& texts) const;
+    Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
+                    Turn turn, Output& out);
+    void confirm(Instance& instance, std::uint64_t confirmed);
+    void add_run(Instance& instance, std::uint64_t number, JobId job);
+
+    // core_work.cpp
+    void on_started(Session& session, const Started& started, Turn turn);
+    void on_renew(Session& session, RequestId request, const Renew& renew, Turn turn, Output& out);
+    void on_ends(Session& session, RequestId request, const Message& message, std::string_view payload, const Found* found,
+                 Settled& settled, Turn turn, Output& out);
+    [[nodiscard]] JobHandle held(const Session& session, JobId job, LeaseToken token) const;
+    [[nodiscard]] Code repeated(JobId job, LeaseToken token, Outcome outcome, const Found& found) const;
+    void grant(Session& session, JobHandle handle, Turn turn, Output& out);
+    void flush_dispatch(Session& session, Output& out);
+    void end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out);
+    void end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result, Turn turn,
+                 Output& out);
+    void retry_later(JobHandle handle, Turn turn, Output& out);
+    void take_lease(Session& session, JobHandle handle, std::int64_t until);
+    void drop_lease(JobHandle handle);
+    void reposition(Session& session);
+    void queue_stop(Session& session, const Job& job, StopReason reason, Output& out);
+    [[nodiscard]] std::string_view worker_name(const Job& job) const;
+
+    // core_ask.cpp
+    void on_watch(Session& session, RequestId request, const Watch& watch, const Found& found, Turn turn, Output& out);
+    void on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn, Output& out);
+    void on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn, Output& out);
+    void on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out);
+    void on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out);
+    void watch(Session& session, Job& job);
+    void push_to_watchers(Job& job, const PendingResult& result);
+    void push(Session& session, PendingResult result);
+    void flush_results(Session& session, Output& out);
+    void append_map(const Job& job, const Found* found, std::string& bytes) const;
+    [[nodiscard]] Reason waiting_for(const Job& job) const;
+    [[nodiscard]] static std::vector<AttemptRow> attempts_of(const Found& found, JobId id);
+    [[nodiscard]] Code code_of_absent(JobId id) const;
+    [[nodiscard]] static bool find_ended(const Found& found, JobId id, EndRow& row);
+    struct ListPlace {
+        std::optional<Table> table;  // none: the unended jobs, in memory
+        std::string after;
+        std::uint64_t number = 0;
+    };
+    [[nodiscard]] static ListPlace list_place(const List& list);
+
+    // retention.cpp
+    void retire(Table table, const Row& row, const EndRow& ended, Turn turn, Output& out);
+
+    CoreConfig config_;
+    NumbersRow numbers_;
+    Counters counters_;
+    std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
+    bool touched_ = false;          ///< the open batch will have something although it has no operation yet
+    std::uint64_t free_disk_ = UINT64_MAX;
+
+    JobTable jobs_;
+    Deadlines deadlines_{jobs_};
+    ReadyQueue ready_{jobs_};
+    std::vector<QueueCounts> queue_counts_;  // by QueueId
+    std::vector<Backoff> backoffs_;
+    std::map<std::array<std::uint32_t, 4>, std::uint16_t> backoff_ids_;
+    std::map<JobId, Key> keys_;  // of unended jobs that have one
+    std::map<JobHandle, std::pair<double, std::string>> progress_;
+    std::map<JobId, std::set<SessionIndex>> more_watchers_;
+
+    std::map<SessionIndex, std::unique_ptr<Session>> sessions_;
+    std::unordered_map<PeerId, SessionIndex> by_peer_;  // 0: a newer session has replaced it
+    std::map<Uuid, SessionIndex> by_instance_;
+    SessionIndex last_session_ = 0;
+    std::int64_t next_session_check_ = 0;
+    std::set<SessionIndex> with_results_;
+    std::set<SessionIndex> with_dispatch_;
+
+    std::map<std::uint64_t, Instance> instances_;
+    std::map<Uuid, std::uint64_t> instance_numbers_;
+    std::set<std::pair<std::int64_t, std::uint64_t>> gone_instances_;
+    std::set<std::uint64_t> dirty_instances_;
+
+    std::vector<std::set<std::pair<std::uint64_t, SessionIndex>>> free_;  // by service: workers with room, least loaded first
+    std::uint64_t last_token_ = 0;  // its counter part
+    LeaseToken floor_;
+
+    bool window_open_ = false;
+    std::int64_t window_ends_ = 0;
+    std::map<Uuid, std::uint64_t> awaited_;  // workers known at the crash, not back yet; their row
+    std::map<JobId, LeaseToken> old_claims_;
+    std::vector<JobId> cancelled_before_;    // cancel requested before the crash
+
+    std::vector<Event> events_;  // of the open batch
+
+    // What is done in the background, one step at a time.
+    enum class Task : std::uint8_t { none, done, dead, keys, events };
+    struct Pass {
+        std::string cursor;
+        std::int64_t next_at = 0;  ///< when a pass over the whole table for age begins
+        bool under_way = false;
+    };
+    Task step_ = Task::none;
+    std::map<Task, Pass> passes_;
+};
+
+}  // namespace jobyard::broker

@@ -1,0 +1,433 @@
+// What people and their programs ask: watch, cancel, redrive, show, list, stats.
+
+#include <algorithm>
+
+#include "core.hpp"
+#include "job_map.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::uint64_t kResultOverhead = 64;       // what a result counts for beside its bytes
+constexpr std::size_t kResultItemBytes = 48;        // of header, beside its error
+constexpr std::size_t kPagesPerListPage = 64;       // pages of the job table looked at for one page of LIST
+constexpr std::size_t kListBytes = std::size_t{1} << 20;
+
+constexpr int kCursorPhaseShift = 62;
+enum ListPhase : std::uint64_t { kLive = 0, kDead = 1, kDone = 2 };
+
+}  // namespace
+
+bool Core::find_ended(const Found& found, JobId id, EndRow& row) {
+    const std::string key = job_key(id);
+    for (const Table table : {Table::done, Table::dead})
+        if (const std::string* bytes = found.get(table, key)) return read_row(*bytes, row);
+    return false;
+}
+
+/// Of a job that is in no table: it ended and was retired, or it never was.
+Code Core::code_of_absent(JobId id) const {
+    return id.value != 0 && id.value < numbers_.next_job ? Code::retired : Code::unknown_job;
+}
+
+// --- watching --------------------------------------------------------------------------------------------------------
+
+void Core::on_watch(Session& session, RequestId request, const Watch& watched, const Found& found, Turn turn, Output& out) {
+    static_cast<void>(turn);
+    Answers answers;
+    std::vector<PendingResult> ended;
+    for (const JobId id : watched.jobs) {
+        const JobHandle handle = jobs_.find(id);
+        if (handle != kNoJob) {
+            if (session.watches >= config_.limits.watches) {
+                answers.items.push_back({Code::busy, id, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000});
+                continue;
+            }
+            watch(session, jobs_[handle]);
+            answers.items.push_back({Code::ok, id, jobs_[handle].state});
+            continue;
+        }
+        EndRow row;
+        if (!find_ended(found, id, row)) {
+            answers.items.push_back({code_of_absent(id), id, JobState::none});
+            continue;
+        }
+        answers.items.push_back({Code::ended, id, row.state});
+        PendingResult result{id, row.state, row.reason, row.last.attempt, std::string(row.last.error), {}, {}};
+        result.payload = {PayloadRef::Kind::result_of, id.value, {0, row.result_size}};
+        if (row.result_chunks == 0) {
+            result.payload.kind = PayloadRef::Kind::own;
+            result.bytes = row.result;
+        }
+        ended.push_back(std::move(result));
+    }
+    answer(session, request, std::move(answers), out);
+    for (PendingResult& result : ended) push(session, std::move(result));
+}
+
+void Core::watch(Session& session, Job& job) {
+    if (job.watcher == session.index) return;
+    const bool first_is_gone = job.watcher != 0 && !sessions_.contains(job.watcher);
+    if (job.watcher == 0 || first_is_gone) {
+        job.watcher = session.index;
+        ++session.watches;
+    } else {
+        job.more_watchers = true;
+        if (more_watchers_[job.id].insert(session.index).second) ++session.watches;
+    }
+}
+
+void Core::push_to_watchers(Job& job, const PendingResult& result) {
+    const auto give = [&](SessionIndex index) {
+        const auto session = sessions_.find(index);
+        if (session == sessions_.end()) return;
+        --session->second->watches;
+        push(*session->second, result);
+    };
+    give(job.watcher);
+    if (!job.more_watchers) return;
+    const auto more = more_watchers_.extract(job.id);
+    if (more.empty()) return;
+    for (const SessionIndex index : more.mapped())
+        if (index != job.watcher) give(index);
+}
+
+void Core::push(Session& session, PendingResult result) {
+    session.results.push_back(std::move(result));
+    with_results_.insert(session.index);
+}
+
+void Core::flush_results(Session& session, Output& out) {
+    while (!session.results.empty() && session.pushed <= session.granted) {
+        Results list;
+        Outgoing message;
+        std::size_t header = kResultItemBytes;
+        std::size_t bytes = 0;
+        while (!session.results.empty() && session.pushed <= session.granted && list.items.size() < kMaxItems) {
+            PendingResult& result = session.results.front();
+            const std::size_t item_header = kResultItemBytes + result.error.size();
+            const std::size_t size = result.payload.slice.size;
+            if (!list.items.empty() && (header + item_header > kMaxHeaderBytes || bytes + size > kCutListBytes)) break;
+            header += item_header;
+            bytes += size;
+            session.pushed += size + kResultOverhead;
+            if (result.payload.kind == PayloadRef::Kind::own) {
+                result.payload.slice.at = static_cast<std::uint32_t>(message.bytes.size());
+                message.bytes += result.bytes;
+            }
+            message.payloads.push_back(result.payload);
+            const std::string_view error = result.error.empty() ? std::string_view{} : message.keep(std::move(result.error));
+            list.items.push_back({result.payload.slice.size, result.job, result.state, result.reason, result.attempt, error});
+            session.results.pop_front();
+        }
+        message.peer = session.peer;
+        message.rests_on = rests_on(out);
+        message.envelope = {session.id, {}, std::move(list)};
+        out.messages.push_back(std::move(message));
+    }
+    // What must wait for a grant will not find its batch in hand: it is read from the store then.
+    for (PendingResult& result : session.results)
+        if (result.payload.kind == PayloadRef::Kind::in_batch) {
+            result.payload.kind = PayloadRef::Kind::result_of;
+            result.payload.number = result.job.value;
+        }
+}
+
+// --- steering --------------------------------------------------------------------------------------------------------
+
+void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn, Output& out) {
+    Answers answers;
+    for (const JobId id : cancel.jobs) {
+        const JobHandle handle = jobs_.find(id);
+        if (handle == kNoJob) {
+            EndRow row;
+            if (find_ended(found, id, row)) answers.items.push_back({Code::ended, id, row.state});
+            else answers.items.push_back({code_of_absent(id), id});
+            continue;
+        }
+        Job& job = jobs_[handle];
+        if (!job.leased()) {
+            end_job(handle, JobState::cancelled, Reason::none, {}, {}, turn, out);
+            answers.items.push_back({Code::ok, id, JobState::cancelled});
+            continue;
+        }
+        answers.items.push_back({Code::cancel_requested, id, job.state});
+        if (job.cancel_requested) continue;
+        job.cancel_requested = true;
+        // While it is leased the token is live, not a floor: after a restart its worker may still claim it.
+        job.has_state_row = true;
+        write_state(job, 0, 0, out);
+        record(EventKind::cancel_requested, id);
+        queue_stop(*sessions_.at(job.worker), job, StopReason::cancel, out);
+    }
+    answer(session, request, std::move(answers), out);
+}
+
+void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn, Output& out) {
+    static_cast<void>(turn);
+    Answers answers;
+    for (const JobId id : redrive.jobs) {
+        if (const Job* live = job(id)) {
+            answers.items.push_back({Code::not_dead, id, live->state});
+            continue;
+        }
+        const std::string key = job_key(id);
+        const std::string* dead_bytes = found.get(Table::dead, key);
+        const std::string* buried_bytes = found.get(Table::buried, key);
+        EndRow dead;
+        LiveRow live;
+        if (dead_bytes == nullptr || buried_bytes == nullptr) {
+            const bool ended = find_ended(found, id, dead);
+            answers.items.push_back({ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none});
+            continue;
+        }
+        if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live)) {
+            answers.items.push_back({Code::not_dead, id, JobState::dead, "its record is damaged"});
+            continue;
+        }
+        if (free_disk_ < config_.limits.submit_free_bytes) {
+            answers.items.push_back({Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000});
+            continue;
+        }
+        const auto class_id = ready_.find_class(live.queue, live.type);
+        if (class_id && queue_counts_[ready_.info(*class_id).queue].unended >= config_.limits.queue_jobs) {
+            answers.items.push_back({Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000});
+            continue;
+        }
+        Batch& batch = *out.batch;
+        const JobHandle handle = add_job(id, live);
+        Job& job = jobs_[handle];
+        job.order = numbers_.next_job;  // behind all that are here now
+        job.attempts = static_cast<std::uint16_t>(dead.last.attempt);
+        job.token = {dead.last.token.value + 1};
+        job.has_state_row = true;
+        if (dead.last.outcome != Outcome::none) {
+            const Slice attempt_key = batch.append(job_part_key(id, dead.last.attempt));
+            batch.put(Table::attempts, attempt_key, append_row(batch, dead.last));
+        }
+        for (std::uint32_t n = 0; n < dead.result_chunks; ++n) batch.erase(Table::results, job_part_key(id, n));
+        batch.erase(Table::dead, key);
+        batch.move(Table::buried, Table::live, key);
+        if (job.has_key) {
+            const Key& named = keys_.at(id);
+            const Slice name_key = batch.append(named.row_key);
+            batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, JobState::none}));
+        }
+        --numbers_.dead_rows;
+        set_state(job, JobState::queued);
+        ready_.push(handle);
+        write_state(job, 0, 0, out);
+        record(EventKind::redriven, id);
+        answers.items.push_back({Code::ok, id, JobState::queued});
+    }
+    answer(session, request, std::move(answers), out);
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+Reason Core::waiting_for(const Job& job) const {
+    if (job.state == JobState::scheduled) return Reason::delayed;
+    if (job.state == JobState::retrying) return Reason::backoff;
+    if (job.state != JobState::queued) return Reason::none;
+    if (window_open_) return Reason::claim_window;
+    if (free_disk_ < config_.limits.dispatch_free_bytes) return Reason::disk_full;
+    for (const auto& [index, session] : sessions_)
+        if (session->role == Role::worker && session->gone_at < 0 && ready_.serves(session->service, job.class_id))
+            return Reason::no_free_slot;
+    return Reason::no_worker;
+}
+
+void Core::append_map(const Job& job, const Found* found, std::string& bytes) const {
+    const auto& info = ready_.info(job.class_id);
+    MapWriter map;
+    map.uint("id", job.id.value);
+    map.text("queue", info.queue_name);
+    map.text("type", info.type_name);
+    map.uint("priority", job.priority);
+    map.text("state", to_string(job.state));
+    map.text("reason", to_string(waiting_for(job)));
+    map.uint("attempt", job.leased() ? job.attempt() : job.attempts);
+    map.uint("max_attempts", job.max_attempts);
+    map.uint("errors", job.errors);
+    map.uint("crashes", job.crashes);
+    map.uint("timeout_ms", job.timeout_ms);
+    map.integer("created_at", job.created_at);
+    map.uint("payload_bytes", job.payload_size);
+    if (job.has_key) map.text("key", keys_.at(job.id).name);
+    if (job.leased()) {
+        map.integer("started_at", job.granted_at);
+        map.text("worker", worker_name(job));
+        map.uint("token", job.token.value);
+    } else if (job.granted_at != 0) {
+        map.integer("due_at", job.granted_at);
+    }
+    if (job.cancel_requested) map.boolean("cancel_requested", true);
+    if (job.has_progress) {
+        const auto& [share, text] = progress_.at(jobs_.find(job.id));
+        map.real("progress", share);
+        map.text("progress_text", text);
+    }
+    if (found != nullptr) {
+        std::vector<AttemptRow> attempts = attempts_of(*found, job.id);
+        if (job.leased()) attempts.push_back({job.attempt(), worker_name(job), job.token, job.granted_at, 0, Outcome::none, {}, {}});
+        map.attempts(attempts);
+    }
+    map.append_to(bytes);
+}
+
+std::vector<AttemptRow> Core::attempts_of(const Found& found, JobId id) {
+    std::vector<AttemptRow> attempts;
+    for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {
+        AttemptRow attempt;
+        if (read_row(row->value, attempt)) attempts.push_back(attempt);
+    }
+    return attempts;
+}
+
+void Core::on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out) {
+    Jobs jobs;
+    Outgoing message;
+    for (const JobId id : show.jobs) {
+        const std::size_t at = message.bytes.size();
+        EndRow row;
+        Code code = Code::ok;
+        if (message.bytes.size() > kListBytes) {
+            code = Code::busy;  // the answer is full: ask for the rest in another message
+        } else if (const Job* live = job(id)) {
+            append_map(*live, &found, message.bytes);
+        } else if (find_ended(found, id, row)) {
+            std::vector<AttemptRow> attempts = attempts_of(found, id);
+            if (row.last.outcome != Outcome::none) attempts.push_back(row.last);
+            append_ended_map(id, row, &attempts, message.bytes);
+        } else {
+            code = code_of_absent(id);
+        }
+        const Slice slice{static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(message.bytes.size() - at)};
+        jobs.items.push_back({slice.size, code, id});
+        message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
+    }
+    message.peer = session.peer;
+    message.rests_on = rests_on(out);
+    message.envelope = {session.id, request, std::move(jobs)};
+    out.messages.push_back(std::move(message));
+}
+
+Core::ListPlace Core::list_place(const List& list) {
+    std::uint64_t phase = list.cursor >> kCursorPhaseShift;
+    const std::uint64_t number = list.cursor & ((std::uint64_t{1} << kCursorPhaseShift) - 1);
+    if (list.cursor == 0 && list.state == JobState::dead) phase = kDead;
+    if (list.cursor == 0 && (list.state == JobState::completed || list.state == JobState::cancelled)) phase = kDone;
+    ListPlace place;
+    place.number = number;
+    if (phase == kLive) return place;
+    place.table = phase == kDead ? Table::dead : Table::done;
+    if (number != 0) place.after = job_key({number});
+    return place;
+}
+
+void Core::on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out) {
+    const ListPlace place = list_place(list);
+    const std::size_t limit = std::clamp<std::size_t>(list.limit, 1, kMaxItems);
+    Jobs jobs;
+    Outgoing message;
+    const auto add = [&](JobId id, auto&& append) {
+        const std::size_t at = message.bytes.size();
+        append();
+        const Slice slice{static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(message.bytes.size() - at)};
+        jobs.items.push_back({slice.size, Code::ok, id});
+        message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
+    };
+    const auto full = [&] { return jobs.items.size() >= limit || message.bytes.size() > kListBytes; };
+    const auto wanted = [&](JobState state, std::string_view queue, std::string_view type) {
+        return (list.state == JobState::none || list.state == state) && (list.queue.empty() || list.queue == queue) &&
+               (list.type.empty() || list.type == type);
+    };
+    bool more = true;
+    std::uint64_t next = place.number;
+    if (!place.table) {
+        std::size_t budget = kPagesPerListPage;
+        while (budget > 0 && !full()) {
+            const JobHandle handle = jobs_.next_from(next, numbers_.next_job, budget);
+            if (handle == kNoJob) break;
+            const Job& job = jobs_[handle];
+            const auto& info = ready_.info(job.class_id);
+            if (wanted(job.state, info.queue_name, info.type_name)) add(job.id, [&] { append_map(job, nullptr, message.bytes); });
+        }
+        more = next < numbers_.next_job;
+        jobs.next_cursor = next;
+    } else {
+        bool page_goes_on = false;
+        bool stopped = false;
+        for (const Row* row : found.after(*place.table, place.after, page_goes_on)) {
+            if (full()) {
+                stopped = true;
+                break;
+            }
+            next = from_big_endian(row->key);
+            EndRow ended;
+            if (read_row(row->value, ended) && wanted(ended.state, ended.queue, ended.type))
+                add({next}, [&] { append_ended_map({next}, ended, nullptr, message.bytes); });
+        }
+        more = stopped || page_goes_on;
+        jobs.next_cursor = (*place.table == Table::dead ? std::uint64_t{kDead} : std::uint64_t{kDone}) << kCursorPhaseShift | next;
+    }
+    if (!more) {
+        // On to the next table, if all states are wanted.
+        const bool every_state = list.state == JobState::none;
+        if (every_state && !place.table) jobs.next_cursor = std::uint64_t{kDead} << kCursorPhaseShift;
+        else if (every_state && place.table == Table::dead) jobs.next_cursor = std::uint64_t{kDone} << kCursorPhaseShift;
+        else jobs.next_cursor = 0;
+    }
+    message.peer = session.peer;
+    message.rests_on = rests_on(out);
+    message.envelope = {session.id, request, std::move(jobs)};
+    out.messages.push_back(std::move(message));
+}
+
+void Core::append_stats(std::string& bytes) const {
+    const auto in = [&](JobState state) { return counters_.by_state[static_cast<std::size_t>(state)]; };
+    std::string jobs;
+    {
+        MapWriter map;
+        for (const JobState state : {JobState::scheduled, JobState::queued, JobState::assigned, JobState::running, JobState::retrying})
+            map.uint(to_string(state), in(state));
+        map.uint("submitted_total", numbers_.submitted_total);
+        map.uint("completed_total", numbers_.completed_total);
+        map.uint("cancelled_total", numbers_.cancelled_total);
+        map.uint("dead_total", numbers_.dead_total);
+        map.uint("retried_total", numbers_.retried_total);
+        map.uint("completed_kept", numbers_.done_rows);
+        map.uint("dead", numbers_.dead_rows);
+        map.uint("payload_bytes", counters_.payload_bytes);
+        map.append_to(jobs);
+    }
+    std::vector<std::string> queues;
+    for (QueueId id = 0; id < queue_counts_.size(); ++id) {
+        if (queue_counts_[id].unended == 0) continue;
+        MapWriter map;
+        map.text("name", ready_.queue_name(id));
+        map.uint("queued", queue_counts_[id].queued);
+        map.uint("running", queue_counts_[id].running);
+        map.uint("unended", queue_counts_[id].unended);
+        map.append_to(queues.emplace_back());
+    }
+    std::uint64_t slots = 0;
+    for (const auto& [index, session] : sessions_) slots += session->role == Role::worker ? session->slots : 0;
+    MapWriter map;
+    map.raw("jobs", jobs);
+    map.list("queues", queues);
+    map.uint("workers", workers());
+    map.uint("submitters", submitters());
+    map.uint("slots", slots);
+    map.uint("instances", instances_.size());
+    map.uint("epoch", config_.epoch);
+    map.boolean("claim_window", window_open_);
+    map.uint("dispatched", counters_.dispatched);
+    map.uint("refused", counters_.refused);
+    map.uint("stale_leases", counters_.stale_leases);
+    map.uint("workers_lost", counters_.sessions_lost);
+    map.uint("next_event", numbers_.next_event);
+    map.append_to(bytes);
+}
+
+}  // namespace jobyard::broker

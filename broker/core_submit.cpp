@@ -1,0 +1,222 @@
+// Submits: the window that makes a resend harmless, the keys, the checks, and the row.
+
+#include <algorithm>
+
+#include "core.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::uint32_t kRetryAfterMs = 200;
+
+}  // namespace
+
+void Core::on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload, const Found& found,
+                     Turn turn, Output& out) {
+    if (session.instance_number == 0)
+        return refuse(session.peer, session.id, request, Code::no_session,
+                      "this instance was retired: go on with a new one", "instance", out);
+    Instance& instance = instances_.at(session.instance_number);
+    if (submit.first_number == 0)
+        return refuse(session.peer, session.id, request, Code::bad_field, "submits are numbered from 1", "first_number", out);
+    confirm(instance, submit.confirmed);
+
+    Answers answers;
+    answers.items.reserve(submit.items.size());
+    Outgoing texts;  // keeps what the answers' views point to until they are in their message
+    std::map<std::string, KeyRow> keys_made;  // by this very message: `found` cannot know them
+    std::vector<JobId> watched;
+    std::size_t payload_at = 0;
+    for (std::size_t i = 0; i < submit.items.size(); ++i) {
+        const SubmitItem& item = submit.items[i];
+        const std::uint64_t number = submit.first_number + i;
+        const std::string_view item_payload = payload.substr(payload_at, item.payload_length);
+        payload_at += item.payload_length;
+
+        // A repeated number is answered before anything else is looked at: it made its job whatever has changed since.
+        const auto run = std::upper_bound(instance.runs.begin(), instance.runs.end(), number,
+                                          [](std::uint64_t n, const Run& r) { return n < r.first; });
+        if (number > instance.confirmed && run != instance.runs.begin() && number < (run - 1)->first + (run - 1)->count) {
+            const JobId job{(run - 1)->first_job + (number - (run - 1)->first)};
+            const Job* live = this->job(job);
+            answers.items.push_back({Code::ok, job, live == nullptr ? JobState::none : live->state});
+            if (item.watch) watched.push_back(job);
+            continue;
+        }
+        if (auto refusal = refusal_of(item, number, instance, texts)) {
+            ++counters_.refused;
+            answers.items.push_back(*refusal);
+            continue;
+        }
+        ContentHash content{};
+        std::string key;
+        if (!item.key.empty()) {
+            key = idempotency_row_key(item.queue, item.key);
+            content = content_hash(item, item_payload);
+            KeyRow known;
+            const auto made = keys_made.find(key);
+            const std::string* stored = found.get(Table::keys, key);
+            if (made != keys_made.end()) known = made->second;
+            else if (stored != nullptr && !read_row(*stored, known)) known = {};
+            if (known.job.value != 0) {
+                Answer answer{known.content == content ? Code::existing : Code::conflict, known.job, known.state};
+                if (const Job* live = this->job(known.job)) answer.state = live->state;
+                answers.items.push_back(answer);
+                if (item.watch && answer.code == Code::existing) watched.push_back(known.job);
+                continue;
+            }
+        }
+        const auto backoff = intern(item.backoff);
+        if (!backoff) {
+            answers.items.push_back({Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
+            continue;
+        }
+        const Answer answer = make_job(item, item_payload, content, *backoff, turn, out);
+        add_run(instance, number, answer.job);
+        answers.items.push_back(answer);
+        if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
+        if (item.watch) watched.push_back(answer.job);
+    }
+    Outgoing& message = answer(session, request, std::move(answers), out);
+    message.texts = std::move(texts.texts);
+    for (const JobId id : watched) {
+        const JobHandle handle = jobs_.find(id);
+        if (handle != kNoJob) watch(session, jobs_[handle]);  // of one that has ended the answer tells: ask with WATCH
+    }
+}
+
+/// All the reasons not to take an item, in one place and before anything changes.
+std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t number, const Instance& instance,
+                                       Outgoing& texts) const {
+    const auto bad = [](const char* field, const char* text) {
+        return Answer{Code::bad_field, {}, {}, text, field, 0};
+    };
+    const auto full = [](Code code, const char* text, std::uint32_t retry_after_ms = kRetryAfterMs) {
+        return Answer{code, {}, {}, text, {}, retry_after_ms};
+    };
+    if (number <= instance.confirmed) return bad("first_number", "this number is at or below the confirmed mark");
+    if (number > instance.confirmed + kSubmitWindow)
+        return full(Code::busy, "the submit window is full: confirm what has been answered");
+    const auto known_class = ready_.find_class(item.queue, item.type);
+    if (!known_class && !is_name(item.queue)) return bad("queue", "1 to 255 bytes of UTF-8 without control characters");
+    if (!known_class && !is_name(item.type)) return bad("type", "1 to 255 bytes of UTF-8 without control characters");
+    if (item.priority < kPriorityMin || item.priority > kPriorityMax) return bad("priority", "a priority is 1 (last) to 10 (first)");
+    if (!item.key.empty() && !is_name(item.key)) return bad("key", "1 to 255 bytes of UTF-8 without control characters");
+    if (item.max_attempts < 1 || item.max_attempts > kMaxAttemptsLimit) return bad("max_attempts", "1 to 1000");
+    if (item.delay_ms > kMaxDelayMs) return bad("delay_ms", "at most 366 days");
+    if (item.timeout_ms > kMaxTimeoutMs) return bad("timeout_ms", "at most 30 days; 0 for none");
+    if (item.backoff.initial_ms > kMaxBackoffMs) return bad("backoff_initial_ms", "at most 7 days");
+    if (item.backoff.max_ms > kMaxBackoffMs) return bad("backoff_max_ms", "at most 7 days");
+    if (item.backoff.factor_percent < 100 || item.backoff.factor_percent > kMaxBackoffFactorPercent)
+        return bad("backoff_factor_percent", "100 to 10000");
+    if (item.backoff.jitter_percent > 100) return bad("backoff_jitter_percent", "0 to 100");
+    const Limits& limits = config_.limits;
+    if (item.payload_length > limits.payload_bytes)
+        return Answer{Code::too_large, {}, {},
+                      texts.keep("the payload has " + std::to_string(item.payload_length) + " bytes, at most " +
+                                 std::to_string(limits.payload_bytes) + " are taken (limit payload_bytes)"),
+                      "payload_length", 0};
+    if (free_disk_ < limits.submit_free_bytes)
+        return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
+    if (jobs_.size() >= limits.jobs) return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
+    if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
+        return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
+    if (!known_class) {
+        if (!ready_.knows_queue(item.queue) && ready_.queues() >= limits.queues)
+            return full(Code::busy, "there are as many queues as there may be (limit queues)", 60'000);
+        if (ready_.classes() >= limits.classes)
+            return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)", 60'000);
+    } else if (queue_counts_[ready_.info(*known_class).queue].unended >= limits.queue_jobs) {
+        return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
+    }
+    if (!item.key.empty() && numbers_.key_rows >= limits.keys)
+        return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
+    return std::nullopt;
+}
+
+Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
+                      Turn turn, Output& out) {
+    Batch& batch = *out.batch;
+    const JobId id{numbers_.next_job++};
+    LiveRow row;
+    row.queue = item.queue;
+    row.type = item.type;
+    row.priority = item.priority;
+    row.created_at = turn.wall;
+    row.delay_ms = item.delay_ms;
+    row.timeout_ms = item.timeout_ms;
+    row.max_attempts = item.max_attempts;
+    row.payload_size = static_cast<std::uint32_t>(payload.size());
+    row.backoff = item.backoff;
+    row.key = item.key;
+    row.content = content;
+    constexpr std::size_t kFieldsAtMost = 100;  // what the numbers of a LiveRow take, keyed or not, with their tags
+    const std::size_t fixed = kFieldsAtMost + item.queue.size() + item.type.size() + item.key.size();
+    const std::string row_key = job_key(id);
+    if (fixed + payload.size() <= kRowBytes) {
+        row.payload = payload;
+        const Slice key = batch.append(row_key);
+        const Slice value = append_row(batch, row);
+        batch.put(Table::live, key, value);
+        const auto size = static_cast<std::uint32_t>(payload.size());
+        batch.note_payload(id, {value.at + value.size - size, size});
+    } else {
+        row.chunks = static_cast<std::uint32_t>((payload.size() + kRowBytes - 1) / kRowBytes);
+        const Slice key = batch.append(row_key);
+        batch.put(Table::live, key, append_row(batch, row));
+        const Slice whole = batch.append(payload);
+        batch.note_payload(id, whole);
+        for (std::uint32_t n = 0; n < row.chunks; ++n) {
+            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
+            const Slice chunk_key = batch.append(job_part_key(id, n));
+            batch.put(Table::chunks, chunk_key,
+                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
+        }
+    }
+    const JobHandle handle = add_job(id, row);
+    Job& job = jobs_[handle];
+    job.backoff = backoff;
+    if (item.delay_ms > 0) {
+        job.granted_at = turn.wall + static_cast<std::int64_t>(item.delay_ms);
+        set_state(job, JobState::scheduled);
+        deadlines_.set(handle, turn.now + static_cast<std::int64_t>(item.delay_ms));
+    } else {
+        set_state(job, JobState::queued);
+        ready_.push(handle);
+    }
+    if (job.has_key) {
+        const Slice key = batch.append(keys_.at(id).row_key);
+        batch.put(Table::keys, key, append_row(batch, KeyRow{id, content, JobState::none}));
+        ++numbers_.key_rows;
+    }
+    ++numbers_.submitted_total;
+    record(EventKind::submitted, id);
+    return {Code::ok, id, job.state};
+}
+
+/// Forgets the runs up to the confirmed number: their answers have arrived.
+void Core::confirm(Instance& instance, std::uint64_t confirmed) {
+    if (confirmed <= instance.confirmed) return;
+    instance.confirmed = confirmed;
+    while (!instance.runs.empty() && instance.runs.front().first + instance.runs.front().count - 1 <= confirmed)
+        instance.runs.pop_front();
+    // Not worth a write of its own: it goes with the next run, and a smaller mark on disk only remembers more.
+}
+
+void Core::add_run(Instance& instance, std::uint64_t number, JobId job) {
+    if (!instance.dirty) {
+        instance.dirty = true;
+        dirty_instances_.insert(instance_numbers_.at(instance.id));
+    }
+    Run* last = instance.runs.empty() ? nullptr : &instance.runs.back();
+    if (last != nullptr && last->first + last->count == number && last->first_job + last->count == job.value) {
+        ++last->count;
+        return;
+    }
+    // Numbers come in order but for resends of what was refused or lost on the way; then the run goes in its place.
+    const auto place = std::upper_bound(instance.runs.begin(), instance.runs.end(), number,
+                                        [](std::uint64_t n, const Run& r) { return n < r.first; });
+    instance.runs.insert(place, {number, 1, job.value});
+}
+
+}  // namespace jobyard::broker

@@ -1,0 +1,418 @@
+// Work: grants, leases, and the ways an attempt ends.
+
+#include <algorithm>
+#include <cmath>
+
+#include "core.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+// One DISPATCH: the header must stay below 64 KiB; an item takes at most this much beside its names.
+constexpr std::size_t kDispatchItemBytes = 64;
+
+std::string_view cut(std::string_view text, std::size_t most) {
+    if (text.size() <= most) return text;
+    while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80) --most;  // not inside a character
+    return text.substr(0, most);
+}
+
+std::string_view clean(std::string_view text, std::size_t most) {
+    // New lines and tabs are welcome here; bytes that are no UTF-8 are not, because readers take this for text.
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = text.find_first_of("\n\r\t", at);
+        if (!is_clean_text(text.substr(at, end - at))) return "(not UTF-8 text)";
+        if (end == std::string_view::npos) break;
+        at = end + 1;
+    }
+    return cut(text, most);
+}
+
+}  // namespace
+
+// --- what a worker says ----------------------------------------------------------------------------------------------
+
+JobHandle Core::held(const Session& session, JobId id, LeaseToken token) const {
+    const JobHandle handle = jobs_.find(id);
+    if (handle == kNoJob) return kNoJob;
+    const Job& job = jobs_[handle];
+    return job.leased() && job.worker == session.index && job.token == token ? handle : kNoJob;
+}
+
+void Core::on_started(Session& session, const Started& started, Turn turn) {
+    for (const Lease& lease : started.items) {
+        const JobHandle handle = held(session, lease.job, lease.token);
+        if (handle == kNoJob || jobs_[handle].state == JobState::running) continue;
+        Job& job = jobs_[handle];
+        set_state(job, JobState::running);
+        job.granted_at = turn.wall;
+        // The worker ends an attempt at its timeout; a worker that only goes on renewing is not believed for ever.
+        if (job.timeout_ms != 0) job.hard_end = turn.now + job.timeout_ms + config_.timing.lease_ms;
+    }
+}
+
+void Core::on_renew(Session& session, RequestId request, const Renew& renew, Turn turn, Output& out) {
+    Answers answers;
+    answers.items.reserve(renew.items.size());
+    for (const RenewItem& item : renew.items) {
+        const JobHandle handle = held(session, item.job, item.token);
+        if (handle == kNoJob) {
+            answers.items.push_back({Code::stale_lease, item.job});
+            continue;
+        }
+        Job& job = jobs_[handle];
+        const std::int64_t until = turn.now + config_.timing.lease_ms;
+        deadlines_.set(handle, job.hard_end == 0 ? until : std::min(until, job.hard_end));
+        if (item.progress != 0 || !item.text.empty()) {
+            const double share = std::isfinite(item.progress) ? std::clamp(item.progress, 0.0, 1.0) : 0.0;
+            progress_[handle] = {share, std::string(clean(item.text, kMaxProgressTextBytes))};
+            job.has_progress = true;
+        }
+        answers.items.push_back({job.cancel_requested ? Code::cancel_requested : Code::ok, item.job, job.state});
+    }
+    answer(session, request, std::move(answers), out);
+}
+
+void Core::on_ends(Session& session, RequestId request, const Message& message, std::string_view payload,
+                   const Found* found, Settled& settled, Turn turn, Output& out) {
+    std::size_t at = 0;
+    std::size_t index = 0;
+    const auto each = [&](const auto& items, auto&& payload_size, auto&& end) {
+        settled.resize(items.size());
+        for (const auto& item : items) {
+            const std::string_view result = payload.substr(at, payload_size(item));
+            at += result.size();
+            std::optional<Answer>& answer = settled[index++];
+            if (answer) continue;
+            const JobHandle handle = held(session, item.job, item.token);
+            if (handle == kNoJob && found == nullptr) continue;  // waits for the disk
+            Attempted attempted = end(item);
+            attempted.result = result;
+            if (handle == kNoJob) {
+                const Code code = repeated(item.job, item.token, attempted.outcome, *found);
+                if (code == Code::stale_lease) ++counters_.stale_leases;
+                answer = {code, item.job};
+                continue;
+            }
+            if (result.size() > config_.limits.result_bytes) {
+                attempted = {Outcome::failed, attempted.duration_ms, false, "the result is larger than limit result_bytes", {}, {}};
+                answer = {Code::too_large, item.job};
+            } else {
+                answer = {Code::ok, item.job};
+            }
+            end_attempt(handle, attempted, turn, out);
+        }
+    };
+    const auto size_of = [](const auto& item) { return std::size_t{item.payload_length}; };
+    if (const auto* complete = std::get_if<Complete>(&message)) {
+        each(complete->items, size_of, [](const CompleteItem& item) {
+            return Attempted{Outcome::completed, item.duration_ms, true, {}, {}, {}};
+        });
+    } else if (const auto* fail = std::get_if<Fail>(&message)) {
+        each(fail->items, size_of, [](const FailItem& item) {
+            const bool known = item.outcome == Outcome::timeout || item.outcome == Outcome::cancelled;
+            return Attempted{known ? item.outcome : Outcome::failed, item.duration_ms, item.retryable, clean(item.error, kMaxErrorBytes),
+                             clean(item.tail, kMaxTailBytes), {}};
+        });
+    } else if (const auto* release = std::get_if<Release>(&message)) {
+        each(release->items, [](const Lease&) { return std::size_t{0}; },
+             [](const Lease&) { return Attempted{Outcome::released, 0, true, "handed back by its worker", {}, {}}; });
+    }
+    reposition(session);
+    if (found == nullptr) return;
+    Answers answers;
+    answers.items.reserve(settled.size());
+    for (const std::optional<Answer>& item : settled) answers.items.push_back(*item);
+    answer(session, request, std::move(answers), out);
+}
+
+/// What to say to an end that holds no live lease: the same as the first time, if there was one.
+Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& found) const {
+    const auto same = [&](Outcome recorded) {
+        if (outcome == Outcome::completed || outcome == Outcome::released) return recorded == outcome;
+        return recorded == Outcome::failed || recorded == Outcome::timeout || recorded == Outcome::cancelled;
+    };
+    for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {
+        AttemptRow attempt;
+        if (read_row(row->value, attempt) && attempt.token == token) return same(attempt.outcome) ? Code::ok : Code::stale_lease;
+    }
+    EndRow ended;
+    if (find_ended(found, id, ended)) return ended.last.token == token && same(ended.last.outcome) ? Code::ok : Code::stale_lease;
+    if (jobs_.find(id) != kNoJob) return Code::stale_lease;
+    return code_of_absent(id);
+}
+
+// --- grants ----------------------------------------------------------------------------------------------------------
+
+void Core::dispatch(Turn turn, Output& out) {
+    const bool may_start = !window_open_ && free_disk_ >= config_.limits.dispatch_free_bytes;
+    while (may_start) {
+        // The least loaded of all workers that have room and something they can take.
+        ServiceId best = 0;
+        const std::pair<std::uint64_t, SessionIndex>* least = nullptr;
+        for (ServiceId service = 0; service < free_.size(); ++service) {
+            if (free_[service].empty() || !ready_.ready(service)) continue;
+            if (least == nullptr || *free_[service].begin() < *least) {
+                least = &*free_[service].begin();
+                best = service;
+            }
+        }
+        if (least == nullptr) break;
+        Session& session = *sessions_.at(least->second);
+        grant(session, ready_.pick(best), turn, out);
+        reposition(session);
+    }
+    for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);
+    with_dispatch_.clear();
+    for (const SessionIndex index : with_results_) flush_results(*sessions_.at(index), out);
+    with_results_.clear();
+}
+
+void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    const std::uint64_t epoch = config_.bug == PlantedBug::token_reuse_after_restart ? 1 : config_.epoch;
+    JOBYARD_ASSERT(last_token_ < kTokenCounterMask);  // 2^44 grants in one run: 5 years at 100,000 a second
+    const LeaseToken token{epoch << kTokenCounterBits | ++last_token_};
+    JOBYARD_ASSERT(token >= job.token || config_.bug != PlantedBug::none);
+    job.token = token;
+    job.granted_at = turn.wall;
+    job.hard_end = 0;
+    set_state(job, JobState::assigned);
+    take_lease(session, handle, turn.now + config_.timing.lease_ms);
+    ++counters_.dispatched;
+
+    const auto& info = ready_.info(job.class_id);
+    const std::size_t header = kDispatchItemBytes + info.queue_name.size() + info.type_name.size();
+    auto* list = std::get_if<Dispatch>(&session.dispatch.envelope.message);
+    if (list != nullptr && (list->items.size() == kMaxItems || session.dispatch_header + header > kMaxHeaderBytes ||
+                            session.dispatch_bytes + job.payload_size > kCutListBytes)) {
+        flush_dispatch(session, out);
+        list = nullptr;
+    }
+    if (list == nullptr) {
+        list = &session.dispatch.envelope.message.emplace<Dispatch>();
+        session.dispatch_header = kDispatchItemBytes;
+        session.dispatch_bytes = 0;
+        with_dispatch_.insert(session.index);
+    }
+    session.dispatch_header += header;
+    session.dispatch_bytes += job.payload_size;
+    list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name, job.priority,
+                           job.timeout_ms, job.max_attempts});
+    session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, job.id.value, {0, job.payload_size}});
+}
+
+void Core::flush_dispatch(Session& session, Output& out) {
+    if (!std::holds_alternative<Dispatch>(session.dispatch.envelope.message)) return;
+    session.dispatch.peer = session.peer;
+    session.dispatch.rests_on = rests_on(out);
+    session.dispatch.envelope.session = session.id;
+    out.messages.push_back(std::exchange(session.dispatch, {}));
+}
+
+void Core::take_lease(Session& session, JobHandle handle, std::int64_t until) {
+    Job& job = jobs_[handle];
+    job.worker = session.index;
+    job.previous = kNoJob;
+    job.next = session.leases;
+    if (job.next != kNoJob) jobs_[job.next].previous = handle;
+    session.leases = handle;
+    ++session.outstanding;
+    deadlines_.set(handle, until);
+}
+
+void Core::drop_lease(JobHandle handle) {
+    Job& job = jobs_[handle];
+    Session& session = *sessions_.at(job.worker);
+    (job.previous == kNoJob ? session.leases : jobs_[job.previous].next) = job.next;
+    if (job.next != kNoJob) jobs_[job.next].previous = job.previous;
+    job.previous = job.next = kNoJob;
+    job.worker = 0;
+    job.hard_end = 0;
+    --session.outstanding;
+    deadlines_.drop(handle);
+    if (job.has_progress) progress_.erase(handle);
+    job.has_progress = false;
+}
+
+/// Keeps the session's place among those with room.
+void Core::reposition(Session& session) {
+    std::optional<std::uint64_t> load;
+    if (session.gone_at < 0 && session.outstanding < session.credit)
+        load = (std::uint64_t{session.outstanding} << 16U) / session.slots;
+    if (load == session.free_at) return;
+    auto& free = free_[session.service];
+    if (session.free_at) free.erase({*session.free_at, session.index});
+    if (load) free.insert({*load, session.index});
+    session.free_at = load;
+}
+
+void Core::queue_stop(Session& session, const Job& job, StopReason reason, Output& out) {
+    if (session.gone_at >= 0) return;  // it will be told in WELCOME
+    answer(session, {}, Stop{{{job.id, job.token, reason}}}, out);
+}
+
+std::string_view Core::worker_name(const Job& job) const {
+    return job.worker == 0 ? std::string_view{} : std::string_view(sessions_.at(job.worker)->name);
+}
+
+// --- ends ------------------------------------------------------------------------------------------------------------
+
+/// An attempt is over, however that came. Whatever does not end the job charges the right budget and raises its token
+/// floor in a batch that the next grant rests on, so the holder of this lease is fenced for ever.
+void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    AttemptRow row;
+    row.attempt = job.attempt();
+    row.worker = worker_name(job);
+    row.token = job.token;
+    row.ended_at = turn.wall;
+    row.started_at = attempted.duration_ms != 0 ? turn.wall - attempted.duration_ms : job.granted_at;
+    row.outcome = attempted.outcome;
+    row.error = attempted.error;
+    row.tail = attempted.tail;
+    Session& session = *sessions_.at(job.worker);
+    drop_lease(handle);
+    reposition(session);
+
+    if (attempted.outcome == Outcome::completed)
+        return end_job(handle, JobState::completed, Reason::none, row, attempted.result, turn, out);
+    if (job.cancel_requested) {
+        row.outcome = Outcome::cancelled;
+        return end_job(handle, JobState::cancelled, Reason::none, row, attempted.result, turn, out);
+    }
+    const bool own_error = attempted.outcome == Outcome::failed || attempted.outcome == Outcome::timeout ||
+                           attempted.outcome == Outcome::cancelled;  // which nobody asked for
+    if (own_error) {
+        ++job.errors;
+        if (!attempted.retryable)
+            return end_job(handle, JobState::dead, Reason::not_retryable, row, attempted.result, turn, out);
+        if (job.errors >= job.max_attempts)
+            return end_job(handle, JobState::dead, Reason::failed, row, attempted.result, turn, out);
+        record(EventKind::failed, job.id);
+    } else if (attempted.outcome != Outcome::released) {
+        ++job.crashes;
+        if (job.crashes >= kCrashBudget)
+            return end_job(handle, JobState::dead, Reason::crash_loop, row, {}, turn, out);
+        record(EventKind::worker_lost, job.id);
+    } else {
+        record(EventKind::released, job.id);
+    }
+    const Slice key = out.batch->append(job_part_key(job.id, row.attempt));
+    out.batch->put(Table::attempts, key, append_row(*out.batch, row));
+    if (attempted.outcome != Outcome::released) ++job.attempts;
+    job.token.value += 1;
+    job.has_state_row = true;
+    if (job.has_claim_row) out.batch->erase(Table::claims, job_key(job.id));
+    job.has_claim_row = false;
+    if (own_error) {
+        retry_later(handle, turn, out);
+    } else {
+        job.granted_at = 0;
+        set_state(job, JobState::queued);
+        ready_.push(handle);
+        write_state(job, 0, 0, out);
+    }
+}
+
+void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    const Backoff policy = backoff(job);
+    double pause = policy.initial_ms;
+    for (std::uint32_t n = 1; n < job.errors && pause < policy.max_ms; ++n) pause *= policy.factor_percent / 100.0;
+    pause = std::min<double>(pause, policy.max_ms);
+    // The jitter is added, never taken off, so that a pause is at least what was asked for.
+    const double share = static_cast<double>((turn.random ^ job.id.value * 0x9E3779B97F4A7C15ULL) >> 11U) * 0x1.0p-53;
+    const auto pause_ms = static_cast<std::uint32_t>(pause + pause * share * policy.jitter_percent / 100.0);
+    ++numbers_.retried_total;
+    job.granted_at = turn.wall + pause_ms;
+    set_state(job, JobState::retrying);
+    deadlines_.set(handle, turn.now + pause_ms);
+    write_state(job, job.granted_at, pause_ms, out);
+}
+
+void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result, Turn turn,
+                   Output& out) {
+    Job& job = jobs_[handle];
+    const auto& info = ready_.info(job.class_id);
+    Batch& batch = *out.batch;
+    const JobId id = job.id;
+    const std::string key = job_key(id);
+    const Table table = state == JobState::dead ? Table::dead : Table::done;
+
+    EndRow row;
+    row.state = state;
+    row.reason = reason;
+    row.queue = info.queue_name;
+    row.type = info.type_name;
+    row.priority = job.priority;
+    row.created_at = job.created_at;
+    row.ended_at = turn.wall;
+    row.max_attempts = job.max_attempts;
+    row.timeout_ms = job.timeout_ms;
+    row.errors = job.errors;
+    row.crashes = job.crashes;
+    row.attempts = job.has_state_row ? job.attempt() : 0;
+    row.payload_size = job.payload_size;
+    row.payload_chunks = state == JobState::dead ? job.chunks : 0;
+    row.result_size = static_cast<std::uint32_t>(result.size());
+    row.last = last;
+    if (job.has_key) {
+        row.key = keys_.at(id).name;
+        row.content = keys_.at(id).content;
+    }
+    constexpr std::size_t kFieldsAtMost = 160;  // what the numbers of an EndRow take with their tags
+    const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
+                              last.error.size() + last.tail.size();
+    const bool inlined = fixed + result.size() <= kRowBytes;
+    PendingResult pending{id, state, reason, last.attempt, std::string(last.error),
+                          {PayloadRef::Kind::in_batch, batch.seq, {}}, {}};
+    if (!inlined) {
+        const Slice whole = batch.append(result);
+        pending.payload.slice = whole;
+        row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
+        for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
+            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
+            const Slice chunk_key = batch.append(job_part_key(id, n));
+            batch.put(Table::results, chunk_key,
+                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
+        }
+    } else {
+        row.result = result;
+    }
+    const Slice row_key = batch.append(key);
+    const Slice value = append_row(batch, row);
+    batch.put(table, row_key, value);
+    if (inlined) pending.payload.slice = {value.at + value.size - row.result_size, row.result_size};
+
+    if (state == JobState::dead) {
+        batch.move(Table::live, Table::buried, key);  // the payload and the policy, for a redrive
+    } else {
+        batch.erase(Table::live, key);
+        for (std::uint32_t n = 0; n < job.chunks; ++n) batch.erase(Table::chunks, job_part_key(id, n));
+    }
+    if (job.has_state_row) batch.erase(Table::state, key);
+    if (job.has_claim_row) batch.erase(Table::claims, key);
+    if (job.has_key) {
+        const Key& named = keys_.at(id);
+        const Slice name_key = batch.append(named.row_key);
+        batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, state}));
+        batch.put(Table::key_ends, big_endian(static_cast<std::uint64_t>(turn.wall)) + key, named.row_key);
+    }
+    const std::uint64_t row_bytes = value.size + (inlined ? 0 : row.result_size);
+    switch (state) {
+        case JobState::completed: ++numbers_.completed_total; record(EventKind::completed, id); break;
+        case JobState::cancelled: ++numbers_.cancelled_total; record(EventKind::cancelled, id); break;
+        default: ++numbers_.dead_total; record(EventKind::dead, id); break;
+    }
+    if (table == Table::dead) {
+        ++numbers_.dead_rows;
+    } else {
+        ++numbers_.done_rows;
+        numbers_.done_bytes += row_bytes;
+    }
+    if (job.watcher != 0) push_to_watchers(job, pending);
+    forget_job(handle);
+}
+
+}  // namespace jobyard::broker

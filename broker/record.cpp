@@ -1,0 +1,264 @@
+#include "record.hpp"
+
+#include <type_traits>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "jobyard/result.hpp"
+#include "wire.hpp"
+
+// As in codec.cpp, each row names its fields once; the two archives below make that list write and read.
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::size_t kPrefixBytes = 5;  // version, checksum
+
+std::uint32_t checksum(std::string_view bytes) {
+    return static_cast<std::uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+struct WriteRow {
+    wire::Writer& out;
+    [[nodiscard]] static bool reading() { return false; }
+    template <class T> void operator()(const T& value) {
+        if constexpr (std::is_same_v<T, bool>) out.boolean(value);
+        else if constexpr (std::is_same_v<T, std::string_view>) out.str(value);
+        else if constexpr (std::is_same_v<T, Uuid>) out.bin(value.view());
+        else if constexpr (std::is_same_v<T, ContentHash>)
+            out.bin({reinterpret_cast<const char*>(value.data()), value.size()});
+        else if constexpr (std::is_enum_v<T>) out.uint(static_cast<std::uint64_t>(value));
+        else if constexpr (std::is_same_v<T, std::int64_t>) out.integer(value);
+        else if constexpr (std::is_unsigned_v<T>) out.uint(value);
+        else out.uint(value.value);  // an Id
+    }
+};
+
+struct CountRow {
+    std::uint32_t count = 0;
+    [[nodiscard]] static bool reading() { return false; }
+    template <class T> void operator()(const T&) { ++count; }
+};
+
+struct ReadRow {
+    wire::Reader& in;
+    std::uint32_t left;
+    [[nodiscard]] static bool reading() { return true; }
+    template <class T> void operator()(T& value) {
+        if (left == 0) return;  // written before this field existed
+        --left;
+        if constexpr (std::is_same_v<T, bool>) value = in.boolean();
+        else if constexpr (std::is_same_v<T, std::string_view>) value = in.str();
+        else if constexpr (std::is_same_v<T, Uuid> || std::is_same_v<T, ContentHash>) {
+            const std::string_view bytes = in.bin();
+            if (bytes.size() != 16) return in.fail();
+            if constexpr (std::is_same_v<T, Uuid>) value = uuid_from_bytes(bytes);
+            else std::memcpy(value.data(), bytes.data(), 16);
+        } else if constexpr (std::is_enum_v<T>) value = static_cast<T>(in.uint());
+        else if constexpr (std::is_same_v<T, std::int64_t>) value = in.integer();
+        else if constexpr (std::is_unsigned_v<T>) value = static_cast<T>(in.uint());
+        else value.value = in.uint();
+    }
+};
+
+template <class A> void fields(A& a, LiveRow& r) {
+    a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.payload_size), a(r.chunks), a(r.delay_ms), a(r.timeout_ms);
+    a(r.max_attempts), a(r.backoff.initial_ms), a(r.backoff.factor_percent), a(r.backoff.max_ms);
+    a(r.backoff.jitter_percent);
+    if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
+}
+template <class A> void fields(A& a, StateRow& r) {
+    a(r.order), a(r.errors), a(r.crashes), a(r.attempts), a(r.token_floor), a(r.due_at), a(r.pause_ms), a(r.cancel_requested);
+}
+template <class A> void fields(A& a, AttemptRow& r) {
+    a(r.attempt), a(r.worker), a(r.token), a(r.started_at), a(r.ended_at), a(r.outcome), a(r.error), a(r.tail);
+}
+template <class A> void fields(A& a, EndRow& r) {
+    a(r.state), a(r.reason), a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.ended_at), a(r.max_attempts);
+    a(r.timeout_ms), a(r.errors), a(r.crashes), a(r.attempts), a(r.payload_size), a(r.payload_chunks), a(r.result_size);
+    a(r.result_chunks);
+    fields(a, r.last);
+    if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
+}
+template <class A> void fields(A& a, KeyRow& r) { a(r.job), a(r.content), a(r.state); }
+template <class A> void fields(A& a, WorkerRow& r) { a(r.instance), a(r.name); }
+template <class A> void fields(A& a, NumbersRow& r) {
+    a(r.next_job), a(r.next_event), a(r.next_instance), a(r.next_worker), a(r.submitted_total), a(r.completed_total);
+    a(r.cancelled_total), a(r.dead_total), a(r.retried_total), a(r.done_rows), a(r.done_bytes), a(r.dead_rows);
+    a(r.event_bytes), a(r.key_rows);
+}
+
+std::size_t begin_row(std::string& arena) {
+    const std::size_t start = arena.size();
+    arena.push_back(static_cast<char>(kFormatVersion));
+    arena.append(4, '\0');
+    return start;
+}
+
+Slice finish_row(std::string& arena, std::size_t start) {
+    const std::uint32_t sum = checksum(std::string_view(arena).substr(start + kPrefixBytes));
+    std::memcpy(arena.data() + start + 1, &sum, sizeof sum);
+    return {static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(arena.size() - start)};
+}
+
+template <class R>
+Slice append_fields(Batch& batch, const R& row, std::string_view tail = {}) {
+    std::string& arena = batch.arena();
+    const std::size_t start = begin_row(arena);
+    R& mutable_row = const_cast<R&>(row);  // `fields` serves both directions; writing changes nothing
+    CountRow count;
+    fields(count, mutable_row);
+    wire::Writer out(arena);
+    out.array(count.count);
+    WriteRow write{out};
+    fields(write, mutable_row);
+    arena.append(tail);
+    return finish_row(arena, start);
+}
+
+bool open_row(std::string_view bytes, std::string_view& body) {
+    if (bytes.size() < kPrefixBytes || static_cast<std::uint8_t>(bytes[0]) != kFormatVersion) return false;
+    std::uint32_t sum = 0;
+    std::memcpy(&sum, bytes.data() + 1, sizeof sum);
+    body = bytes.substr(kPrefixBytes);
+    return sum == checksum(body);
+}
+
+template <class R>
+bool read_fields(std::string_view bytes, R& row, std::string_view* tail = nullptr) {
+    std::string_view body;
+    if (!open_row(bytes, body)) return false;
+    wire::Reader in(body);
+    ReadRow read{in, in.array()};
+    fields(read, row);
+    for (; read.left > 0 && !in.failed(); --read.left) in.skip();
+    if (tail != nullptr) *tail = in.rest();
+    return !in.failed();
+}
+
+}  // namespace
+
+Slice append_row(Batch& batch, const LiveRow& row) { return append_fields(batch, row, row.payload); }
+Slice append_row(Batch& batch, const StateRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const AttemptRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const EndRow& row) { return append_fields(batch, row, row.result); }
+Slice append_row(Batch& batch, const KeyRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
+
+Slice append_row(Batch& batch, const InstanceRow& row) {
+    std::string& arena = batch.arena();
+    const std::size_t start = begin_row(arena);
+    wire::Writer out(arena);
+    out.array(3);
+    out.bin(row.instance.view());
+    out.uint(row.confirmed);
+    out.array(static_cast<std::uint32_t>(row.runs.size() * 3));
+    for (const Run& run : row.runs) {
+        out.uint(run.first);
+        out.uint(run.count);
+        out.uint(run.first_job);
+    }
+    return finish_row(arena, start);
+}
+
+bool read_row(std::string_view bytes, LiveRow& row) { return read_fields(bytes, row, &row.payload); }
+bool read_row(std::string_view bytes, StateRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, AttemptRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, EndRow& row) { return read_fields(bytes, row, &row.result); }
+bool read_row(std::string_view bytes, KeyRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
+
+bool read_row(std::string_view bytes, InstanceRow& row) {
+    std::string_view body;
+    if (!open_row(bytes, body)) return false;
+    wire::Reader in(body);
+    if (in.array() < 3) return false;
+    const std::string_view id = in.bin();
+    if (id.size() != 16) return false;
+    row.instance = uuid_from_bytes(id);
+    row.confirmed = in.uint();
+    row.runs.resize(in.array() / 3);
+    for (Run& run : row.runs) {
+        run.first = in.uint();
+        run.count = in.uint();
+        run.first_job = in.uint();
+        if (in.failed()) return false;
+    }
+    return !in.failed();
+}
+
+Slice append_row(Batch& batch, const EventsRow& row) {
+    std::string& arena = batch.arena();
+    const std::size_t start = begin_row(arena);
+    wire::Writer out(arena);
+    out.array(2);
+    out.integer(row.wall);
+    out.array(static_cast<std::uint32_t>(row.events.size() * 3));
+    std::uint64_t expected = 0;  // jobs are written as the distance from where the entry before ended: mostly 0
+    for (const EventsRow::Entry& entry : row.events) {
+        out.uint(entry.kind);
+        out.integer(static_cast<std::int64_t>(entry.job.value - expected));
+        out.uint(entry.count);
+        expected = entry.job.value + entry.count;
+    }
+    return finish_row(arena, start);
+}
+
+bool read_row(std::string_view bytes, EventsRow& row) {
+    std::string_view body;
+    if (!open_row(bytes, body)) return false;
+    wire::Reader in(body);
+    if (in.array() < 2) return false;
+    row.wall = in.integer();
+    row.events.clear();
+    std::uint64_t expected = 0;
+    for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
+        EventsRow::Entry entry;
+        entry.kind = static_cast<std::uint8_t>(in.uint());
+        entry.job.value = expected + static_cast<std::uint64_t>(in.integer());
+        entry.count = in.uint();
+        expected = entry.job.value + entry.count;
+        row.events.push_back(entry);
+    }
+    return !in.failed();
+}
+
+std::string job_key(JobId job) { return big_endian(job.value); }
+
+std::string job_part_key(JobId job, std::uint32_t part) {
+    std::string key = big_endian(job.value);
+    for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(part >> static_cast<unsigned>(shift)));
+    return key;
+}
+
+std::string idempotency_row_key(std::string_view queue, std::string_view name) {
+    std::string key(queue);
+    key.push_back('\0');
+    key.append(name);
+    return key;
+}
+
+ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
+    std::string text;
+    wire::Writer out(text);
+    out.str(item.type);
+    out.uint(item.priority);
+    out.uint(item.delay_ms);
+    out.uint(item.timeout_ms);
+    out.uint(item.max_attempts);
+    out.uint(item.backoff.initial_ms);
+    out.uint(item.backoff.factor_percent);
+    out.uint(item.backoff.max_ms);
+    out.uint(item.backoff.jitter_percent);
+    text.append(payload);
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(text.data(), text.size()));
+    ContentHash hash;
+    std::memcpy(hash.data(), canonical.digest, hash.size());
+    return hash;
+}
+
+}  // namespace jobyard::broker

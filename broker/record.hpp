@@ -1,0 +1,187 @@
+#pragma once
+// The rows of the store as values, and their bytes. Every row is
+//
+//     version (1 byte) · checksum of the rest (4 bytes, the low half of XXH3) · fields (a MessagePack array) · tail (bytes)
+//
+// To change one: append a field and read it only if the array has it; only a change that an older broker would misread
+// raises kFormatVersion, and then Store::open must know how to bring an old store forward. Times are milliseconds since
+// 1970 UTC by the broker's wall clock (`_at`).
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "batch.hpp"
+#include "jobyard/ids.hpp"
+#include "jobyard/job.hpp"
+#include "jobyard/message.hpp"
+
+namespace jobyard::broker {
+
+inline constexpr std::uint8_t kFormatVersion = 1;
+
+/// A row of at most this many bytes stays inside one LMDB page (a node of 4 KiB pages holds 2,038 with key and header).
+inline constexpr std::size_t kRowBytes = 1990;
+
+using ContentHash = std::array<unsigned char, 16>;
+
+/// Table live: what was submitted. The tail is the payload, or nothing if it stands in chunks.
+struct LiveRow {
+    std::string_view queue = {};
+    std::string_view type = {};
+    std::uint8_t priority = 0;
+    std::int64_t created_at = 0;
+    std::uint64_t delay_ms = 0;
+    std::uint32_t timeout_ms = 0;
+    std::uint32_t max_attempts = 0;
+    std::uint32_t payload_size = 0;
+    std::uint32_t chunks = 0;
+    Backoff backoff;
+    std::string_view key = {};    ///< idempotency key; empty: none
+    ContentHash content{};   ///< of a job with a key
+    std::string_view payload = {};
+};
+
+/// Table state: what has changed since the submit.
+struct StateRow {
+    std::uint64_t order = 0;           ///< place among its priority
+    std::uint32_t errors = 0;          ///< attempts charged to max_attempts in this round
+    std::uint32_t crashes = 0;         ///< attempts charged to the crash budget in this round
+    std::uint32_t attempts = 0;        ///< number of the last attempt with a record
+    std::uint64_t token_floor = 0;     ///< every smaller token is void
+    std::int64_t due_at = 0;           ///< retrying until then; 0: not retrying
+    std::uint32_t pause_ms = 0;        ///< the pause due_at came from (bounds it when the wall clock has jumped)
+    bool cancel_requested = false;
+};
+
+/// Table attempts.
+struct AttemptRow {
+    std::uint32_t attempt = 0;
+    std::string_view worker = {};
+    LeaseToken token;
+    std::int64_t started_at = 0;
+    std::int64_t ended_at = 0;
+    Outcome outcome = Outcome::none;
+    std::string_view error = {};
+    std::string_view tail = {};
+};
+
+/// Tables done and dead: the final record, with the last attempt in it. The tail is the result, unless in `results`.
+struct EndRow {
+    JobState state = JobState::none;
+    Reason reason = Reason::none;
+    std::string_view queue = {};
+    std::string_view type = {};
+    std::uint8_t priority = 0;
+    std::int64_t created_at = 0;
+    std::int64_t ended_at = 0;
+    std::uint32_t max_attempts = 0;
+    std::uint32_t timeout_ms = 0;
+    std::uint32_t errors = 0;
+    std::uint32_t crashes = 0;
+    std::uint32_t attempts = 0;        ///< no row of table `attempts` has a greater number
+    std::uint32_t payload_size = 0;
+    std::uint32_t payload_chunks = 0;  ///< of a dead job; others have dropped their payload
+    std::uint32_t result_size = 0;
+    std::uint32_t result_chunks = 0;
+    AttemptRow last;                   ///< outcome none: it ended without running
+    std::string_view key = {};
+    ContentHash content{};
+    std::string_view result = {};
+};
+
+/// Table keys, under queue, NUL, name.
+struct KeyRow {
+    JobId job;
+    ContentHash content{};
+    JobState state = JobState::none;  ///< none while the job lives
+};
+
+/// A run of submits that made jobs: number first + i made job first_job + i.
+struct Run {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+    std::uint64_t first_job = 0;
+};
+
+/// Table instances.
+struct InstanceRow {
+    Uuid instance;
+    std::uint64_t confirmed = 0;
+    std::vector<Run> runs;
+};
+
+/// Table workers.
+struct WorkerRow {
+    Uuid instance;
+    std::string_view name = {};
+};
+
+/// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
+struct EventsRow {
+    struct Entry {
+        std::uint8_t kind = 0;
+        JobId job;
+        std::uint64_t count = 0;
+    };
+    std::int64_t wall = 0;
+    std::vector<Entry> events;
+};
+
+/// Table meta, row "numbers": written by every batch.
+struct NumbersRow {
+    std::uint64_t next_job = 1;
+    std::uint64_t next_event = 1;
+    std::uint64_t next_instance = 1;
+    std::uint64_t next_worker = 1;
+    std::uint64_t submitted_total = 0;
+    std::uint64_t completed_total = 0;
+    std::uint64_t cancelled_total = 0;
+    std::uint64_t dead_total = 0;
+    std::uint64_t retried_total = 0;
+    std::uint64_t done_rows = 0;
+    std::uint64_t done_bytes = 0;
+    std::uint64_t dead_rows = 0;
+    std::uint64_t event_bytes = 0;
+    std::uint64_t key_rows = 0;
+};
+
+inline constexpr std::string_view kMetaApplied = "applied";  ///< number of the last batch applied, 8 bytes big-endian
+inline constexpr std::string_view kMetaNumbers = "numbers";
+inline constexpr std::string_view kMetaStore = "store";  ///< the store's random id, 16 bytes
+inline constexpr std::string_view kMetaEpoch = "epoch";  ///< one more at every start, 8 bytes big-endian
+inline constexpr std::string_view kMetaFloor = "floor";  ///< no token below it is good without a claim, 8 bytes
+
+/// Appends the row's bytes to the batch's arena.
+Slice append_row(Batch& batch, const LiveRow& row);
+Slice append_row(Batch& batch, const StateRow& row);
+Slice append_row(Batch& batch, const AttemptRow& row);
+Slice append_row(Batch& batch, const EndRow& row);
+Slice append_row(Batch& batch, const KeyRow& row);
+Slice append_row(Batch& batch, const InstanceRow& row);
+Slice append_row(Batch& batch, const WorkerRow& row);
+Slice append_row(Batch& batch, const NumbersRow& row);
+Slice append_row(Batch& batch, const EventsRow& row);
+
+/// False: damaged, or of a format this broker does not know. Views point into `bytes`.
+[[nodiscard]] bool read_row(std::string_view bytes, LiveRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, StateRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, AttemptRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, EndRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, KeyRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, InstanceRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, WorkerRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, NumbersRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, EventsRow& row);
+
+std::string job_key(JobId job);
+std::string job_part_key(JobId job, std::uint32_t part);  ///< attempts, chunks, results
+std::string idempotency_row_key(std::string_view queue, std::string_view name);
+
+/// What makes two submits with one key the same: everything that was asked for, payload included.
+ContentHash content_hash(const SubmitItem& item, std::string_view payload);
+
+}  // namespace jobyard::broker

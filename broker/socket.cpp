@@ -1,0 +1,371 @@
+#include "socket.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <zmq.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <optional>
+
+#include "jobyard/limits.hpp"
+#include "peer/endpoint.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::string_view kIpc = "ipc://";
+constexpr std::string_view kTcp = "tcp://";
+constexpr const char* kMonitorAddress = "inproc://jobyard-monitor";
+
+/// More than a mistake: who sends so many frames in a message loses its connection.
+constexpr std::size_t kKickAboveFrames = 64;
+/// A frame this small may be part of libzmq's receive buffer.
+constexpr std::size_t kReceiveBufferBytes = 8192;
+/// When a peer is named as disconnected, after the event.
+constexpr std::array<std::chrono::milliseconds, 4> kNameAfter{
+    {std::chrono::milliseconds(0), std::chrono::milliseconds(5), std::chrono::milliseconds(50),
+     std::chrono::milliseconds(500)}};
+
+static_assert(sizeof(zmq_msg_t) == 64 && alignof(zmq_msg_t) <= alignof(void*));
+zmq_msg_t* as_message(std::byte* bytes) { return reinterpret_cast<zmq_msg_t*>(bytes); }
+
+/// False when there is nothing. Anything else would be a bug, or a socket that is closed, which is one too.
+bool receive_part(void* socket, zmq_msg_t* part) {
+    int rc;
+    do rc = zmq_msg_recv(part, socket, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    JOBYARD_ASSERT(rc >= 0 || errno == EAGAIN);
+    return rc >= 0;
+}
+
+/// Takes the part over, whatever comes of it. Zero or the errno.
+int send_part(void* socket, zmq_msg_t* part, int flags) {
+    int rc;
+    do rc = zmq_msg_send(part, socket, flags | ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    if (rc >= 0) return 0;
+    const int error = errno;
+    zmq_msg_close(part);
+    return error;
+}
+
+char* allocate(zmq_msg_t* part, std::size_t size) {
+    if (zmq_msg_init_size(part, size) != 0) throw std::bad_alloc();
+    return static_cast<char*>(zmq_msg_data(part));
+}
+
+/// The routing ids that libzmq generates: a zero byte, then 32 bits that only count up.
+constexpr std::size_t kRoutingIdBytes = 5;
+
+std::optional<PeerId> peer_of(zmq_msg_t* routing_id) {
+    if (zmq_msg_size(routing_id) != kRoutingIdBytes) return std::nullopt;
+    const auto* bytes = static_cast<const unsigned char*>(zmq_msg_data(routing_id));
+    if (bytes[0] != 0) return std::nullopt;
+    std::uint32_t value = 0;
+    for (std::size_t i = 1; i < kRoutingIdBytes; ++i) value = value << 8U | bytes[i];
+    return PeerId{value};
+}
+
+bool is_older(PeerId peer, PeerId than) { return static_cast<std::int32_t>(peer.value - than.value) < 0; }
+
+/// The identity of an open socket; nothing if the descriptor is not one.
+std::optional<ino_t> inode_of(int fd) {
+    struct stat info {};
+    if (fd < 0 || ::fstat(fd, &info) != 0 || !S_ISSOCK(info.st_mode)) return std::nullopt;
+    return info.st_ino;
+}
+
+/// libzmq takes routing ids from rand(), and never seeds it: without this they could be guessed by any peer.
+void seed_routing_ids() {
+    unsigned seed;
+    JOBYARD_ASSERT(::getrandom(&seed, sizeof seed, 0) == sizeof seed);
+    std::srand(seed);
+}
+
+}  // namespace
+
+Frame::Frame() { zmq_msg_init(as_message(message_)); }
+Frame::~Frame() { zmq_msg_close(as_message(message_)); }
+Frame::Frame(Frame&& other) noexcept : Frame() { zmq_msg_move(as_message(message_), as_message(other.message_)); }
+Frame& Frame::operator=(Frame&& other) noexcept {
+    zmq_msg_move(as_message(message_), as_message(other.message_));
+    return *this;
+}
+
+std::string_view Frame::view() const {
+    // zmq_msg_data() takes no const message but changes nothing.
+    zmq_msg_t* message = as_message(const_cast<std::byte*>(message_));
+    return {static_cast<const char*>(zmq_msg_data(message)), zmq_msg_size(message)};
+}
+
+void Frame::detach() {
+    const std::string_view bytes = view();
+    if (bytes.empty() || bytes.size() > kReceiveBufferBytes) return;
+    zmq_msg_t copy;
+    std::memcpy(allocate(&copy, bytes.size()), bytes.data(), bytes.size());
+    zmq_msg_move(as_message(message_), &copy);
+    zmq_msg_close(&copy);
+}
+
+Result<std::unique_ptr<Socket>> Socket::open(const std::vector<std::string>& endpoints) {
+    std::unique_ptr<Socket> socket(new Socket);
+    for (const std::string& endpoint : endpoints)
+        if (auto bound = socket->bind(endpoint); !bound) return bound.error();
+    return socket;
+}
+
+Socket::Socket() {
+    seed_routing_ids();
+    context_ = zmq_ctx_new();
+    JOBYARD_ASSERT(context_ != nullptr);
+    router_ = zmq_socket(context_, ZMQ_ROUTER);
+    monitor_ = zmq_socket(context_, ZMQ_PAIR);
+    JOBYARD_ASSERT(router_ != nullptr && monitor_ != nullptr);
+    set_options();
+    open_monitor();
+}
+
+Socket::~Socket() {
+    zmq_socket_monitor(router_, nullptr, 0);
+    zmq_close(monitor_);
+    zmq_close(router_);
+    while (zmq_ctx_term(context_) != 0 && errno == EINTR) continue;
+}
+
+void Socket::set_options() {
+    const auto set = [this](int option, auto value) {
+        JOBYARD_ASSERT(zmq_setsockopt(router_, option, &value, sizeof value) == 0);
+    };
+    set(ZMQ_ROUTER_MANDATORY, 1);  // a send tells whether the peer is there
+    set(ZMQ_ROUTER_HANDOVER, 0);   // nobody takes over another's connection
+    // Beyond its credit a worker is sent only small control messages.
+    set(ZMQ_SNDHWM, static_cast<int>(kMaxCredit) + 64);
+    set(ZMQ_RCVHWM, 1000);
+    set(ZMQ_MAXMSGSIZE, static_cast<std::int64_t>(kMaxMessageBytes + kMaxHeaderBytes));
+    set(ZMQ_LINGER, 0);
+    set(ZMQ_BACKLOG, 1024);
+    set(ZMQ_IPV6, 1);
+    set(ZMQ_HANDSHAKE_IVL, 5000);
+    // Half-open connections and peers that stopped reading. Not ZMTP heartbeats: they would end the connection of a
+    // peer whose messages wait for us.
+    set(ZMQ_TCP_MAXRT, 20000);
+    set(ZMQ_TCP_KEEPALIVE, 1);
+    set(ZMQ_TCP_KEEPALIVE_IDLE, 15);
+    set(ZMQ_TCP_KEEPALIVE_INTVL, 5);
+    set(ZMQ_TCP_KEEPALIVE_CNT, 3);
+}
+
+void Socket::open_monitor() {
+    // No high-water mark: a full monitor would stop libzmq's I/O thread.
+    const int unbounded = 0;
+    JOBYARD_ASSERT(zmq_setsockopt(monitor_, ZMQ_RCVHWM, &unbounded, sizeof unbounded) == 0);
+    JOBYARD_ASSERT(zmq_setsockopt(monitor_, ZMQ_LINGER, &unbounded, sizeof unbounded) == 0);
+    JOBYARD_ASSERT(zmq_socket_monitor(router_, kMonitorAddress, ZMQ_EVENT_DISCONNECTED) == 0);
+    JOBYARD_ASSERT(zmq_connect(monitor_, kMonitorAddress) == 0);
+}
+
+Result<void> Socket::bind(const std::string& endpoint) {
+    const bool ipc = endpoint.starts_with(kIpc);
+    if (!ipc && !endpoint.starts_with(kTcp))
+        return Error{Code::bad_field, "cannot listen on " + endpoint + ": expected ipc://PATH or tcp://ADDRESS:PORT"};
+    if (ipc)
+        if (auto prepared = prepare_ipc(endpoint, endpoint.substr(kIpc.size())); !prepared) return prepared;
+    // An ipc socket is for this user alone: without keys nothing else tells who connects.
+    const mode_t before = ::umask(0177);
+    const int rc = zmq_bind(router_, endpoint.c_str());
+    const int error = errno;
+    ::umask(before);
+    if (rc != 0) {
+        std::string text = "cannot listen on " + endpoint + ": " + zmq_strerror(error);
+        if (error == EADDRINUSE)
+            text += "; stop whoever listens there, or choose another port";
+        else if (error == EINVAL)
+            text += "; expected ipc://PATH or tcp://ADDRESS:PORT";
+        else if (error == ENODEV || error == EADDRNOTAVAIL)
+            text += "; the address is not one of this machine";
+        else if (error == EACCES)
+            text += "; ports below 1024 need privileges";
+        return Error{Code::internal, text};
+    }
+    char bound[256];
+    std::size_t size = sizeof bound;
+    JOBYARD_ASSERT(zmq_getsockopt(router_, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
+    endpoints_.emplace_back(bound);
+    return {};
+}
+
+Result<void> Socket::prepare_ipc(const std::string& endpoint, const std::string& path) {
+    const auto refuse = [&endpoint](const std::string& why) {
+        return Error{Code::internal, "cannot listen on " + endpoint + ": " + why};
+    };
+    if (path.empty() || path[0] == '@' || path[0] == '*')
+        return refuse("expected the path of a file, which has an owner and a mode");
+    if (path.size() >= sizeof(sockaddr_un::sun_path))
+        return refuse("the path is longer than " + std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes");
+    if (auto checked = check_endpoint(endpoint); !checked) return refuse(checked.error().text);
+    // libzmq removes whatever is at the path, a running broker's socket too, and binds in its place.
+    auto lock = lock_file(path + ".lock");
+    if (!lock) return refuse((lock.error().code == Code::busy ? "another broker does: " : "") + lock.error().text);
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode))
+        return refuse("there is a file of that name that is not a socket");
+    ipc_locks_.push_back(std::move(*lock));
+    return {};
+}
+
+void Socket::wait(const std::vector<int>& fds, int timeout_ms) {
+    std::vector<zmq_pollitem_t> items{{router_, 0, ZMQ_POLLIN, 0}, {monitor_, 0, ZMQ_POLLIN, 0}};
+    for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
+    const auto now = steady_clock::now();
+    for (const Suspect& suspect : suspects_) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(suspect.due - now).count();
+        if (timeout_ms < 0 || left < timeout_ms) timeout_ms = static_cast<int>(std::max<long>(left, 0));
+    }
+    JOBYARD_ASSERT(zmq_poll(items.data(), static_cast<int>(items.size()), timeout_ms) >= 0 || errno == EINTR);
+}
+
+bool Socket::receive(std::vector<Incoming>& messages, std::size_t max_messages, std::size_t max_bytes) {
+    std::size_t bytes = 0;
+    for (std::size_t count = 0; count < max_messages && bytes < max_bytes; ++count) {
+        Frame routing_id;
+        if (!receive_part(router_, as_message(routing_id.message_))) return false;
+        // Every part is there at once, and is let go as it comes unless it is one of the two.
+        Incoming incoming;
+        std::size_t frames = 0;
+        for (bool more = zmq_msg_more(as_message(routing_id.message_)) != 0; more; ++frames) {
+            Frame beyond;
+            Frame& frame = frames == 0 ? incoming.header_frame : frames == 1 ? incoming.payload_frame : beyond;
+            JOBYARD_ASSERT(receive_part(router_, as_message(frame.message_)));
+            more = zmq_msg_more(as_message(frame.message_)) != 0;
+            bytes += frame.view().size();
+        }
+        const auto peer = peer_of(as_message(routing_id.message_));
+        if (!peer) {
+            ++counters_.wrong_routing_id;
+            continue;
+        }
+        if (frames > 0 && !connections_.contains(*peer)) remember(*peer, incoming.header_frame);
+        if (frames != 2) {
+            ++counters_.wrong_frames;
+            if (frames > kKickAboveFrames) kick(*peer);
+            continue;
+        }
+        incoming.peer = *peer;
+        messages.push_back(std::move(incoming));
+        ++counters_.received;
+    }
+    return true;
+}
+
+Sent Socket::send(PeerId peer, std::string_view header, const std::vector<std::string_view>& pieces) {
+    zmq_msg_t part;
+    char* routing_id = allocate(&part, kRoutingIdBytes);
+    routing_id[0] = 0;
+    for (std::size_t i = 1; i < kRoutingIdBytes; ++i)
+        routing_id[i] = static_cast<char>(peer.value >> (8 * (kRoutingIdBytes - 1 - i)));
+    // If this is refused nothing may follow: the next frame would be taken for a routing id. Once it is accepted the
+    // rest is, too.
+    if (const int error = send_part(router_, &part, ZMQ_SNDMORE); error != 0) {
+        JOBYARD_ASSERT(error == EHOSTUNREACH || error == EAGAIN);
+        if (error == EAGAIN) return Sent::stuck;
+        forget(peer);
+        return Sent::gone;
+    }
+    std::memcpy(allocate(&part, header.size()), header.data(), header.size());
+    JOBYARD_ASSERT(send_part(router_, &part, ZMQ_SNDMORE) == 0);
+    std::size_t size = 0;
+    for (const std::string_view piece : pieces) size += piece.size();
+    char* at = allocate(&part, size);
+    for (const std::string_view piece : pieces) at = std::copy(piece.begin(), piece.end(), at);
+    JOBYARD_ASSERT(send_part(router_, &part, 0) == 0);
+    ++counters_.sent;
+    return Sent::ok;
+}
+
+bool Socket::kick(PeerId peer) {
+    const auto found = connections_.find(peer);
+    if (found == connections_.end() || inode_of(found->second.fd) != found->second.inode) return false;
+    // Not close(): the descriptor is libzmq's, which sees the end of the stream and closes it.
+    if (::shutdown(found->second.fd, SHUT_RDWR) != 0) return false;
+    ++counters_.kicked;
+    return true;
+}
+
+void Socket::remember(PeerId peer, Frame& frame) {
+    // Asked of a body frame: the routing id's frame has no properties once it went through zmq_poll().
+    const int fd = zmq_msg_get(as_message(frame.message_), ZMQ_SRCFD);
+    const auto inode = inode_of(fd);
+    const auto owner = owners_.find(fd);
+    const bool owned = owner != owners_.end() && owner->second != peer;
+    if (!inode || (owned && is_older(peer, owner->second))) {
+        // What it sent outlived its connection.
+        suspects_.push_back({peer, 0, steady_clock::now()});
+        return;
+    }
+    if (owned) {
+        suspects_.push_back({owner->second, 0, steady_clock::now()});
+        connections_.erase(owner->second);
+    }
+    connections_[peer] = {fd, *inode};
+    owners_[fd] = peer;
+}
+
+void Socket::forget(PeerId peer) {
+    const auto found = connections_.find(peer);
+    if (found == connections_.end()) return;
+    owners_.erase(found->second.fd);
+    connections_.erase(found);
+}
+
+void Socket::read_monitor() {
+    // An event is two frames: what and which descriptor; then the endpoint.
+    Frame event;
+    while (receive_part(monitor_, as_message(event.message_))) {
+        Frame endpoint;
+        JOBYARD_ASSERT(receive_part(monitor_, as_message(endpoint.message_)));
+        std::uint16_t what;
+        std::uint32_t value;
+        JOBYARD_ASSERT(event.view().size() == sizeof what + sizeof value);
+        std::memcpy(&what, event.view().data(), sizeof what);
+        std::memcpy(&value, event.view().data() + sizeof what, sizeof value);
+        if (what != ZMQ_EVENT_DISCONNECTED) continue;
+        const auto owner = owners_.find(static_cast<int>(value));
+        if (owner != owners_.end()) suspects_.push_back({owner->second, 0, steady_clock::now()});
+    }
+}
+
+void Socket::take_disconnected(std::vector<PeerId>& peers) {
+    read_monitor();
+    const auto now = steady_clock::now();
+    std::erase_if(suspects_, [&](Suspect& suspect) {
+        if (suspect.due > now) return false;
+        if (suspect.named > 0 && !connections_.contains(suspect.peer)) return true;  // its send was `gone`
+        peers.push_back(suspect.peer);
+        if (++suspect.named == kNameAfter.size()) return true;
+        suspect.due = now + kNameAfter[suspect.named];
+        return false;
+    });
+}
+
+bool is_loopback(const std::string& endpoint) {
+    if (endpoint.starts_with(kIpc)) return true;
+    if (!endpoint.starts_with(kTcp)) return false;
+    std::string host = endpoint.substr(kTcp.size());
+    host.resize(std::min(host.size(), host.rfind(':')));
+    if (host == "localhost" || host == "[::1]") return true;
+    in_addr address;
+    return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
+}
+
+}  // namespace jobyard::broker

@@ -1,0 +1,138 @@
+#pragma once
+// The broker's one ROUTER socket, for all addresses, and the only code that knows ZeroMQ. It moves frames, never
+// blocks, and knows peers only as connections: a peer that reconnects is another PeerId.
+//
+// What no option of libzmq prevents, said here so that nobody looks for it below: a message of endless frames grows in
+// libzmq until it ends, unseen by us; and a peer that sets a routing id of the shape of a generated one is not told
+// from others (if it guesses the next one, of 2^32, libzmq aborts). Both are for those who may connect at all.
+//
+// Owned and used by one thread; signals blocked before it is made, because libzmq's threads inherit the mask.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "fd.hpp"
+#include "jobyard/result.hpp"
+#include "output.hpp"
+
+namespace jobyard::broker {
+
+/// One received frame. Its view ends when it is moved, detached or destroyed.
+class Frame {
+   public:
+    Frame();
+    ~Frame();
+    Frame(Frame&& other) noexcept;
+    Frame& operator=(Frame&& other) noexcept;
+    [[nodiscard]] std::string_view view() const;
+    /// To be called on what is kept for long: a small frame otherwise keeps the 8 KiB it was received in.
+    void detach();
+
+   private:
+    friend class Socket;
+    alignas(void*) std::byte message_[64];  ///< zmq_msg_t
+};
+
+struct Incoming {
+    PeerId peer;
+    Frame header_frame;
+    Frame payload_frame;
+
+    [[nodiscard]] std::string_view header() const { return header_frame.view(); }
+    [[nodiscard]] std::string_view payload() const { return payload_frame.view(); }
+    void detach() {
+        header_frame.detach();
+        payload_frame.detach();
+    }
+};
+
+enum class Sent : std::uint8_t {
+    ok,     ///< accepted; not: arrived
+    gone,   ///< no such connection any more, for certain
+    stuck,  ///< the peer does not read and its queue is full
+};
+
+struct SocketCounters {
+    std::uint64_t received = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t wrong_frames = 0;      ///< messages without exactly two frames, dropped
+    std::uint64_t wrong_routing_id = 0;  ///< messages from peers that chose their routing id, dropped
+    std::uint64_t kicked = 0;
+};
+
+class Socket {
+   public:
+    /// Binds every endpoint: `ipc://PATH` (the path is locked, so that a second broker cannot take it over), `tcp://…`.
+    static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints);
+    /// What was sent and has not reached the kernel is dropped.
+    ~Socket();
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
+
+    /// The endpoints as bound: with the port, where it was left to the system.
+    [[nodiscard]] const std::vector<std::string>& endpoints() const { return endpoints_; }
+
+    /// Sleeps until there is a message or a disconnect, one of `fds` is readable, or the time is over (-1: never).
+    void wait(const std::vector<int>& fds, int timeout_ms);
+
+    /// Appends messages that are here. True if it stopped at a bound and there may be more.
+    bool receive(std::vector<Incoming>& messages, std::size_t max_messages, std::size_t max_bytes);
+
+    /// Two frames: the header, and the pieces end to end.
+    Sent send(PeerId peer, std::string_view header, const std::vector<std::string_view>& pieces);
+
+    /// Closes the peer's connection. False if it is not known or already closed.
+    bool kick(PeerId peer);
+
+    /// Appends peers whose connection has probably closed. Only a send tells: it is `gone`, or the hint was wrong. A
+    /// peer is named several times within half a second, because libzmq reports a close a little before it acts on it.
+    void take_disconnected(std::vector<PeerId>& peers);
+
+    [[nodiscard]] const SocketCounters& counters() const { return counters_; }
+
+   private:
+    struct Connection {
+        int fd;
+        ino_t inode;  ///< tells this connection from a later one with the same descriptor
+    };
+    struct Suspect {
+        PeerId peer;
+        std::size_t named;  ///< how often
+        std::chrono::steady_clock::time_point due;
+    };
+
+    Socket();
+    void set_options();
+    Result<void> bind(const std::string& endpoint);
+    Result<void> prepare_ipc(const std::string& endpoint, const std::string& path);
+    void open_monitor();
+    void read_monitor();
+    void remember(PeerId peer, Frame& frame);
+    void forget(PeerId peer);
+
+    std::vector<Fd> ipc_locks_;  ///< given up after the socket is closed
+    void* context_;
+    void* router_;
+    void* monitor_;
+    std::vector<std::string> endpoints_;
+
+    /// Connections whose descriptor is known, from their first message on. A descriptor has one owner, the newest.
+    std::unordered_map<PeerId, Connection> connections_;
+    std::unordered_map<int, PeerId> owners_;
+    std::vector<Suspect> suspects_;
+
+    SocketCounters counters_;
+};
+
+/// Whether only this machine can reach the endpoint.
+bool is_loopback(const std::string& endpoint);
+
+}  // namespace jobyard::broker

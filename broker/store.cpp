@@ -1,0 +1,331 @@
+#include "store.hpp"
+
+#include <fcntl.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <mutex>
+
+#include "fd.hpp"
+#include "record.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+/// The row of `meta` that the store itself writes, when it is made: kFormatVersion in decimal.
+constexpr std::string_view kFormatRow = "format";
+
+constexpr unsigned kMaxReaders = 126;
+/// What LMDB makes of that many readers, rounded up to pages.
+constexpr off_t kLockFileBytes = 8192;
+/// With less than this free, a failed write is taken for a full disk: LMDB reports short writes as EIO.
+constexpr std::uint64_t kFullBelowBytes = std::uint64_t{1} << 20;
+/// LMDB's own bound of a key.
+constexpr std::size_t kMaxKeyBytes = 511;
+
+MDB_val to_val(std::string_view bytes) { return {bytes.size(), const_cast<char*>(bytes.data())}; }
+std::string_view to_view(const MDB_val& val) { return {static_cast<const char*>(val.mv_data), val.mv_size}; }
+
+/// Aborted unless committed.
+class Transaction {
+   public:
+    Transaction(MDB_env* env, unsigned flags) : error_(mdb_txn_begin(env, nullptr, flags, &txn_)) {}
+    ~Transaction() {
+        if (txn_ != nullptr) mdb_txn_abort(txn_);
+    }
+    Transaction(const Transaction&) = delete;
+    Transaction& operator=(const Transaction&) = delete;
+
+    [[nodiscard]] int error() const { return error_; }
+    [[nodiscard]] MDB_txn* get() const { return txn_; }
+    int commit() { return mdb_txn_commit(std::exchange(txn_, nullptr)); }
+
+   private:
+    MDB_txn* txn_ = nullptr;
+    int error_;
+};
+
+/// Walks a table forward. Must not outlive its transaction.
+class Cursor {
+   public:
+    Cursor(MDB_txn* txn, MDB_dbi table) : error_(mdb_cursor_open(txn, table, &cursor_)) {}
+    ~Cursor() {
+        if (cursor_ != nullptr) mdb_cursor_close(cursor_);
+    }
+    Cursor(const Cursor&) = delete;
+    Cursor& operator=(const Cursor&) = delete;
+
+    /// True at a row; then `key()` and `value()` are its. False at the end of the table or on an error.
+    bool seek(std::string_view at_or_after) {
+        key_ = to_val(at_or_after);
+        return move(at_or_after.empty() ? MDB_FIRST : MDB_SET_RANGE);  // LMDB takes no empty key
+    }
+    bool next() { return move(MDB_NEXT); }
+    bool last() { return move(MDB_LAST); }
+    [[nodiscard]] std::string_view key() const { return to_view(key_); }
+    [[nodiscard]] std::string_view value() const { return to_view(value_); }
+    [[nodiscard]] int error() const { return error_; }
+
+   private:
+    bool move(MDB_cursor_op op) {
+        if (error_ != 0) return false;
+        const int rc = mdb_cursor_get(cursor_, &key_, &value_, op);
+        if (rc != 0 && rc != MDB_NOTFOUND) error_ = rc;
+        return rc == 0;
+    }
+    MDB_cursor* cursor_ = nullptr;
+    MDB_val key_{};
+    MDB_val value_{};
+    int error_;
+};
+
+/// Appends the rows that `need` names to `rows`.
+int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, std::vector<Row>& rows) {
+    if (need.kind == Need::Kind::row) {
+        MDB_val key = to_val(need.key);
+        MDB_val value;
+        const int rc = mdb_get(txn, table, &key, &value);
+        if (rc == 0) rows.push_back({need.key, std::string(to_view(value))});
+        return rc == MDB_NOTFOUND ? 0 : rc;
+    }
+    Cursor cursor(txn, table);
+    bool at_row = cursor.seek(need.key);
+    if (need.kind == Need::Kind::after) {
+        if (at_row && cursor.key() == need.key) at_row = cursor.next();
+        for (; at_row && rows.size() < need.limit; at_row = cursor.next())
+            rows.push_back({std::string(cursor.key()), std::string(cursor.value())});
+    } else {
+        for (; at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
+            rows.push_back({std::string(cursor.key()), std::string(cursor.value())});
+    }
+    return cursor.error();
+}
+
+/// LMDB writes its lock file through a map; on a full disk that would be a SIGBUS instead of an error. So its space is
+/// taken before.
+int reserve_lock_file(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    return file ? ::posix_fallocate(file.get(), 0, kLockFileBytes) : errno;
+}
+
+/// Reading ahead makes a cold start fast, but in a file larger than memory it evicts what is needed for what is not.
+bool larger_than_memory(const std::string& file) {
+    struct stat info {};
+    return ::stat(file.c_str(), &info) == 0 && info.st_size / ::sysconf(_SC_PAGESIZE) > ::sysconf(_SC_PHYS_PAGES);
+}
+
+void raise(std::atomic<std::uint64_t>& value, std::uint64_t by) { value.fetch_add(by, std::memory_order_relaxed); }
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(const Options& options) {
+    if (::mkdir(options.path.c_str(), 0700) != 0 && errno != EEXIST)
+        return Error{errno == ENOSPC ? Code::disk_full : Code::internal,
+                     "cannot create " + options.path + ": " + errno_text(errno)};
+    MDB_env* env = nullptr;
+    if (const int rc = mdb_env_create(&env); rc != 0)
+        return Error{Code::internal, std::string("cannot prepare the store: ") + mdb_strerror(rc)};
+    std::unique_ptr<Store> store(new Store(options.path, env));  // closes env on every way out
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    JOBYARD_ASSERT(mdb_env_set_mapsize(env, (options.map_bytes + page - 1) / page * page) == 0);
+    JOBYARD_ASSERT(mdb_env_set_maxdbs(env, kTables) == 0);
+    JOBYARD_ASSERT(mdb_env_set_maxreaders(env, kMaxReaders) == 0);
+    // Never MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP: each gives up a promise at a power loss or on a full disk.
+    unsigned flags = MDB_NOTLS;
+    if (larger_than_memory(options.path + "/data.mdb")) flags |= MDB_NORDAHEAD;
+    int rc = reserve_lock_file(options.path + "/lock.mdb");
+    if (rc == 0) rc = mdb_env_open(env, options.path.c_str(), flags, 0600);
+    if (rc != 0) return store->failure("cannot open the store", rc);
+    if (auto opened = store->open_tables(); !opened) return opened.error();
+    if (auto checked = store->check_readers(); !checked) return checked.error();
+    if (auto synced = sync_directory(options.path); !synced) return synced.error();
+    store->measure();
+    return store;
+}
+
+Store::~Store() { mdb_env_close(env_); }
+
+Result<void> Store::open_tables() {
+    // A write transaction even if nothing is missing: then its commit writes nothing, so a full disk does not hinder
+    // it.
+    Transaction transaction(env_, 0);
+    int rc = transaction.error();
+    for (std::size_t i = 0; rc == 0 && i < kTables; ++i) {
+        const auto table = static_cast<Table>(i);
+        rc = mdb_dbi_open(transaction.get(), to_string(table), MDB_CREATE, &tables_[i]);
+        if (rc == 0 && table == Table::meta) {
+            // Before anything else of the store is touched.
+            MDB_val key = to_val(kFormatRow);
+            MDB_val found;
+            const std::string ours = std::to_string(kFormatVersion);
+            rc = mdb_get(transaction.get(), handle(table), &key, &found);
+            if (rc == 0 && to_view(found) != ours)
+                return Error{Code::internal, "the store in " + path_ + " has format " + std::string(to_view(found)) +
+                                                 "; this broker reads format " + ours +
+                                                 ": start the version of jobyard that wrote it"};
+            MDB_val value = to_val(ours);
+            if (rc == MDB_NOTFOUND) rc = mdb_put(transaction.get(), handle(table), &key, &value, 0);
+        }
+        if (rc == 0) {
+            Cursor cursor(transaction.get(), tables_[i]);
+            if (cursor.last()) bounds_[i] = cursor.key();
+            rc = cursor.error();
+        }
+    }
+    if (rc == 0) rc = transaction.commit();
+    if (rc == MDB_MAP_FULL)
+        return Error{Code::internal, "the map is too small to create a store in: give a larger --map-size"};
+    if (rc != 0) return failure("cannot open the tables", rc);
+    return {};
+}
+
+Result<void> Store::apply(const Batch& batch) {
+    const auto began = std::chrono::steady_clock::now();
+    int rc = write(batch);
+    while (rc == MDB_MAP_FULL) {
+        if (auto grown = grow(); !grown) return grown;
+        rc = write(batch);
+    }
+    if (rc != 0) return failure("cannot commit batch " + std::to_string(batch.seq), rc);
+    const auto took = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
+    raise(counted_.batches, 1);
+    raise(counted_.commit_us, took);
+    if (took > counted_.commit_us_max.load(std::memory_order_relaxed))
+        counted_.commit_us_max.store(took, std::memory_order_relaxed);
+    for (const Op& op : batch.ops()) {
+        raise(op.kind == Op::Kind::put     ? counted_.puts
+              : op.kind == Op::Kind::erase ? counted_.erases
+                                           : counted_.moves,
+              1);
+        raise(counted_.value_bytes, op.value.size);
+    }
+    measure();
+    // Before it is full, because then a batch is written twice.
+    if (counted_.used_bytes > counted_.map_bytes / 100 * 85) return grow();
+    return {};
+}
+
+int Store::write(const Batch& batch) {
+    Transaction transaction(env_, 0);
+    if (transaction.error() != 0) return transaction.error();
+    std::string moved;  // LMDB's view of a value ends with the next write
+    for (const Op& op : batch.ops()) {
+        const std::string_view key_bytes = batch.key(op);
+        JOBYARD_ASSERT(!key_bytes.empty() && key_bytes.size() <= kMaxKeyBytes);
+        MDB_val key = to_val(key_bytes);
+        int rc = 0;
+        if (op.kind == Op::Kind::put) {
+            rc = put(transaction.get(), op.table, key_bytes, batch.value(op));
+        } else {
+            if (op.kind == Op::Kind::move) {
+                JOBYARD_ASSERT(op.table != op.to);
+                MDB_val value;
+                rc = mdb_get(transaction.get(), handle(op.table), &key, &value);
+                if (rc == 0) {
+                    moved.assign(to_view(value));
+                    rc = put(transaction.get(), op.to, key_bytes, moved);
+                }
+            }
+            if (rc == 0) rc = mdb_del(transaction.get(), handle(op.table), &key, nullptr);
+            if (rc == MDB_NOTFOUND) rc = 0;
+        }
+        if (rc != 0) return rc;
+    }
+    return transaction.commit();
+}
+
+int Store::put(MDB_txn* transaction, Table table, std::string_view key_bytes, std::string_view value_bytes) {
+    // The bound stays when its row is erased or the transaction is given up: that makes it greater than it need be,
+    // which costs a search, never a wrong place.
+    std::string& bound = bounds_[static_cast<std::size_t>(table)];
+    unsigned flags = 0;
+    if (key_bytes > bound) {
+        bound = key_bytes;
+        flags = MDB_APPEND;
+    }
+    MDB_val key = to_val(key_bytes);
+    MDB_val value = to_val(value_bytes);
+    return mdb_put(transaction, handle(table), &key, &value, flags);
+}
+
+Result<void> Store::grow() {
+    const std::unique_lock alone(map_);
+    MDB_envinfo info;
+    JOBYARD_ASSERT(mdb_env_info(env_, &info) == 0);
+    if (const int rc = mdb_env_set_mapsize(env_, info.me_mapsize * 2); rc != 0)
+        return failure("cannot map " + std::to_string(info.me_mapsize * 2) + " bytes of address space", rc);
+    raise(counted_.growths, 1);
+    measure();
+    return {};
+}
+
+void Store::measure() {
+    MDB_envinfo info;
+    MDB_stat stat;
+    JOBYARD_ASSERT(mdb_env_info(env_, &info) == 0 && mdb_env_stat(env_, &stat) == 0);
+    counted_.map_bytes = info.me_mapsize;
+    counted_.used_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+Result<Snapshot> Store::read(const std::vector<Need>& needs) {
+    Snapshot snapshot;
+    snapshot.rows.resize(needs.size());
+    const std::shared_lock mapped(map_);
+    const Transaction transaction(env_, MDB_RDONLY);
+    if (transaction.error() != 0) return failure("cannot read", transaction.error());
+    MDB_val key = to_val(kMetaApplied);
+    MDB_val applied;
+    int rc = mdb_get(transaction.get(), handle(Table::meta), &key, &applied);
+    if (rc == 0) snapshot.applied_seq = from_big_endian(to_view(applied));
+    if (rc == MDB_NOTFOUND) rc = 0;
+    for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i)
+        rc = read_rows(transaction.get(), handle(needs[i].table), needs[i], snapshot.rows[i]);
+    if (rc != 0) return failure("cannot read", rc);
+    return snapshot;
+}
+
+Result<std::optional<std::string>> Store::get(Table table, std::string_view key) {
+    auto snapshot = read({{Need::Kind::row, table, std::string(key)}});
+    if (!snapshot) return snapshot.error();
+    auto& rows = snapshot->rows.front();
+    return rows.empty() ? std::nullopt : std::optional(std::move(rows.front().value));
+}
+
+Result<void> Store::for_each(Table table,
+                             const std::function<void(std::string_view key, std::string_view value)>& row) {
+    const std::shared_lock mapped(map_);
+    const Transaction transaction(env_, MDB_RDONLY);
+    if (transaction.error() != 0) return failure("cannot read", transaction.error());
+    Cursor cursor(transaction.get(), handle(table));
+    for (bool at_row = cursor.seek({}); at_row; at_row = cursor.next()) row(cursor.key(), cursor.value());
+    if (cursor.error() != 0) return failure(std::string("cannot read the table ") + to_string(table), cursor.error());
+    return {};
+}
+
+StoreCounters Store::counters() const {
+    const auto get = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
+    return {get(counted_.batches),     get(counted_.puts),      get(counted_.erases),        get(counted_.moves),
+            get(counted_.value_bytes), get(counted_.commit_us), get(counted_.commit_us_max), get(counted_.map_bytes),
+            get(counted_.used_bytes),  get(counted_.growths)};
+}
+
+Result<void> Store::check_readers() {
+    int dead = 0;
+    if (const int rc = mdb_reader_check(env_, &dead); rc != 0) return failure("cannot check the readers", rc);
+    return {};
+}
+
+Error Store::failure(const std::string& what, int error) const {
+    struct statvfs disk {};
+    const bool full = error == ENOSPC || (error == EIO && ::statvfs(path_.c_str(), &disk) == 0 &&
+                                          disk.f_bavail * disk.f_frsize < kFullBelowBytes);
+    return {full ? Code::disk_full : Code::internal,
+            what + " (" + path_ + "): " + (full ? "the disk is full; free some space" : mdb_strerror(error))};
+}
+
+}  // namespace jobyard::broker

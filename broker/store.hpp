@@ -1,0 +1,96 @@
+#pragma once
+// The rows on disk, and the only code that knows LMDB. A batch becomes durable whole or not at all; what was durable is
+// there after any crash of the process or the machine.
+//
+// Threads: `apply` on one thread for ever (the committer: a write transaction belongs to its thread); `read`, `get`,
+// `for_each`, `counters` and `check_readers` on any. Rows are given out as copies, or as views that last for a
+// callback.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "batch.hpp"
+#include "found.hpp"
+#include "jobyard/result.hpp"
+
+struct MDB_env;
+struct MDB_txn;
+
+namespace jobyard::broker {
+
+/// Since this process opened the store.
+struct StoreCounters {
+    std::uint64_t batches = 0;
+    std::uint64_t puts = 0;
+    std::uint64_t erases = 0;
+    std::uint64_t moves = 0;
+    std::uint64_t value_bytes = 0;  ///< put, keys not counted
+    std::uint64_t commit_us = 0;    ///< from the first operation to durable, over all batches
+    std::uint64_t commit_us_max = 0;
+    std::uint64_t map_bytes = 0;   ///< address space: how far the file may grow before the map must
+    std::uint64_t used_bytes = 0;  ///< the file up to its last page in use; freed pages inside it are used again
+    std::uint64_t growths = 0;     ///< of the map
+};
+
+class Store {
+   public:
+    struct Options {
+        std::string path;                                   ///< directory of the files, made if absent
+        std::uint64_t map_bytes = std::uint64_t{64} << 30;  ///< to begin with; grows by itself
+    };
+    /// Error `disk_full` if space was what lacked; `internal` else, a store of another format included.
+    static Result<std::unique_ptr<Store>> open(const Options& options);
+    ~Store();
+    Store(const Store&) = delete;
+    Store& operator=(const Store&) = delete;
+
+    /// Returns when the batch is durable. After an error nothing of it is in the store, or (when the very last write
+    /// failed) that cannot be known: the process must end and recover.
+    Result<void> apply(const Batch& batch);
+
+    /// The rows that are needed, all from one moment, which is not before the call.
+    Result<Snapshot> read(const std::vector<Need>& needs);
+    Result<std::optional<std::string>> get(Table table, std::string_view key);
+    /// Every row in key order, for start-up: holds back the reuse of freed pages as long as it runs. The callback must
+    /// not call the store.
+    Result<void> for_each(Table table, const std::function<void(std::string_view key, std::string_view value)>& row);
+
+    [[nodiscard]] StoreCounters counters() const;
+    /// Frees the slots of readers that died; they would hold back the reuse of pages. Call now and then.
+    Result<void> check_readers();
+
+   private:
+    Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
+    Result<void> open_tables();
+    int write(const Batch& batch);
+    int put(MDB_txn* transaction, Table table, std::string_view key, std::string_view value);
+    Result<void> grow();
+    void measure();
+    [[nodiscard]] Error failure(const std::string& what, int error) const;
+    [[nodiscard]] unsigned handle(Table table) const { return tables_[static_cast<std::size_t>(table)]; }
+
+    std::string path_;
+    MDB_env* env_;
+    std::array<unsigned, kTables> tables_{};
+
+    /// Per table a key that none is greater than. What comes after it is appended, which packs pages full.
+    std::array<std::string, kTables> bounds_;
+
+    /// Shared by every read transaction; held alone while the map moves, because LMDB does not look who is using it.
+    std::shared_mutex map_;
+
+    struct {
+        std::atomic<std::uint64_t> batches{0}, puts{0}, erases{0}, moves{0}, value_bytes{0}, commit_us{0},
+            commit_us_max{0}, map_bytes{0}, used_bytes{0}, growths{0};
+    } counted_;
+};
+
+}  // namespace jobyard::broker

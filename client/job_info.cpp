@@ -1,0 +1,139 @@
+#include "jobyard/job_info.hpp"
+
+#include <limits>
+
+#include "wire.hpp"
+
+namespace jobyard {
+namespace {
+
+// One `read` for each kind of field; the key decides which, so a map may have its keys in any order.
+
+template <class T> requires std::is_unsigned_v<T>
+void read(wire::Reader& in, T& value) {
+    const std::uint64_t number = in.uint();
+    if (number > std::numeric_limits<T>::max()) return in.fail();
+    value = static_cast<T>(number);
+}
+template <class Tag>
+void read(wire::Reader& in, Id<Tag>& id) {
+    id.value = in.uint();
+}
+void read(wire::Reader& in, bool& value) { value = in.boolean(); }
+void read(wire::Reader& in, double& value) { value = in.real(); }
+void read(wire::Reader& in, std::string& text) { text = in.str(); }
+void read(wire::Reader& in, WallTime& time) {
+    time = WallTime(std::chrono::milliseconds(static_cast<std::int64_t>(in.uint())));
+}
+void read(wire::Reader& in, JobState& state) { state = job_state_from(in.str()); }
+template <class T>
+void read(wire::Reader& in, std::optional<T>& value) {
+    read(in, value.emplace());
+}
+template <class T>
+void read_map(wire::Reader& in, T& value);
+template <class T>
+void read(wire::Reader& in, std::vector<T>& items) {
+    const std::uint32_t count = in.array();
+    for (std::uint32_t i = 0; i < count && !in.failed(); ++i) read_map(in, items.emplace_back());
+}
+
+/// Reads the value of the first field that has the key; false if none has.
+class Field {
+   public:
+    Field(wire::Reader& in, std::string_view key) : in_(in), key_(key) {}
+    template <class T>
+    Field& operator()(std::string_view name, T& value) {
+        if (!taken_ && name == key_) {
+            taken_ = true;
+            if (!in_.take_nil()) read(in_, value);
+        }
+        return *this;
+    }
+    [[nodiscard]] bool taken() const { return taken_; }
+
+   private:
+    wire::Reader& in_;
+    std::string_view key_;
+    bool taken_ = false;
+};
+
+void fields(Field& field, AttemptInfo& attempt) {
+    field("attempt", attempt.attempt)("worker", attempt.worker)("token", attempt.token);
+    field("started_at", attempt.started_at)("ended_at", attempt.ended_at)("outcome", attempt.outcome);
+    field("error", attempt.error)("tail", attempt.tail);
+}
+void fields(Field& field, JobInfo& job) {
+    field("id", job.id)("queue", job.queue)("type", job.type)("priority", job.priority)("state", job.state);
+    field("reason", job.reason)("attempt", job.attempt)("max_attempts", job.max_attempts)("errors", job.errors);
+    field("crashes", job.crashes)("timeout_ms", job.timeout_ms)("created_at", job.created_at);
+    field("payload_bytes", job.payload_bytes)("key", job.key)("due_at", job.due_at)("started_at", job.started_at);
+    field("ended_at", job.ended_at)("worker", job.worker)("token", job.token);
+    field("cancel_requested", job.cancel_requested)("progress", job.progress)("progress_text", job.progress_text);
+    field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
+}
+void fields(Field& field, QueueInfo& queue) {
+    field("name", queue.name)("queued", queue.queued)("running", queue.running);
+}
+/// The counters of jobs are a map of their own inside the statistics.
+struct JobCounters {
+    BrokerStats& stats;
+};
+void fields(Field& field, JobCounters& jobs) {
+    BrokerStats& stats = jobs.stats;
+    field("scheduled", stats.scheduled)("queued", stats.queued)("assigned", stats.assigned)("running", stats.running);
+    field("retrying", stats.retrying)("submitted_total", stats.submitted_total);
+    field("completed_total", stats.completed_total)("cancelled_total", stats.cancelled_total);
+    field("dead_total", stats.dead_total)("retried_total", stats.retried_total);
+    field("completed_kept", stats.completed_kept)("dead", stats.dead);
+}
+void read(wire::Reader& in, JobCounters& jobs) { read_map(in, jobs); }
+void fields(Field& field, BrokerStats& stats) {
+    JobCounters jobs{stats};
+    field("jobs", jobs)("queues", stats.queues)("workers", stats.workers)("submitters", stats.submitters);
+    field("slots", stats.slots);
+}
+
+template <class T>
+void read_map(wire::Reader& in, T& value) {
+    const std::uint32_t count = in.map();
+    for (std::uint32_t i = 0; i < count && !in.failed(); ++i) {
+        const std::string_view key = in.str();
+        Field field(in, key);
+        fields(field, value);
+        if (!field.taken()) in.skip();
+    }
+}
+
+template <class T>
+Result<T> decode(std::string_view map, const char* what) {
+    wire::Reader in(map);
+    T value;
+    read_map(in, value);
+    if (in.failed() || !in.at_end())
+        return Error{Code::bad_message, std::string("the broker's ") + what +
+                                            " cannot be read; is it of another version than this library?"};
+    return value;
+}
+
+}  // namespace
+
+JobState job_state_from(std::string_view word) {
+    for (int number = 0; number <= static_cast<int>(JobState::retired); ++number)
+        if (const auto state = static_cast<JobState>(number); word == to_string(state)) return state;
+    return JobState::none;
+}
+
+Result<JobInfo> decode_job_info(std::string_view map) {
+    Result<JobInfo> job = decode<JobInfo>(map, "description of a job");
+    if (job && job->reason == to_string(Reason::none)) job->reason.clear();
+    return job;
+}
+
+Result<BrokerStats> decode_stats(std::string_view map) {
+    Result<BrokerStats> stats = decode<BrokerStats>(map, "statistics");
+    if (stats) stats->map = map;
+    return stats;
+}
+
+}  // namespace jobyard

@@ -1,0 +1,497 @@
+#include "session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace jobyard::client {
+namespace {
+
+/// Bytes of a result that the grant counts beyond its payload.
+constexpr std::uint64_t kResultOverhead = 64;
+/// At most what a submit item's fields take in the header beyond its names.
+constexpr std::size_t kSubmitItemBytes = 64;
+/// At most what stands in a header before the items.
+constexpr std::size_t kHeaderPrefixBytes = 64;
+constexpr std::int64_t kLongestPauseMs = 5'000;
+
+template <class... Fs>
+struct Overloaded : Fs... {
+    using Fs::operator()...;
+};
+
+bool may_succeed_later(Code code) {
+    return code == Code::busy || code == Code::queue_full || code == Code::disk_full;
+}
+
+Answer answer_of(Code code, std::string_view text = {}) {
+    Answer answer;
+    answer.code = code;
+    answer.text = text;
+    return answer;
+}
+
+std::string text_of(const Answer& answer) {
+    if (answer.text.empty()) return std::string("the broker answered ") + to_string(answer.code);
+    if (answer.field.empty()) return std::string(answer.text);
+    return std::string(answer.field) + ": " + std::string(answer.text);
+}
+
+/// Twice as long after each refusal: a full queue is not asked thousands of times a second by everybody it refused.
+std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
+    const std::int64_t first = std::max<std::int64_t>(retry_after_ms, 10);
+    return std::min(std::max(kLongestPauseMs, first), first << std::min(refusals, 10U));
+}
+
+}  // namespace
+
+Session::Session(Options options, std::int64_t now_ms)
+    : options_(std::move(options)), heard_ms_(now_ms), instance_(options_.new_instance()) {}
+
+// --- what callers want ------------------------------------------------------------------------------------------------
+
+void Session::submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms) {
+    if (ended_) return fail(ticket, ended_->code, ended_->text);
+    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload});
+    job.item.payload_length = static_cast<std::uint32_t>(payload.size());
+}
+
+void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
+    if (ended_) return fail(ticket, ended_->code, ended_->text);
+    unsent_.insert(remember(ticket, std::move(question), deadline_ms));
+}
+
+Session::AskKey Session::remember(Ticket ticket, Question question, std::int64_t deadline_ms) {
+    const AskKey key = ++last_ask_;
+    if (const auto* about = std::get_if<JobQuestion>(&question); about != nullptr && about->verb == JobVerb::watch)
+        watchers_.emplace(about->job, key);
+    asks_.emplace(key, Asked{ticket, std::move(question), deadline_ms});
+    if (deadline_ms != kNever) deadlines_.emplace(deadline_ms, key);
+    return key;
+}
+
+void Session::close() {
+    const bool nothing_is_open = link_ == Link::welcomed && window_.empty();
+    end({Code::closed, "the client was closed; it cannot be known here what became of what was not answered"});
+    if (!nothing_is_open) return;
+    link_ = Link::welcomed;
+    goodbye_due_ = true;
+}
+
+void Session::end(Error error) {
+    if (ended_) return;
+    ended_ = std::move(error);
+    link_ = Link::down;
+    requests_.clear();
+    for (const Job& job : window_)
+        if (job.state != Job::State::answered) fail(job.ticket, ended_->code, ended_->text);
+    for (const auto& [due, job] : refused_) fail(job.ticket, ended_->code, ended_->text);
+    for (const Job& job : waiting_) fail(job.ticket, ended_->code, ended_->text);
+    window_.clear();
+    refused_.clear();
+    waiting_.clear();
+    while (!asks_.empty()) fail_ask(asks_.begin()->first, *ended_);
+}
+
+// --- the connection ---------------------------------------------------------------------------------------------------
+
+void Session::on_connected(std::int64_t now_ms) {
+    on_disconnected();
+    if (ended_) return;
+    link_ = Link::hello_due;
+    hello_at_ms_ = now_ms;
+    heard_ms_ = now_ms;
+}
+
+void Session::on_disconnected() {
+    link_ = Link::down;
+    session_ = {};
+    requests_.clear();
+    goodbye_due_ = false;
+}
+
+void Session::on_message(const Envelope& envelope, std::string_view payload, std::int64_t now_ms) {
+    if (link_ == Link::down || ended_) return;
+    heard_ms_ = now_ms;
+    if (const auto* welcome = std::get_if<Welcome>(&envelope.message)) return on_welcome(envelope, *welcome, now_ms);
+    if (const auto* refusal = std::get_if<Refusal>(&envelope.message)) return on_refusal(envelope, *refusal, now_ms);
+    if (link_ != Link::welcomed || envelope.session != session_) return;  // of an earlier session
+    std::visit(Overloaded{
+                   [&](const Answers& answers) { on_answers(envelope.request, answers, now_ms); },
+                   [&](const Results& results) { on_results(results, payload); },
+                   [&](const Jobs& jobs) { on_jobs(envelope.request, jobs, payload); },
+                   [&](const Stats&) {
+                       const std::optional<Request> request = take_request(envelope.request);
+                       if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
+                       completions_.emplace_back(Found{asks_.at(request->asks[0]).ticket, 0, {payload}});
+                       forget_ask(request->asks[0]);
+                   },
+                   // The broker restarts: this session is over, and the connection will say so itself.
+                   [&](const Goodbye&) { on_disconnected(); },
+                   [](const auto&) {},
+               },
+               envelope.message);
+}
+
+void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::int64_t now_ms) {
+    if (link_ != Link::hello_sent || envelope.request != hello_request_) return;
+    if (!store_.is_nil() && store_ != welcome.store) forget_other_store();
+    store_ = welcome.store;
+    if (welcome.instance == InstanceState::retired) {
+        retire_instance();
+        link_ = Link::hello_due;
+        hello_at_ms_ = now_ms;
+        return;
+    }
+    link_ = Link::welcomed;
+    session_ = envelope.session;
+    welcomed_before_ = true;
+    if (welcome.heartbeat_ms != 0) heartbeat_ms_ = welcome.heartbeat_ms;
+    if (welcome.lost_after_ms != 0) lost_after_ms_ = welcome.lost_after_ms;
+    if (welcome.window != 0) window_size_ = welcome.window;
+    // An item must fit a message whatever the broker's setting.
+    max_payload_ = std::min<std::size_t>(welcome.max_payload, kMaxMessageBytes - kMaxHeaderBytes);
+    for (Job& job : window_)
+        if (job.state == Job::State::sent) job.state = Job::State::unsent;
+    to_send_ = confirmed_ + 1;
+    submits_held_until_ms_ = 0;
+    granted_ = options_.result_grant;
+    received_ = 0;
+    refused_asks_.clear();
+    for (const auto& [key, asked] : asks_) unsent_.insert(unsent_.end(), key);
+}
+
+void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms) {
+    const bool ours = envelope.session == session_ || !envelope.session;
+    if (link_ == Link::hello_sent && envelope.request == hello_request_) {
+        if (may_succeed_later(refusal.code) || refusal.code == Code::no_session) {
+            link_ = Link::hello_due;
+            hello_at_ms_ = now_ms + pause_ms(refusal.retry_after_ms, 0);
+            return;
+        }
+        std::string text(refusal.text);
+        if (refusal.code == Code::version_not_spoken)
+            text = "the broker speaks versions " + std::to_string(refusal.min_version) + " to " +
+                   std::to_string(refusal.max_version) + " of the protocol and this library " +
+                   std::to_string(kProtocolVersion) + "; install versions that have one in common";
+        return end({refusal.code, text.empty() ? "the broker refused this client" : text, 0});
+    }
+    if (link_ != Link::welcomed || !ours) return;
+    if (refusal.code == Code::no_session) {
+        on_connected(now_ms);  // the connection is there, the session is not: HELLO, and all of it again
+    } else if (refusal.code == Code::replaced) {
+        end({Code::replaced, "another session of this client's instance has taken over; make a new client", 0});
+    } else if (const std::optional<Request> request = take_request(envelope.request)) {
+        if (request->submits > 0 && may_succeed_later(refusal.code)) return send_again_later(*request, refusal, now_ms);
+        answer_all(*request, {refusal.code, {}, JobState::none, refusal.text, refusal.field, refusal.retry_after_ms}, now_ms);
+    }
+}
+
+/// The list was refused without a look at its numbers, some of which may have made a job in an earlier session: only the
+/// same numbers can be sent again without making it twice.
+void Session::send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms) {
+    for (std::uint64_t i = 0; i < request.submits; ++i) numbered(request.first_number + i).state = Job::State::unsent;
+    to_send_ = std::min(to_send_, request.first_number);
+    submits_held_until_ms_ = now_ms + pause_ms(refusal.retry_after_ms, 0);
+}
+
+/// What was sent may or may not have made a job, and can never be found out: the broker has forgotten the numbers.
+void Session::retire_instance() {
+    for (const Job& job : window_) {
+        if (job.state == Job::State::answered) continue;
+        fail(job.ticket, Code::outcome_unknown,
+             "the broker has forgotten this client, which was away too long; the job may or may not have been made "
+             "(submit with a key to be able to repeat it)");
+    }
+    window_.clear();
+    confirmed_ = 0;
+    instance_ = options_.new_instance();
+    welcomed_before_ = false;
+}
+
+/// Job numbers mean other jobs there.
+void Session::forget_other_store() {
+    std::vector<AskKey> about_jobs;
+    for (const auto& [key, asked] : asks_)
+        if (std::holds_alternative<JobQuestion>(asked.question)) about_jobs.push_back(key);
+    for (const AskKey key : about_jobs)
+        fail_ask(key, {Code::unknown_job, "the broker has come back with another store, which does not have this job", 0});
+}
+
+// --- answers ----------------------------------------------------------------------------------------------------------
+
+void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_ms) {
+    const std::optional<Request> request = take_request(id);
+    if (!request) return;
+    if (answers.items.size() != request->submits + request->asks.size())
+        return answer_all(*request, answer_of(Code::outcome_unknown, "the broker's answer does not fit what was asked"),
+                          now_ms);
+    for (std::size_t i = 0; i < request->submits; ++i)
+        answer_submit(numbered(request->first_number + i), answers.items[i], now_ms);
+    for (std::size_t i = 0; i < request->asks.size(); ++i) answer_ask(request->asks[i], answers.items[i], now_ms);
+    advance_confirmed();
+}
+
+void Session::answer_all(const Request& request, const Answer& answer, std::int64_t now_ms) {
+    for (std::uint64_t i = 0; i < request.submits; ++i) answer_submit(numbered(request.first_number + i), answer, now_ms);
+    for (const AskKey key : request.asks) answer_ask(key, answer, now_ms);
+    advance_confirmed();
+}
+
+void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms) {
+    job.state = Job::State::answered;
+    if (answer.code == Code::ok || answer.code == Code::existing) {
+        completions_.emplace_back(Submitted{job.ticket, answer.code, answer.job, answer.state});
+        if (!job.item.watch) return;
+        // The submit asked for the result, so that RESULTS is on its way; the watch is kept for the sessions to come.
+        const AskKey key = remember(job.ticket, JobQuestion{JobVerb::watch, answer.job}, kNever);
+        if (answer.state == JobState::retired)
+            fail_ask(key, {Code::retired, "the job ended and its record has been removed", 0});
+        return;
+    }
+    const std::int64_t again_ms = now_ms + pause_ms(answer.retry_after_ms, job.refusals);
+    if (!may_succeed_later(answer.code) || !options_.retry_refused || again_ms >= job.deadline_ms)
+        return fail(job.ticket, answer.code, text_of(answer), answer.retry_after_ms);
+    Job& again = refused_.emplace(again_ms, job)->second;
+    again.state = Job::State::unsent;
+    again.refusals = static_cast<std::uint8_t>(std::min(job.refusals + 1, 255));
+}
+
+void Session::answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms) {
+    const auto found = asks_.find(key);
+    if (found == asks_.end()) return;  // its time limit has passed, or its result was faster
+    const Asked& asked = found->second;
+    if (may_succeed_later(answer.code) && options_.retry_refused) {
+        const std::int64_t again_ms = now_ms + pause_ms(answer.retry_after_ms, 0);
+        if (again_ms < asked.deadline_ms) {
+            refused_asks_.emplace(again_ms, key);
+            return;
+        }
+    }
+    const auto* about = std::get_if<JobQuestion>(&asked.question);
+    const bool good = about != nullptr && (answer.code == Code::ok || answer.code == Code::ended ||
+                                           answer.code == Code::cancel_requested);
+    if (!good) return fail_ask(key, {answer.code, text_of(answer), answer.retry_after_ms});
+    if (about->verb == JobVerb::watch) return;  // its result will come
+    completions_.emplace_back(Answered{asked.ticket, answer.code, answer.state});
+    forget_ask(key);
+}
+
+void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) {
+    const std::optional<Request> request = take_request(id);
+    if (!request || request->asks.empty()) return;
+    const AskKey key = request->asks[0];
+    const auto found = asks_.find(key);
+    if (found == asks_.end()) return;
+    const bool one = std::holds_alternative<JobQuestion>(found->second.question);
+    if (one && (jobs.items.size() != 1 || jobs.items[0].code != Code::ok)) {
+        const Code code = jobs.items.empty() ? Code::bad_message : jobs.items[0].code;
+        return fail_ask(key, {code, text_of(answer_of(code)), 0});
+    }
+    Found page{found->second.ticket, jobs.next_cursor, {}};
+    std::size_t offset = 0;
+    for (const JobItem& item : jobs.items) {
+        if (item.code == Code::ok) page.maps.push_back(payload.substr(offset, item.payload_length));
+        offset += item.payload_length;
+    }
+    completions_.emplace_back(std::move(page));
+    forget_ask(key);
+}
+
+void Session::on_results(const Results& results, std::string_view payload) {
+    std::size_t offset = 0;
+    for (const ResultItem& item : results.items) {
+        received_ += item.payload_length + kResultOverhead;
+        const std::string_view result = payload.substr(offset, item.payload_length);
+        offset += item.payload_length;
+        for (auto [watcher, last] = watchers_.equal_range(item.job); watcher != last;) {
+            const AskKey key = (watcher++)->second;  // forget_ask erases it
+            completions_.emplace_back(Ended{asks_.at(key).ticket, item, result});
+            forget_ask(key);
+        }
+    }
+}
+
+void Session::advance_confirmed() {
+    for (; !window_.empty() && window_.front().state == Job::State::answered; ++confirmed_) window_.pop_front();
+}
+
+std::optional<Session::Request> Session::take_request(RequestId id) {
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) return std::nullopt;  // answered before
+    Request request = std::move(found->second);
+    requests_.erase(found);
+    return request;
+}
+
+void Session::fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms) {
+    completions_.emplace_back(Failed{ticket, {code, std::move(text), retry_after_ms}});
+}
+
+void Session::fail_ask(AskKey key, Error error) {
+    completions_.emplace_back(Failed{asks_.at(key).ticket, std::move(error)});
+    forget_ask(key);
+}
+
+void Session::forget_ask(AskKey key) {
+    const auto found = asks_.find(key);
+    const Asked& asked = found->second;
+    if (asked.deadline_ms != kNever) deadlines_.erase({asked.deadline_ms, key});
+    if (const auto* about = std::get_if<JobQuestion>(&asked.question); about != nullptr && about->verb == JobVerb::watch) {
+        auto [watcher, last] = watchers_.equal_range(about->job);
+        watchers_.erase(std::find_if(watcher, last, [key](const auto& entry) { return entry.second == key; }));
+    }
+    unsent_.erase(key);
+    asks_.erase(found);
+}
+
+// --- time -------------------------------------------------------------------------------------------------------------
+
+void Session::on_tick(std::int64_t now_ms) {
+    // Refused jobs are older than those that wait: they go first, in the order in which they were refused.
+    const auto due = refused_.upper_bound(now_ms);
+    for (auto job = due; job != refused_.begin();) waiting_.push_front((--job)->second);
+    refused_.erase(refused_.begin(), due);
+    // All have the same limit, so the front's passes first.
+    for (; !waiting_.empty() && waiting_.front().deadline_ms <= now_ms; waiting_.pop_front())
+        fail(waiting_.front().ticket, Code::timeout,
+             "the job could not be sent within " + std::to_string(options_.submit_limit_ms) + " ms and was not made");
+    for (; !refused_asks_.empty() && refused_asks_.begin()->first <= now_ms; refused_asks_.erase(refused_asks_.begin()))
+        if (asks_.contains(refused_asks_.begin()->second)) unsent_.insert(refused_asks_.begin()->second);
+    while (!deadlines_.empty() && deadlines_.begin()->first <= now_ms)
+        fail_ask(deadlines_.begin()->second, {Code::timeout, "no answer within the time limit", 0});
+    if (now_ms >= submits_held_until_ms_) submits_held_until_ms_ = 0;
+    if (now_ms - heard_ms_ >= lost_after_ms_ && !ended_) {
+        on_disconnected();
+        wants_reopen_ = true;
+        heard_ms_ = now_ms;
+    }
+}
+
+std::int64_t Session::next_deadline_ms() const {
+    std::int64_t next = kNever;
+    if (!waiting_.empty()) next = std::min(next, waiting_.front().deadline_ms);
+    if (!refused_.empty()) next = std::min(next, refused_.begin()->first);
+    if (!refused_asks_.empty()) next = std::min(next, refused_asks_.begin()->first);
+    if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
+    if (!ended_) next = std::min(next, heard_ms_ + lost_after_ms_);
+    if (submits_held_until_ms_ != 0) next = std::min(next, submits_held_until_ms_);
+    if (link_ == Link::hello_due) next = std::min(next, hello_at_ms_);
+    if (link_ == Link::welcomed) next = std::min(next, sent_ms_ + heartbeat_ms_);
+    return next;
+}
+
+// --- what comes out ---------------------------------------------------------------------------------------------------
+
+bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
+    out.payload.clear();
+    out.envelope.session = session_;
+    out.envelope.request = {};
+    if (link_ == Link::hello_due && now_ms >= hello_at_ms_) {
+        Hello hello;
+        hello.role = Role::submitter;
+        hello.instance = instance_;
+        hello.software = options_.software;
+        hello.store = store_;
+        hello.resumed = welcomed_before_;
+        hello.confirmed = confirmed_;
+        hello.grant = options_.result_grant;
+        hello_request_ = {++last_request_};
+        out.envelope.session = {};
+        out.envelope.request = hello_request_;
+        out.envelope.message = std::move(hello);
+        link_ = Link::hello_sent;
+    } else if (link_ != Link::welcomed) {
+        return false;
+    } else if (goodbye_due_) {
+        out.envelope.message = Goodbye{GoodbyeReason::leaving, confirmed_};
+        on_disconnected();
+    } else if (received_ + options_.result_grant >= granted_ + options_.result_grant / 2) {
+        granted_ = received_ + options_.result_grant;
+        out.envelope.message = Grant{granted_};
+    } else if (!next_ask(out) && !next_submit(out)) {
+        if (now_ms - sent_ms_ < heartbeat_ms_) return false;
+        out.envelope.message = Heartbeat{};
+    }
+    sent_ms_ = now_ms;
+    return true;
+}
+
+RequestId Session::new_request(Request request) {
+    const RequestId id{++last_request_};
+    requests_.emplace(id, std::move(request));
+    return id;
+}
+
+/// One run of numbers: first those that were sent before and not answered, then jobs that get their numbers now.
+bool Session::next_submit(OutgoingMessage& out) {
+    if (submits_held_until_ms_ != 0) return false;
+    while (to_send_ <= last_number() && numbered(to_send_).state != Job::State::unsent) ++to_send_;
+    Submit submit;
+    submit.confirmed = confirmed_;
+    submit.first_number = to_send_;
+    submit.items.reserve(std::min(kMaxItems, window_.size() + waiting_.size()));
+    std::size_t header_bytes = kHeaderPrefixBytes;
+    std::size_t bytes = 0;
+    for (; submit.items.size() < kMaxItems; ++to_send_) {
+        const bool is_new = to_send_ > last_number();
+        if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
+        Job& job = is_new ? waiting_.front() : numbered(to_send_);
+        if (job.state != Job::State::unsent) break;
+        const SubmitItem& item = job.item;
+        header_bytes += kSubmitItemBytes + item.queue.size() + item.type.size() + item.key.size();
+        bytes += job.payload.size();
+        const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
+        if (full && !submit.items.empty()) break;
+        submit.items.push_back(item);
+        out.payload.push_back(job.payload);
+        job.state = Job::State::sent;
+        if (is_new) {
+            window_.push_back(job);
+            waiting_.pop_front();
+        }
+    }
+    if (submit.items.empty()) return false;
+    out.envelope.request = new_request({submit.first_number, submit.items.size(), {}});
+    out.envelope.message = std::move(submit);
+    return true;
+}
+
+bool Session::next_ask(OutgoingMessage& out) {
+    if (unsent_.empty()) return false;
+    const AskKey key = *unsent_.begin();
+    const Asked& asked = asks_.at(key);
+    if (const auto* about = std::get_if<JobQuestion>(&asked.question)) return next_job_question(out, about->verb);
+    unsent_.erase(unsent_.begin());
+    out.envelope.request = new_request({0, 0, {key}});
+    if (const auto* list = std::get_if<ListQuestion>(&asked.question))
+        out.envelope.message = List{list->state, list->queue, list->type, list->cursor, list->limit};
+    else
+        out.envelope.message = AskStats{};
+    return true;
+}
+
+/// As many as came with the same verb one after the other.
+bool Session::next_job_question(OutgoingMessage& out, JobVerb verb) {
+    // A job can be shown with a thousand attempts, so that two of them may not fit an answer.
+    const std::size_t most = verb == JobVerb::show ? 1 : kMaxItems;
+    std::vector<JobId> jobs;
+    Request request;
+    while (!unsent_.empty() && jobs.size() < most) {
+        const AskKey key = *unsent_.begin();
+        const auto* about = std::get_if<JobQuestion>(&asks_.at(key).question);
+        if (about == nullptr || about->verb != verb) break;
+        jobs.push_back(about->job);
+        request.asks.push_back(key);
+        unsent_.erase(unsent_.begin());
+    }
+    out.envelope.request = new_request(std::move(request));
+    switch (verb) {
+        case JobVerb::watch: out.envelope.message = Watch{std::move(jobs)}; break;
+        case JobVerb::cancel: out.envelope.message = Cancel{std::move(jobs)}; break;
+        case JobVerb::redrive: out.envelope.message = Redrive{std::move(jobs)}; break;
+        case JobVerb::show: out.envelope.message = Show{std::move(jobs)}; break;
+    }
+    return true;
+}
+
+}  // namespace jobyard::client

@@ -1,0 +1,244 @@
+#pragma once
+// A submitter's side of the conversation with the broker, as a pure state machine: no socket, clock, thread or randomness.
+// What callers want, connection events, messages and the time go in; messages and completions come out. Same inputs, same
+// outputs. PROTOCOL.md, "Sessions", "Submitting" and "Asking and steering", is its specification.
+//
+// What it promises: a job that went in comes out in exactly one Submitted or Failed; it was made at most once, however
+// often connections broke meanwhile; a Failed that is not `outcome_unknown` or `closed` made no job.
+//
+// The driver (client.cpp, or a simulator) goes in turns. In each it
+//   1. hands in what callers want, then what happened: on_connected / on_disconnected, then on_message for every message
+//      that is here; takes the completions after each on_message, because some are views into it;
+//   2. calls on_tick once, with the time, when it has read all that had arrived, and takes the completions;
+//   3. sends what next_message gives until it gives nothing: whatever has come together by then shares lists;
+//   4. reopens its connection if wants_reopen(), and sleeps until something happens or until next_deadline_ms().
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "jobyard/message.hpp"
+
+namespace jobyard::client {
+
+inline constexpr std::int64_t kNever = INT64_MAX;
+
+/// The driver's name for something it asked for; completions carry it back. It is in use until its last completion.
+using Ticket = std::uint64_t;
+
+/// The job was made (`ok`), or its key named one that was there before (`existing`). The ticket's last completion unless
+/// the job is watched: then Ended or Failed follows.
+struct Submitted {
+    Ticket ticket = 0;
+    Code code = Code::ok;
+    JobId job;
+    JobState state = JobState::none;
+};
+/// A watched job has ended. Views into the message.
+struct Ended {
+    Ticket ticket = 0;
+    ResultItem item;
+    std::string_view payload;
+};
+/// To cancel and redrive: `ok`, `cancel_requested` or `ended`.
+struct Answered {
+    Ticket ticket = 0;
+    Code code = Code::ok;
+    JobState state = JobState::none;
+};
+/// To show, list and stats: maps, as views into the message.
+struct Found {
+    Ticket ticket = 0;
+    std::uint64_t next_cursor = 0;
+    std::vector<std::string_view> maps;
+};
+struct Failed {
+    Ticket ticket = 0;
+    Error error;
+};
+using Completion = std::variant<Submitted, Ended, Answered, Found, Failed>;
+
+// What can be asked besides submits. All may be sent twice without harm, so all are sent again after each WELCOME until
+// they are answered.
+enum class JobVerb : std::uint8_t { watch, cancel, redrive, show };
+struct JobQuestion {
+    JobVerb verb = JobVerb::show;
+    JobId job;
+};
+struct ListQuestion {
+    JobState state = JobState::none;
+    std::string queue;
+    std::string type;
+    std::uint64_t cursor = 0;
+    std::uint32_t limit = 100;
+};
+struct StatsQuestion {};
+using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion>;
+
+struct OutgoingMessage {
+    Envelope envelope;
+    std::vector<std::string_view> payload;
+};
+
+class Session {
+   public:
+    struct Options {
+        /// Called for the first instance and for each that follows a retired one. 128 random bits; seeded in a simulator.
+        std::function<Uuid()> new_instance;
+        std::string software;
+        /// A job that the broker has not taken by then fails, unless it is on its way: such a one ends with its answer.
+        std::int64_t submit_limit_ms = 30'000;
+        /// Try jobs again that were refused `busy`, `queue_full` or `disk_full`, until the limit.
+        bool retry_refused = true;
+        /// Bytes of results that the broker may push ahead of what was handed in here.
+        std::uint64_t result_grant = std::uint64_t{8} << 20;
+    };
+    Session(Options options, std::int64_t now_ms);
+
+    // --- what callers want
+
+    /// The views must hold until Submitted or Failed came out for the ticket.
+    void submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms);
+    /// Fails with `timeout` at the deadline. A watch ends with Ended.
+    void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
+    /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker keeps
+    /// the window for a day.
+    void close();
+
+    // --- the connection
+
+    void on_connected(std::int64_t now_ms);
+    /// Also when a message could not be sent: whatever was on its way counts as lost and is sent again after WELCOME.
+    void on_disconnected();
+    void on_message(const Envelope& envelope, std::string_view payload, std::int64_t now_ms);
+    void on_tick(std::int64_t now_ms);
+
+    // --- what comes out
+
+    /// The next message to send now. Its views hold until the next call of anything else.
+    bool next_message(OutgoingMessage& out, std::int64_t now_ms);
+    /// Appended to until the driver empties it.
+    [[nodiscard]] std::vector<Completion>& completions() { return completions_; }
+    /// Once: nothing was heard for too long, whether or not there seems to be a connection; make a new one.
+    [[nodiscard]] bool wants_reopen() { return std::exchange(wants_reopen_, false); }
+    [[nodiscard]] std::int64_t next_deadline_ms() const;
+
+    // --- how it stands
+
+    [[nodiscard]] bool is_welcomed() const { return link_ == Link::welcomed; }
+    /// Why nothing will ever be sent again: closed, replaced, or no common version.
+    [[nodiscard]] const std::optional<Error>& ended() const { return ended_; }
+    [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
+    /// From the last WELCOME.
+    [[nodiscard]] std::size_t max_payload() const { return max_payload_; }
+
+   private:
+    enum class Link : std::uint8_t { down, hello_due, hello_sent, welcomed };
+    struct Job {
+        Ticket ticket = 0;
+        std::int64_t deadline_ms = 0;
+        SubmitItem item;
+        std::string_view payload;
+        std::uint8_t refusals = 0;
+        enum class State : std::uint8_t {
+            unsent,    ///< in this session
+            sent,      ///< one of `requests_` has it
+            answered,  ///< waits in the window only for those before it
+        } state = State::unsent;
+    };
+    struct Asked {
+        Ticket ticket = 0;
+        Question question;
+        std::int64_t deadline_ms = kNever;
+    };
+    using AskKey = std::uint64_t;
+    /// What a message on its way asked for, in the order of its items: submits by number, or asks by key.
+    struct Request {
+        std::uint64_t first_number = 0;
+        std::uint64_t submits = 0;
+        std::vector<AskKey> asks;
+    };
+
+    void on_welcome(const Envelope& envelope, const Welcome& welcome, std::int64_t now_ms);
+    void on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms);
+    void on_results(const Results& results, std::string_view payload);
+    void on_jobs(RequestId request, const Jobs& jobs, std::string_view payload);
+    void on_answers(RequestId request, const Answers& answers, std::int64_t now_ms);
+    void answer_all(const Request& request, const Answer& answer, std::int64_t now_ms);
+    void send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms);
+    void answer_submit(Job& job, const Answer& answer, std::int64_t now_ms);
+    void answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms);
+
+    bool next_submit(OutgoingMessage& out);
+    bool next_ask(OutgoingMessage& out);
+    bool next_job_question(OutgoingMessage& out, JobVerb verb);
+
+    [[nodiscard]] Job& numbered(std::uint64_t number) { return window_[number - confirmed_ - 1]; }
+    [[nodiscard]] std::uint64_t last_number() const { return confirmed_ + window_.size(); }
+    void advance_confirmed();
+    std::optional<Request> take_request(RequestId id);
+    RequestId new_request(Request request);
+    AskKey remember(Ticket ticket, Question question, std::int64_t deadline_ms);
+    void fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms = 0);
+    void fail_ask(AskKey key, Error error);
+    void forget_ask(AskKey key);
+    void retire_instance();
+    void forget_other_store();
+    void end(Error error);
+
+    Options options_;
+    std::vector<Completion> completions_;
+    bool wants_reopen_ = false;
+    std::optional<Error> ended_;
+
+    // The link. A session number exists only while welcomed.
+    Link link_ = Link::down;
+    SessionId session_;
+    RequestId hello_request_;
+    std::uint64_t last_request_ = 0;
+    std::int64_t hello_at_ms_ = 0;
+    std::int64_t heard_ms_;
+    std::int64_t sent_ms_ = 0;
+    bool goodbye_due_ = false;
+    std::unordered_map<RequestId, Request> requests_;  // of this session; never iterated
+
+    // From the last WELCOME; before the first, values to begin with.
+    Uuid store_;
+    std::int64_t heartbeat_ms_ = 5'000;
+    std::int64_t lost_after_ms_ = 20'000;
+    std::size_t window_size_ = kSubmitWindow;
+    std::size_t max_payload_ = kMaxPayloadBytes;
+
+    // Submits. A job is in exactly one of these. Numbers begin when a job is first sent.
+    Uuid instance_;
+    bool welcomed_before_ = false;                // as this instance
+    std::deque<Job> waiting_;                     // have no number
+    std::multimap<std::int64_t, Job> refused_;    // by when they go back to `waiting_`
+    std::deque<Job> window_;                      // numbers confirmed_ + 1, + 2, …
+    std::uint64_t confirmed_ = 0;                 // up to here all are answered
+    std::uint64_t to_send_ = 1;                   // no number below it is unsent
+    std::int64_t submits_held_until_ms_ = 0;      // the broker refused a whole list: 0 if it did not
+
+    // Asks, in the order they came: one of `unsent_`, `refused_asks_`, a request, or (a watch) waiting for its result.
+    std::map<AskKey, Asked> asks_;
+    AskKey last_ask_ = 0;
+    std::set<AskKey> unsent_;
+    std::multimap<std::int64_t, AskKey> refused_asks_;
+    std::set<std::pair<std::int64_t, AskKey>> deadlines_;
+    std::unordered_multimap<JobId, AskKey> watchers_;  // every watch; looked up by job, never iterated
+
+    // Results since WELCOME.
+    std::uint64_t granted_ = 0;
+    std::uint64_t received_ = 0;
+};
+
+}  // namespace jobyard::client

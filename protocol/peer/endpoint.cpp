@@ -1,0 +1,48 @@
+#include "peer/endpoint.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace jobyard {
+namespace {
+
+constexpr std::string_view kIpc = "ipc://";
+
+std::string default_directory() {
+    const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+    if (runtime != nullptr && *runtime != '\0') return std::string(runtime) + "/jobyard";
+    return "/tmp/jobyard-" + std::to_string(getuid());
+}
+
+}  // namespace
+
+std::string broker_endpoint(std::string given) {
+    if (!given.empty()) return given;
+    const char* configured = std::getenv("JOBYARD_BROKER");
+    if (configured != nullptr && *configured != '\0') return configured;
+    return std::string(kIpc) + default_directory() + "/broker";
+}
+
+Result<void> check_endpoint(const std::string& endpoint) {
+    const std::string directory = default_directory();
+    if (!endpoint.starts_with(std::string(kIpc) + directory + "/")) return {};
+    if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+        return Error{Code::internal, "cannot make " + directory + ": " + std::strerror(errno)};
+    struct stat found {};
+    // lstat: a link would be somebody's way to put another directory in the place of ours.
+    if (lstat(directory.c_str(), &found) != 0)
+        return Error{Code::internal, "cannot look at " + directory + ": " + std::strerror(errno)};
+    if (!S_ISDIR(found.st_mode)) return Error{Code::internal, directory + " is not a directory; remove it"};
+    if (found.st_uid != getuid())
+        return Error{Code::internal, directory + " belongs to user " + std::to_string(found.st_uid) +
+                                         ", who could be listening there; name another endpoint"};
+    if ((found.st_mode & 077U) != 0)
+        return Error{Code::internal, directory + " is open to other users; run: chmod 700 " + directory};
+    return {};
+}
+
+}  // namespace jobyard

@@ -1,0 +1,19 @@
+#pragma once
+// Where the broker is, and whether that place can be trusted.
+
+#include <string>
+
+#include "jobyard/result.hpp"
+
+namespace jobyard {
+
+/// `given` if not empty, else $JOBYARD_BROKER, else the default endpoint: ipc://$XDG_RUNTIME_DIR/jobyard/broker, without
+/// that variable ipc:///tmp/jobyard-UID/broker.
+std::string broker_endpoint(std::string given);
+
+/// For an ipc endpoint in the default directory: the directory must belong to this user and be closed to others (mode
+/// 0700); otherwise somebody else could be listening there. One that is missing is made, so that broker and peers may
+/// start in any order. Says what is wrong and what to do.
+Result<void> check_endpoint(const std::string& endpoint);
+
+}  // namespace jobyard

@@ -1,0 +1,250 @@
+#include "peer/peer_socket.hpp"
+
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "jobyard/limits.hpp"
+
+namespace jobyard {
+namespace {
+
+/// libzmq takes its reconnect jitter from rand(), which it never seeds: without this every peer of a restarted broker
+/// would come back in step.
+void seed_jitter_once() {
+    static std::once_flag seeded;
+    std::call_once(seeded, [] {
+        unsigned seed = 0;
+        if (getrandom(&seed, sizeof seed, 0) == static_cast<ssize_t>(sizeof seed)) srand(seed);
+    });
+}
+
+Error zmq_failed(const std::string& what) { return {Code::internal, what + ": " + zmq_strerror(zmq_errno())}; }
+
+/// A received or outgoing frame; closed with its owner.
+struct Frame {
+    zmq_msg_t message;
+    Frame() { zmq_msg_init(&message); }
+    ~Frame() { zmq_msg_close(&message); }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+    [[nodiscard]] std::string_view view() {
+        return {static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)};
+    }
+    bool allocate(std::size_t size) {
+        zmq_msg_close(&message);
+        if (zmq_msg_init_size(&message, size) == 0) return true;
+        zmq_msg_init(&message);
+        return false;
+    }
+    bool receive(void* socket) {
+        int rc = 0;
+        do rc = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
+        while (rc < 0 && zmq_errno() == EINTR);
+        return rc >= 0;
+    }
+    bool send(void* socket, int flags) {
+        int rc = 0;
+        do rc = zmq_msg_send(&message, socket, flags | ZMQ_DONTWAIT);
+        while (rc < 0 && zmq_errno() == EINTR);
+        return rc >= 0;
+    }
+    [[nodiscard]] bool more() { return zmq_msg_more(&message) != 0; }
+};
+
+/// What the owner is doing, so that wake() needs a system call only when it sleeps.
+enum class Owner : std::uint8_t { awake, awake_and_woken, sleeping };
+
+}  // namespace
+
+struct PeerSocket::Impl {
+    Options options;
+    void* context = nullptr;
+    void* socket = nullptr;
+    void* monitor = nullptr;
+    int monitors_made = 0;  // each monitor needs an address of its own
+    int wake_fd = -1;
+    std::atomic<Owner> owner{Owner::awake};
+    Frame header;
+    Frame payload;
+
+    explicit Impl(Options given) : options(std::move(given)) {}
+    ~Impl() {
+        close();
+        if (wake_fd >= 0) ::close(wake_fd);
+    }
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+
+    [[nodiscard]] bool set(int option, int value) const {
+        return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
+    }
+
+    Result<void> connect() {
+        socket = zmq_socket(context, ZMQ_DEALER);
+        if (socket == nullptr) return zmq_failed("cannot make a socket");
+        const std::int64_t max_frame = kMaxMessageBytes + kMaxHeaderBytes;
+        const bool all_set =
+            set(ZMQ_IMMEDIATE, 1) &&  // nothing is queued while the broker is away; the owner keeps and sends again
+            set(ZMQ_RECONNECT_IVL, 100) && set(ZMQ_RECONNECT_IVL_MAX, options.reconnect_max_ms) &&
+            set(ZMQ_CONNECT_TIMEOUT, 3000) && set(ZMQ_HANDSHAKE_IVL, 5000) &&
+            zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0 &&
+            set(ZMQ_SNDHWM, kSubmitWindow + 64) &&  // more than a peer can have unanswered
+            set(ZMQ_RCVHWM, 0) &&                   // the owner always reads; credit and grants bound what comes
+            set(ZMQ_LINGER, options.linger_ms) && set(ZMQ_IPV6, 1) && set(ZMQ_TCP_KEEPALIVE, 1) &&
+            set(ZMQ_TCP_KEEPALIVE_IDLE, 15) && set(ZMQ_TCP_KEEPALIVE_INTVL, 5) && set(ZMQ_TCP_KEEPALIVE_CNT, 3) &&
+            set(ZMQ_TCP_MAXRT, 20000);
+        // No routing id: the broker drops peers that set one. No ZMTP heartbeats: the application's decide.
+        if (!all_set) return zmq_failed("cannot set a socket option");
+
+        const std::string address = "inproc://monitor-" + std::to_string(monitors_made++);
+        if (zmq_socket_monitor(socket, address.c_str(), ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
+            return zmq_failed("cannot watch the connection");
+        monitor = zmq_socket(context, ZMQ_PAIR);
+        if (monitor == nullptr || zmq_connect(monitor, address.c_str()) != 0)
+            return zmq_failed("cannot watch the connection");
+        if (zmq_connect(socket, options.endpoint.c_str()) != 0)
+            return zmq_failed("cannot connect to \"" + options.endpoint + "\"");
+        return {};
+    }
+
+    void disconnect() {
+        if (socket != nullptr) {
+            zmq_socket_monitor(socket, nullptr, 0);
+            zmq_close(socket);
+            socket = nullptr;
+        }
+        if (monitor != nullptr) {
+            const int none = 0;
+            zmq_setsockopt(monitor, ZMQ_LINGER, &none, sizeof none);
+            zmq_close(monitor);
+            monitor = nullptr;
+        }
+    }
+
+    void close() {
+        disconnect();
+        if (context == nullptr) return;
+        while (zmq_ctx_term(context) != 0 && zmq_errno() == EINTR) {
+        }
+        context = nullptr;
+    }
+};
+
+PeerSocket::PeerSocket(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PeerSocket::~PeerSocket() = default;
+
+Result<std::unique_ptr<PeerSocket>> PeerSocket::open(const Options& options) {
+    seed_jitter_once();
+    auto impl = std::make_unique<Impl>(options);
+    impl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (impl->wake_fd < 0) return Error{Code::internal, std::string("cannot make an eventfd: ") + std::strerror(errno)};
+    impl->context = zmq_ctx_new();
+    if (impl->context == nullptr) return zmq_failed("cannot start ZeroMQ");
+    if (Result<void> connected = impl->connect(); !connected) return connected.error();
+    return std::unique_ptr<PeerSocket>(new PeerSocket(std::move(impl)));
+}
+
+bool PeerSocket::send(std::string_view header, const std::vector<std::string_view>& payload) {
+    std::size_t payload_size = 0;
+    for (const std::string_view piece : payload) payload_size += piece.size();
+    // Both frames are made before the first is sent: nothing can fail between them but the connection.
+    Frame first;
+    Frame second;
+    if (!first.allocate(header.size()) || !second.allocate(payload_size)) return false;
+    std::memcpy(zmq_msg_data(&first.message), header.data(), header.size());
+    char* at = static_cast<char*>(zmq_msg_data(&second.message));
+    for (const std::string_view piece : payload) {
+        if (piece.empty()) continue;
+        std::memcpy(at, piece.data(), piece.size());
+        at += piece.size();
+    }
+    if (!first.send(impl_->socket, ZMQ_SNDMORE)) return false;
+    // libzmq counts whole messages, so the second frame always has room. If the connection ended just now it takes back
+    // the first, or swallows both: never half a message. The owner learns of it by `disconnected`.
+    return second.send(impl_->socket, 0);
+}
+
+void PeerSocket::wait(std::chrono::milliseconds timeout) {
+    Owner before = Owner::awake;
+    if (!impl_->owner.compare_exchange_strong(before, Owner::sleeping)) {
+        impl_->owner.store(Owner::awake);  // woken since the last wait
+        return;
+    }
+    zmq_pollitem_t items[] = {{impl_->socket, -1, ZMQ_POLLIN, 0},
+                              {impl_->monitor, -1, ZMQ_POLLIN, 0},
+                              {nullptr, impl_->wake_fd, ZMQ_POLLIN, 0}};
+    // An interrupted wait ends early: whoever handles signals has something to look at.
+    zmq_poll(items, 3, static_cast<long>(timeout.count()));
+    impl_->owner.store(Owner::awake);
+    if ((items[2].revents & ZMQ_POLLIN) != 0) {
+        eventfd_t count = 0;
+        eventfd_read(impl_->wake_fd, &count);
+    }
+}
+
+bool PeerSocket::receive(Frames& frames) {
+    while (impl_->header.receive(impl_->socket)) {
+        int count = 1;
+        for (bool more = impl_->header.more(); more; ++count) {
+            // Past the second frame each overwrites the one before: such a message is dropped anyway.
+            if (!impl_->payload.receive(impl_->socket)) return false;
+            more = impl_->payload.more();
+        }
+        if (count != 2) continue;
+        frames = {impl_->header.view(), impl_->payload.view()};
+        return true;
+    }
+    return false;
+}
+
+bool PeerSocket::next_event(Connection& event) {
+    Frame frame;
+    while (frame.receive(impl_->monitor)) {  // two frames: 16 bits of event and 32 of value; an address
+        std::uint16_t kind = 0;
+        if (frame.view().size() >= sizeof kind) std::memcpy(&kind, frame.view().data(), sizeof kind);
+        while (frame.more() && frame.receive(impl_->monitor)) {
+        }
+        if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            // The new connection stands in the socket's mailbox, which a send does not always look into; asking for the
+            // socket's events does, so that the HELLO that follows finds it.
+            int ready = 0;
+            std::size_t size = sizeof ready;
+            zmq_getsockopt(impl_->socket, ZMQ_EVENTS, &ready, &size);
+            event = Connection::connected;
+            return true;
+        }
+        if (kind == ZMQ_EVENT_DISCONNECTED) {
+            event = Connection::disconnected;
+            return true;
+        }
+    }
+    return false;
+}
+
+void PeerSocket::wake() {
+    if (impl_->owner.exchange(Owner::awake_and_woken) != Owner::sleeping) return;
+    const int saved = errno;  // for the code that a signal handler interrupts
+    eventfd_write(impl_->wake_fd, 1);
+    errno = saved;
+}
+
+void PeerSocket::reopen() {
+    static_cast<void>(impl_->set(ZMQ_LINGER, 0));
+    impl_->disconnect();
+    // Fails only for want of descriptors or memory, which can happen after hours of running; an owner that hears nothing
+    // tries again, and until then the socket is one that never connects.
+    if (!impl_->connect()) impl_->disconnect();
+}
+
+void PeerSocket::close() { impl_->close(); }
+
+}  // namespace jobyard

@@ -1,0 +1,70 @@
+#pragma once
+// One peer's connection to a broker: a DEALER socket with the options PROTOCOL.md asks for, its monitor, and a wake-up for
+// other threads. It knows frames and connection events, not messages.
+//
+// Owned and used by one thread (the library's network thread); only `wake()` may be called from others. Reconnecting is
+// libzmq's, with growing pauses (seeded, so that peers do not come back in step); `reopen()` makes a new socket, for when
+// the connection is half dead.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobyard/result.hpp"
+
+namespace jobyard {
+
+enum class Connection : std::uint8_t {
+    connected,     ///< a handshake completed: say HELLO
+    disconnected,  ///< the connection closed
+};
+
+class PeerSocket {
+   public:
+    struct Options {
+        std::string endpoint;
+        int reconnect_max_ms = 1000;  ///< a worker 1 s, a submitter 5 s
+        int linger_ms = 1000;         ///< how long the destructor waits for what was sent
+    };
+    /// Opens the socket and starts to connect (in the background; a broker that is not there yet is no error).
+    static Result<std::unique_ptr<PeerSocket>> open(const Options& options);
+    ~PeerSocket();
+    PeerSocket(const PeerSocket&) = delete;
+    PeerSocket& operator=(const PeerSocket&) = delete;
+
+    struct Frames {
+        std::string_view header;
+        std::string_view payload;
+    };
+    /// Sends both frames without blocking. `payload` pieces are gathered into one frame. False: not connected, or the
+    /// socket's queue is full; the caller keeps what it has and tries again after the next connection or wait.
+    bool send(std::string_view header, const std::vector<std::string_view>& payload);
+    bool send(std::string_view header) { return send(header, {}); }
+
+    /// Sleeps until a frame or a connection event is there, `wake()` was called, or `timeout` passed.
+    void wait(std::chrono::milliseconds timeout);
+    /// The next message that is here, without waiting; false if none. Views last until the next call. A message without
+    /// exactly two frames is read to its end and passed over.
+    bool receive(Frames& frames);
+    /// The next connection event, without waiting; false if none.
+    bool next_event(Connection& event);
+
+    /// Ends a current or the next wait(). From any thread and from signal handlers; cheap when the owner is not asleep.
+    void wake();
+    /// Drops the connection, with what was not sent yet, and connects anew, with a new identity at the broker. The old
+    /// connection gives no more events.
+    void reopen();
+    /// Waits up to `linger_ms` for what was sent to leave, then closes. After it only wake() may be called, and does
+    /// nothing; an owner whose other threads may still call wake() closes first and destroys when they are gone.
+    void close();
+
+   private:
+    struct Impl;
+    explicit PeerSocket(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace jobyard

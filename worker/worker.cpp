@@ -1,0 +1,308 @@
+#include "jobyard/worker.hpp"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "jobyard/codec.hpp"
+#include "peer/endpoint.hpp"
+#include "peer/peer_socket.hpp"
+#include "session.hpp"
+#include "slots.hpp"
+
+namespace jobyard {
+namespace {
+
+using worker::Notice;
+using worker::Report;
+using worker::Session;
+using worker::Slots;
+using worker::steady_ms;
+using worker::Task;
+
+/// With 1,024 claims beside them the names must leave HELLO below the limit of a header.
+constexpr std::size_t kMaxNamesBytes = std::size_t{32} << 10;
+constexpr std::chrono::milliseconds kStopNowGrace{1'000};
+
+enum class StopLevel : std::uint8_t { none, drain, now };
+
+std::string default_name() {
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) != 0) std::strcpy(host, "unknown");
+    return std::string(host) + "-" + std::to_string(getpid());
+}
+
+Result<Uuid> new_instance() {
+    Uuid id;
+    if (getrandom(id.bytes.data(), id.bytes.size(), 0) != static_cast<ssize_t>(id.bytes.size()))
+        return Error{Code::internal, std::string("the system gives no random bytes: ") + std::strerror(errno)};
+    return id;
+}
+
+Error bad_option(std::string field, const std::string& expected) {
+    return {Code::bad_field, std::move(field) + ": " + expected};
+}
+
+/// Everything HELLO would be refused for.
+Result<void> check(const WorkerOptions& options, const worker::Handlers& handlers) {
+    if (options.slots < 1 || options.slots > kMaxCredit) return bad_option("slots", "expected 1 to 1024");
+    if (options.credit > kMaxCredit) return bad_option("credit", "expected 0 (as many as slots) to 1024");
+    if (options.queues.empty() || options.queues.size() > kMaxQueuesPerWorker)
+        return bad_option("queues", "expected 1 to 256 names");
+    if (handlers.empty()) return bad_option("types", "no handler was registered with on()");
+    if (handlers.size() > kMaxTypesPerWorker) return bad_option("types", "at most 1024 handlers");
+    std::size_t bytes = 0;
+    const auto check_name = [&bytes](const char* what, const std::string& name) -> Result<void> {
+        bytes += name.size();
+        if (is_name(name)) return {};
+        return bad_option(what, "\"" + name + "\" is not a name: 1 to 255 bytes of UTF-8 without control characters");
+    };
+    if (Result<void> ok = check_name("name", options.name); !ok) return ok;
+    for (const std::string& queue : options.queues)
+        if (Result<void> ok = check_name("queues", queue); !ok) return ok;
+    for (const auto& [type, handler] : handlers)
+        if (Result<void> ok = check_name("types", type); !ok) return ok;
+    if (bytes > kMaxNamesBytes) return bad_option("queues and types", "at most 32 KiB of names in all");
+    return {};
+}
+
+/// One run(): the turns of session.hpp, with a real socket, clock and slots.
+class Run {
+   public:
+    Run(const WorkerOptions& options, PeerSocket& socket, std::shared_ptr<Slots> slots, Session session,
+        const std::atomic<StopLevel>& stop_level)
+        : options_(options),
+          socket_(socket),
+          slots_(std::move(slots)),
+          session_(std::move(session)),
+          stop_level_(stop_level) {}
+
+    WorkerEnd until_the_end() {
+        if (Result<void> started = slots_->start(options_.slots); !started) {
+            slots_->close(std::chrono::steady_clock::now());
+            return {WorkerEnd::Cause::refused, started.error()};
+        }
+        while (!session_.refused() && !session_.has_left()) turn();
+        WorkerEnd end;
+        auto patience = std::chrono::milliseconds(0);  // whoever left has waited for its handlers already
+        if (session_.refused()) {
+            end.cause = WorkerEnd::Cause::refused;
+            end.error = *session_.refused();
+            patience = options_.stop_grace;
+        } else if (stop_seen_ == StopLevel::none) {
+            end.cause = WorkerEnd::Cause::all_slots_stuck;
+        }
+        end.handlers_left = slots_->close(std::chrono::steady_clock::now() + patience);
+        socket_.close();
+        return end;
+    }
+
+   private:
+    void turn() {
+        take_connection_events();
+        take_messages();
+        take_reports();
+        take_stop_level();
+        session_.on_tick(steady_ms());
+        carry_out();
+        if (session_.all_slots_stuck() && !session_.is_draining()) session_.drain({steady_ms(), steady_ms()});
+        if (session_.refused() || session_.has_left()) return;
+        const std::int64_t wait = session_.next_deadline_ms() - steady_ms();
+        socket_.wait(std::chrono::milliseconds(std::clamp<std::int64_t>(wait, 0, 60'000)));
+    }
+
+    void take_connection_events() {
+        Connection event{};
+        while (socket_.next_event(event)) {
+            if (event == Connection::connected) {
+                session_.on_connected(steady_ms());
+            } else {
+                if (session_.is_welcomed())
+                    log(LogLevel::warning, "the connection to the broker closed; connecting again");
+                session_.on_disconnected();
+            }
+        }
+    }
+
+    /// All that is here: the credit bounds how much that can be.
+    void take_messages() {
+        PeerSocket::Frames frames;
+        while (socket_.receive(frames)) {
+            const auto decoded = decode_header(frames.header, frames.payload.size());
+            if (const auto* error = std::get_if<DecodeError>(&decoded)) {
+                log(LogLevel::error, "passed over a message of the broker: " + error->text);
+                continue;
+            }
+            session_.on_message(std::get<Envelope>(decoded), frames.payload, steady_ms());
+            offer_starts();
+        }
+    }
+
+    void offer_starts() {
+        std::vector<worker::Start>& starts = session_.outbox().starts;
+        if (starts.empty()) return;
+        offered_.clear();
+        for (const worker::Start& start : starts) {
+            const DispatchItem& item = start.item;
+            Task& task = slots_->make_task(item.token);
+            task.queue = item.queue;
+            task.type = item.type;
+            task.payload = start.payload;
+            task.timeout_ms = item.timeout_ms;
+            task.lease_until_ms = start.lease_until_ms;
+            task.handler = slots_->handler_of(item.type);
+            task.job = {item.job,  item.token, item.attempt, item.max_attempts, item.priority,
+                        task.queue, task.type,  task.payload};
+            offered_.push_back(&task);
+        }
+        starts.clear();
+        slots_->offer(offered_);
+    }
+
+    void take_reports() {
+        slots_->take_reports(reports_);
+        for (const Report& report : reports_) {
+            Task& task = *report.task;
+            switch (report.kind) {
+                case Report::Kind::began: session_.on_began(task.token, task.began_ms); break;
+                case Report::Kind::finished:
+                    session_.on_finished(task.token, std::move(task.ending), task.ended_ms);
+                    slots_->free_task(task);
+                    break;
+                case Report::Kind::unstarted: take_back(task); break;
+                case Report::Kind::progress: {
+                    const std::lock_guard lock(task.mutex);
+                    task.progress_reported = false;
+                    session_.on_progress(task.token, task.progress, task.progress_text);
+                }
+            }
+        }
+    }
+
+    void take_back(Task& task) {
+        const auto until = session_.on_unstarted(task.token, steady_ms());
+        if (!until) return slots_->free_task(task);
+        task.lease_until_ms = *until;
+        slots_->offer({&task});
+    }
+
+    void take_stop_level() {
+        const StopLevel level = stop_level_.load();
+        if (level == StopLevel::none) return;
+        const std::int64_t now = steady_ms();
+        if (level > stop_seen_)
+            log(LogLevel::info, "leaving: running=" + std::to_string(session_.running()) +
+                                    (level == StopLevel::now ? ", at once" : ", when they have ended"));
+        if (level == StopLevel::now && stop_seen_ != StopLevel::now) {
+            session_.drain({now, now + kStopNowGrace.count()});
+        } else if (stop_seen_ == StopLevel::none) {
+            const std::int64_t stop_at = now + options_.drain.count();
+            session_.drain({stop_at, stop_at + options_.stop_grace.count()});
+        }
+        stop_seen_ = level;
+    }
+
+    void carry_out() {
+        worker::Outbox& out = session_.outbox();
+        for (const Notice& notice : out.notices) log(static_cast<LogLevel>(notice.level), notice.text);
+        for (const worker::OutgoingMessage& message : out.messages) {
+            header_.clear();
+            encode_header(message.envelope, header_);
+            if (socket_.send(header_, message.payload)) continue;
+            session_.on_disconnected();
+            break;
+        }
+        if (out.reopen) socket_.reopen();
+        stopped_.clear();
+        for (const worker::StopOrder& order : out.stops) stopped_.push_back(order.token);
+        out.clear();
+        if (stopped_.empty()) return;
+        for (Task* task : slots_->stop(slots_->find(stopped_))) take_back(*task);
+    }
+
+    void log(LogLevel level, const std::string& text) const {
+        if (options_.log) options_.log(level, text);
+    }
+
+    const WorkerOptions& options_;
+    PeerSocket& socket_;
+    std::shared_ptr<Slots> slots_;
+    Session session_;
+    const std::atomic<StopLevel>& stop_level_;
+    StopLevel stop_seen_ = StopLevel::none;
+
+    // Kept for their memory.
+    std::string header_;
+    std::vector<Task*> offered_;
+    std::vector<Report> reports_;
+    std::vector<LeaseToken> stopped_;
+};
+
+}  // namespace
+
+struct Worker::Impl {
+    WorkerOptions options;
+    worker::Handlers handlers;
+    std::atomic<StopLevel> stop_level{StopLevel::none};
+    std::unique_ptr<PeerSocket> socket;          // lives as long as the Worker: stop() may be waking it at any time
+    std::atomic<PeerSocket*> to_wake{nullptr};
+
+    Result<WorkerEnd> run();
+    void stop(StopLevel level) {
+        StopLevel before = stop_level.load();
+        while (before < level && !stop_level.compare_exchange_weak(before, level)) {
+        }
+        if (PeerSocket* sleeping = to_wake.load()) sleeping->wake();
+    }
+};
+
+Result<WorkerEnd> Worker::Impl::run() {
+    if (socket != nullptr) return Error{Code::internal, "run() was called before"};
+    if (Result<void> ok = check(options, handlers); !ok) return ok.error();
+    options.broker = broker_endpoint(options.broker);
+    if (Result<void> ok = check_endpoint(options.broker); !ok) return ok.error();
+    const Result<Uuid> instance = new_instance();
+    if (!instance) return instance.error();
+    auto opened = PeerSocket::open({.endpoint = options.broker});
+    if (!opened) return opened.error();
+    socket = std::move(*opened);
+    to_wake = socket.get();
+
+    Session::Options conversation;
+    conversation.instance = *instance;
+    conversation.name = options.name;
+    conversation.software = "jobyard-cpp/" JOBYARD_VERSION;
+    conversation.slots = options.slots;
+    conversation.credit = options.credit;
+    conversation.queues = options.queues;
+    for (const auto& [type, handler] : handlers) conversation.types.push_back(type);
+    conversation.stuck_grace_ms = options.stop_grace.count();
+    auto slots = std::make_shared<Slots>(std::move(handlers), *socket);
+    return Run(options, *socket, slots, Session(std::move(conversation), steady_ms()), stop_level).until_the_end();
+}
+
+Worker::Worker(WorkerOptions options) : impl_(std::make_unique<Impl>()) {
+    impl_->options = std::move(options);
+    if (impl_->options.name.empty()) impl_->options.name = default_name();
+    if (impl_->options.slots == 0) impl_->options.slots = std::max(1U, std::thread::hardware_concurrency() / 2);
+}
+Worker::~Worker() = default;
+
+void Worker::on(std::string type, Handler handler) { impl_->handlers[std::move(type)] = std::move(handler); }
+
+WorkerEnd Worker::run() {
+    Result<WorkerEnd> end = impl_->run();
+    if (end) return *end;
+    return {WorkerEnd::Cause::refused, end.error()};
+}
+
+void Worker::stop() { impl_->stop(StopLevel::drain); }
+void Worker::stop_now() { impl_->stop(StopLevel::now); }
+
+}  // namespace jobyard
