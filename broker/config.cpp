@@ -134,43 +134,42 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
 
     CLI::App app("jobyard-broker keeps jobs on disk and hands them to workers.", "jobyard-broker");
     app.set_version_flag("--version", "jobyard-broker " JOBYARD_VERSION);
-    app.get_formatter()->column_width(32);
-    app.add_option("--data", config.data, "Directory of the store; made if absent")->required()->type_name("DIR");
-    app.add_option(
-           "--listen", config.listen,
-           "Where peers connect; may be given several times. ipc://PATH or tcp://ADDRESS:PORT; port 0 leaves the "
-           "choice to the system. Default: $JOBYARD_BROKER, else ipc://$XDG_RUNTIME_DIR/jobyard/broker, else "
-           "ipc:///tmp/jobyard-UID/broker")
-        ->type_name("ENDPOINT");
+    app.get_formatter()->column_width(28);
+    app.add_option("--data", config.data, "Directory of the store; made if absent")->required()->option_text("DIR");
+    app.add_option("--listen", config.listen,
+                   "Where peers connect; may be given several times:\n"
+                   "ipc://PATH, or tcp://ADDRESS:PORT (7466 by custom; 0 is any).\n"
+                   "Default: $JOBYARD_BROKER,\n"
+                   "else ipc://$XDG_RUNTIME_DIR/jobyard/broker,\n"
+                   "else ipc:///tmp/jobyard-UID/broker")
+        ->option_text("ENDPOINT...");
     app.add_flag("--insecure", config.insecure, "Allow addresses that other machines can reach");
-    app.add_option("--log-level", config.log_level, "The least of trace, debug, info, warn, error that is logged")
+    app.add_option("--log-level", config.log_level,
+                   "Least of what is logged: trace, debug, info (default),\nwarn, error")
         ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
-        ->type_name("LEVEL")
-        ->capture_default_str();
-    app.add_option("--log-file", config.log_file, "Where to append the log; default: standard error")
-        ->type_name("FILE");
-    app.add_option("--map-size", map_size, "Address space of the store to begin with (64G); it grows by itself")
-        ->type_name("BYTES");
-    app.add_option("--limit", limits, "Change a limit of the table below; may be given several times")
-        ->type_name("NAME=VALUE");
+        ->option_text("LEVEL");
+    app.add_option("--log-file", config.log_file, "Where to append the log (standard error)")->option_text("FILE");
+    app.add_option("--map-size", map_size, "Address space of the store to begin with (64G);\nit grows by itself")
+        ->option_text("BYTES");
+    app.add_option("--limit", limits, "Change a limit of the table below; may be given\nseveral times")
+        ->option_text("NAME=VALUE");
     app.add_option("--ready-fd", config.ready_fd,
-                   "When all endpoints are bound, write READY and then each endpoint, a line each, to this descriptor")
+                   "When all endpoints are bound, write READY and then\neach endpoint, a line each, to this descriptor")
         ->check(CLI::NonNegativeNumber)
-        ->type_name("FD");
-    const auto milliseconds = [&app](const char* name, std::uint32_t& value, const char* text) {
-        app.add_option(name, value, text)
+        ->option_text("FD");
+    const auto milliseconds = [&app](const char* name, std::uint32_t& value, const std::string& text) {
+        app.add_option(name, value, text + " (" + std::to_string(value) + ")")
             ->check(CLI::Range(1U, 24U * 3600 * 1000))
-            ->type_name("MS")
-            ->capture_default_str();
+            ->option_text("MS");
     };
     Timing& timing = config.timing;
     milliseconds("--heartbeat", timing.heartbeat_ms, "How often a peer with nothing to say says so");
     milliseconds("--lost-after", timing.lost_after_ms, "How long a peer may be silent before it is lost");
     milliseconds("--lease", timing.lease_ms, "How long a dispatched job is held without renewal");
     milliseconds("--renew", timing.renew_ms, "How often workers renew");
-    milliseconds("--claim-window", timing.claim_window_ms, "How long after a start known workers may come back first");
+    milliseconds("--claim-window", timing.claim_window_ms, "How long after a start known workers may\ncome back first");
     milliseconds("--reconnect-grace", timing.reconnect_grace_ms,
-                 "How long a worker whose connection closed keeps its jobs");
+                 "How long a worker whose connection closed\nkeeps its jobs");
     app.footer(limits_table() + kExamples);
 
     try {

@@ -116,7 +116,9 @@ class Core {
     void stop(Output& out);
 
     // --- for people and tests ---
-    /// The map of STATS; the edge adds what only it knows.
+    /// What only the edge can count, as a map: the next STATS carries it as `broker`.
+    void set_edge_map(std::string map) { edge_map_ = std::move(map); }
+    /// The map of STATS.
     void append_stats(std::string& bytes) const;
     [[nodiscard]] const Counters& counters() const { return counters_; }
     [[nodiscard]] const NumbersRow& numbers() const { return numbers_; }
@@ -289,6 +291,7 @@ class Core {
     std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
     bool touched_ = false;          ///< the open batch will have something although it has no operation yet
     std::uint64_t free_disk_ = UINT64_MAX;
+    std::string edge_map_;
 
     JobTable jobs_;
     Deadlines deadlines_{jobs_};

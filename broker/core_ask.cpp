@@ -427,6 +427,7 @@ void Core::append_stats(std::string& bytes) const {
     map.uint("stale_leases", counters_.stale_leases);
     map.uint("workers_lost", counters_.sessions_lost);
     map.uint("next_event", numbers_.next_event);
+    if (!edge_map_.empty()) map.raw("broker", edge_map_);
     map.append_to(bytes);
 }
 

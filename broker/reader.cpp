@@ -24,7 +24,7 @@ void Reader::ask(std::uint64_t ticket, std::vector<Need> needs) {
     wake_.notify_one();
 }
 
-Result<void> Reader::take(std::vector<Answer>& answers) {
+Result<void> Reader::take(std::vector<ReadAnswer>& answers) {
     done_.clear();
     const std::lock_guard lock(mutex_);
     std::move(answers_.begin(), answers_.end(), std::back_inserter(answers));

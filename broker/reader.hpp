@@ -21,7 +21,7 @@
 
 namespace jobyard::broker {
 
-struct Answer {
+struct ReadAnswer {
     std::uint64_t ticket = 0;
     std::vector<Need> needs;  ///< as they were asked
     Snapshot snapshot;
@@ -40,7 +40,7 @@ class Reader {
     [[nodiscard]] int fd() const { return done_.fd(); }
     /// Appends what has been answered. An error means that the store cannot be read: then the process must end, since a
     /// row that cannot be read must not pass for one that is not there.
-    Result<void> take(std::vector<Answer>& answers);
+    Result<void> take(std::vector<ReadAnswer>& answers);
 
    private:
     struct Question {
@@ -55,7 +55,7 @@ class Reader {
     std::mutex mutex_;  ///< guards what follows
     std::condition_variable wake_;
     std::deque<Question> questions_;
-    std::vector<Answer> answers_;
+    std::vector<ReadAnswer> answers_;
     std::optional<Error> error_;
     bool stopping_ = false;
 

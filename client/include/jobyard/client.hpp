@@ -41,7 +41,7 @@ inline constexpr std::chrono::milliseconds kNoTimeLimit = std::chrono::milliseco
 
 /// A job to make. The names are those of PROTOCOL.md, "Submitting".
 struct JobSpec {
-    std::string type;                ///< decides which workers can run it
+    std::string type = {};           ///< decides which workers can run it
     std::string payload = {};        ///< any bytes; see Client::max_payload()
     std::string queue = "default";
     std::uint8_t priority = kDefaultPriority;  ///< 1 to 10, 10 first
@@ -136,7 +136,7 @@ class Client {
     /// Returns at once while there is room (Options::max_pending), else waits for room up to `submit_limit`. What cannot
     /// be submitted says so in the handle's id().
     Submission submit(JobSpec spec);
-    std::vector<Submission> submit(std::vector<JobSpec> specs);
+    std::vector<Submission> submit_all(std::vector<JobSpec> specs);
     /// Never waits: Code::not_accepted if there is no room.
     Result<Submission> try_submit(JobSpec spec);
     /// Submits and waits for the result.

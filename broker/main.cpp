@@ -1,0 +1,121 @@
+// Wiring: configuration, log, directory, store, socket, server; and the exit code for each way this can end.
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <string>
+
+#include <spdlog/async.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "config.hpp"
+#include "data_directory.hpp"
+#include "recovery.hpp"
+#include "server.hpp"
+#include "socket.hpp"
+#include "store.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+std::int64_t wall_now() {
+    using namespace std::chrono;
+    return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
+int fail(Exit exit, const Error& error) {
+    spdlog::critical("{}", error.text);
+    return static_cast<int>(exit);
+}
+
+/// On its own thread, dropping the oldest lines rather than making the loop wait for whoever reads them.
+void open_log(const Config& config) {
+    constexpr std::size_t kLines = 8192;
+    spdlog::init_thread_pool(kLines, 1);
+    spdlog::sink_ptr sink;
+    if (config.log_file.empty()) sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+    else sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.log_file);
+    auto logger = std::make_shared<spdlog::async_logger>("broker", sink, spdlog::thread_pool(),
+                                                         spdlog::async_overflow_policy::overrun_oldest);
+    logger->set_level(spdlog::level::from_str(config.log_level));
+    logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+    logger->flush_on(spdlog::level::warn);
+    spdlog::set_default_logger(std::move(logger));
+}
+
+/// A store that lacks only space gets the ballast's, and goes on with submits and dispatch refused until there is more.
+Result<std::unique_ptr<Store>> open_store(const Config& config, DataDirectory& directory) {
+    const Store::Options options{directory.store_path(), config.map_bytes};
+    auto store = Store::open(options);
+    if (store || store.error().code != Code::disk_full || !directory.drop_ballast()) return store;
+    spdlog::warn("the disk is full: the ballast file was removed to be able to start");
+    return Store::open(options);
+}
+
+void tell_ready(const Config& config, const Socket& socket) {
+    for (const std::string& endpoint : socket.endpoints()) spdlog::info("listening on {}", endpoint);
+    if (config.ready_fd < 0) return;
+    std::string text = "READY\n";
+    for (const std::string& endpoint : socket.endpoints()) text += endpoint + "\n";
+    if (::write(config.ready_fd, text.data(), text.size()) < 0) spdlog::warn("--ready-fd {} cannot be written", config.ready_fd);
+    ::close(config.ready_fd);
+}
+
+int run(const Config& config) {
+    // Every thread made from here on inherits the mask: signals are read where the loop waits.
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+
+    open_log(config);
+    auto directory = DataDirectory::open(config.data);
+    if (!directory) return fail(directory.error().code == Code::busy ? Exit::in_use : Exit::data_directory, directory.error());
+    if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
+    auto store = open_store(config, **directory);
+    if (!store) return fail(Exit::data_directory, store.error());
+    CoreConfig core;
+    core.limits = config.limits;
+    core.timing = config.timing;
+    core.software = "jobyard-broker/" JOBYARD_VERSION;
+    const auto recovered = recover(**store, core, {0, wall_now(), 0});
+    if (!recovered) return fail(Exit::data_directory, recovered.error());
+    auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
+    if (!socket) return fail(Exit::bind, socket.error());
+    Server server(*recovered->core, recovered->applied_seq, **directory, **store, **socket);
+    spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered->epoch);
+    tell_ready(config, **socket);
+    if (auto ended = server.run(); !ended) {
+        spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended", ended.error().text);
+        return static_cast<int>(Exit::disk);
+    }
+    spdlog::info("stopped");
+    return static_cast<int>(Exit::ok);
+}
+
+}  // namespace
+}  // namespace jobyard::broker
+
+int main(int argc, char** argv) {
+    using jobyard::broker::Exit;
+    int code = static_cast<int>(Exit::unexpected);
+    try {
+        const auto parsed = jobyard::broker::read_command_line(argc, argv);
+        if (const Exit* exit = std::get_if<Exit>(&parsed)) return static_cast<int>(*exit);
+        code = jobyard::broker::run(std::get<jobyard::broker::Config>(parsed));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "jobyard-broker: %s\n", error.what());
+    }
+    spdlog::shutdown();
+    return code;
+}

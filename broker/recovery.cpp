@@ -1,0 +1,125 @@
+#include "recovery.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/random.h>
+
+namespace jobyard::broker {
+namespace {
+
+struct Identity {
+    Uuid store;
+    std::uint32_t epoch = 0;
+};
+
+/// Every start is an epoch of its own, on disk before the first token of it is granted.
+Result<Identity> begin_epoch(Store& store) {
+    const auto number = [&](std::string_view name) -> Result<std::uint64_t> {
+        auto bytes = store.get(Table::meta, name);
+        if (!bytes) return bytes.error();
+        return *bytes ? from_big_endian(**bytes) : 0;
+    };
+    auto epoch = number(kMetaEpoch);
+    if (!epoch) return epoch.error();
+    auto applied = number(kMetaApplied);
+    if (!applied) return applied.error();
+    auto id = store.get(Table::meta, kMetaStore);
+    if (!id) return id.error();
+    if (*epoch >= kEpochMax) return Error{Code::internal, "this store has been started 2^20 times; move its jobs to a new one"};
+    Identity identity{{}, static_cast<std::uint32_t>(*epoch + 1)};
+    Batch batch;
+    batch.seq = *applied + 1;
+    if (*id) {
+        identity.store = uuid_from_bytes(**id);
+    } else {
+        if (::getrandom(identity.store.bytes.data(), identity.store.bytes.size(), 0) != 16)
+            return Error{Code::internal, "the system gave no random bytes"};
+        batch.put(Table::meta, kMetaStore, identity.store.view());
+    }
+    batch.put(Table::meta, kMetaEpoch, big_endian(identity.epoch));
+    batch.put(Table::meta, kMetaApplied, big_endian(batch.seq));
+    if (auto applied_now = store.apply(batch); !applied_now) return applied_now.error();
+    return identity;
+}
+
+/// Every row that the core keeps in memory. Gives the number of the last batch.
+Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
+    std::uint64_t applied = 0;
+    std::string damage;
+    const auto each = [&](Table table, auto&& take) -> Result<void> {
+        return store.for_each(table, [&](std::string_view key, std::string_view value) {
+            if (!take(key, value) && damage.empty())
+                damage = std::string("a row of table ") + to_string(table) + " is damaged (key of " + std::to_string(key.size()) +
+                         " bytes, number " + (key.size() >= 8 ? std::to_string(from_big_endian(key)) : "?") + ")";
+        });
+    };
+    std::vector<std::pair<JobId, StateRow>> states;  // both tables come in job order: one pass merges them
+    auto read = each(Table::state, [&](std::string_view key, std::string_view value) {
+        states.emplace_back(JobId{from_big_endian(key)}, StateRow{});
+        return read_row(value, states.back().second);
+    });
+    if (!read) return read.error();
+    auto state = states.begin();
+    read = each(Table::live, [&](std::string_view key, std::string_view value) {
+        const JobId id{from_big_endian(key)};
+        LiveRow row;
+        if (!read_row(value, row)) return false;
+        while (state != states.end() && state->first < id) ++state;
+        core.load_live(id, row, state != states.end() && state->first == id ? &state->second : nullptr, now);
+        return true;
+    });
+    if (!read) return read.error();
+    read = each(Table::claims, [&](std::string_view key, std::string_view value) {
+        core.load_claim({from_big_endian(key)}, {from_big_endian(value)});
+        return true;
+    });
+    if (!read) return read.error();
+    read = each(Table::workers, [&](std::string_view key, std::string_view value) {
+        WorkerRow row;
+        const bool good = read_row(value, row);
+        if (good) core.load_worker(from_big_endian(key), row);
+        return good;
+    });
+    if (!read) return read.error();
+    read = each(Table::instances, [&](std::string_view key, std::string_view value) {
+        InstanceRow row;
+        const bool good = read_row(value, row);
+        if (good) core.load_instance(from_big_endian(key), row, now);
+        return good;
+    });
+    if (!read) return read.error();
+    read = each(Table::meta, [&](std::string_view key, std::string_view value) {
+        if (key == kMetaNumbers) {
+            NumbersRow numbers;
+            if (!read_row(value, numbers)) return false;
+            core.load(numbers);
+        } else if (key == kMetaFloor) {
+            core.load_floor({from_big_endian(value)});
+        } else if (key == kMetaApplied) {
+            applied = from_big_endian(value);
+            core.load_applied(applied);
+        }
+        return true;
+    });
+    if (!read) return read.error();
+    if (!damage.empty()) return Error{Code::internal, damage + "; restore a backup of the data directory"};
+    return applied;
+}
+
+}  // namespace
+
+Result<Recovered> recover(Store& store, CoreConfig config, Turn now) {
+    const auto identity = begin_epoch(store);
+    if (!identity) return identity.error();
+    config.store = identity->store;
+    config.epoch = identity->epoch;
+    Recovered recovered{std::make_unique<Core>(std::move(config)), 0, identity->epoch};
+    const auto applied = load(store, *recovered.core, now);
+    if (!applied) return applied.error();
+    recovered.applied_seq = *applied;
+    return recovered;
+}
+
+}  // namespace jobyard::broker

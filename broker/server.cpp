@@ -1,0 +1,551 @@
+#include "server.hpp"
+
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include <spdlog/spdlog.h>
+
+#include "job_map.hpp"
+#include "jobyard/codec.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::size_t kItemsPerTurn = 4096;
+constexpr std::size_t kBytesPerTurn = std::size_t{4} << 20;
+constexpr std::size_t kBatchOps = 4096;
+constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
+constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
+constexpr std::size_t kRetainedBytes = std::size_t{16} << 20;  // durable batches kept to send payloads from
+constexpr std::size_t kRetainedBatches = 64;
+constexpr std::int64_t kStallUs = 500'000;
+constexpr std::int64_t kDiskLookMs = 1000;
+constexpr std::int64_t kReaderCheckMs = 60'000;
+constexpr int kLongestSleepMs = 1000;
+constexpr auto kGoodbyeTime = std::chrono::seconds(3);
+
+std::int64_t wall_now() {
+    using namespace std::chrono;
+    return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
+std::uint64_t random_seed() {
+    std::uint64_t seed = 0;
+    JOBYARD_ASSERT(::getrandom(&seed, sizeof seed, 0) == sizeof seed);
+    return seed;
+}
+
+/// Lists that workers send while they work. They are applied before the clients' messages: finishing frees room.
+bool is_work(const Message& message) {
+    const auto* hello = std::get_if<Hello>(&message);
+    return (hello != nullptr && hello->role == Role::worker) || std::holds_alternative<Credit>(message) ||
+           std::holds_alternative<Started>(message) || std::holds_alternative<Renew>(message) ||
+           std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
+           std::holds_alternative<Release>(message);
+}
+
+bool is_end(const Message& message) {
+    return std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
+           std::holds_alternative<Release>(message);
+}
+
+/// What never waits behind a message of its session that is being looked up: it changes nothing that one could see.
+bool overtakes(const Message& message) {
+    return std::holds_alternative<Heartbeat>(message) || std::holds_alternative<Renew>(message) ||
+           std::holds_alternative<Started>(message) || std::holds_alternative<Credit>(message) ||
+           std::holds_alternative<Grant>(message);
+}
+
+}  // namespace
+
+BrokerClock::BrokerClock() : last_(std::chrono::steady_clock::now()) {}
+
+void BrokerClock::tick(std::int64_t may_sleep_ms) {
+    const auto now = std::chrono::steady_clock::now();
+    std::int64_t passed = std::chrono::duration_cast<std::chrono::microseconds>(now - last_).count();
+    last_ = now;
+    const std::int64_t beyond = passed - may_sleep_ms * 1000;
+    if (beyond > kStallUs) {
+        stalled_us_ += beyond;
+        passed -= beyond;
+        spdlog::warn("the broker could not run for {} ms; all deadlines move by as much", beyond / 1000);
+    }
+    now_us_ += passed;
+}
+
+Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, Socket& socket)
+    : directory_(directory),
+      store_(store),
+      socket_(socket),
+      core_(core),
+      random_(random_seed()),
+      committer_(store),
+      reader_(store),
+      open_(std::make_unique<Batch>()),
+      durable_(applied_seq) {
+    open_->seq = durable_ + 1;
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    signals_ = Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    JOBYARD_ASSERT(signals_);
+}
+
+// --- the loop --------------------------------------------------------------------------------------------------------
+
+Turn Server::turn() {
+    random_ = random_ * 6364136223846793005ULL + 1442695040888963407ULL;  // Knuth's MMIX generator
+    return {clock_.now(), wall_now(), random_};
+}
+
+Output Server::output() { return {open_.get(), {}}; }
+
+Result<void> Server::run() {
+    core_.start(turn());
+    watch_disk();
+    for (;;) {
+        int sleep_ms = kLongestSleepMs;
+        if (more_input_ || !gone_.empty() || (!backlog_.empty() && !full())) {
+            sleep_ms = 0;
+        } else {
+            const std::int64_t until = core_.next_deadline() - clock_.now();
+            sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, kLongestSleepMs));
+        }
+        socket_.wait({signals_.get(), committer_.fd(), reader_.fd()}, sleep_ms);
+        clock_.tick(sleep_ms);
+        signalfd_siginfo signal;
+        if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+            spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
+            return say_goodbye();
+        }
+        const auto began = std::chrono::steady_clock::now();
+        if (auto done = one_turn(); !done) return done;
+        const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+        busy_us_max_ = std::max<std::uint64_t>(busy_us_max_, static_cast<std::uint64_t>(took.count()));
+    }
+}
+
+Result<void> Server::one_turn() {
+    ++turns_;
+    if (auto durable = take_durable(); !durable) return durable;
+    const Turn now = turn();
+    if (now.now >= next_disk_look_) watch_disk();
+    Output out = output();
+    // Whoever is gone is known to be before anything is handed out.
+    std::vector<PeerId> hinted;
+    socket_.take_disconnected(hinted);
+    for (const PeerId peer : hinted) {
+        Outgoing probe;
+        probe.peer = peer;
+        probe.envelope.message = Heartbeat{};
+        send(probe);
+    }
+    for (const PeerId peer : std::exchange(gone_, {})) {
+        core_.peer_gone(peer, now);
+        held_.erase(peer);
+        waiting_.erase(peer);
+    }
+    more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
+    // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
+    // either a worker's or a submitter's.
+    std::vector<std::pair<PeerId, Pending>> rest;
+    for (Incoming& frames : incoming_) {
+        const PeerId peer = frames.peer;
+        core_.heard(peer, now);
+        Pending pending;
+        pending.frames = std::make_unique<Incoming>(std::move(frames));  // before decoding: small frames move their bytes
+        auto decoded = decode_header(pending.frames->header(), pending.frames->payload().size());
+        if (auto* error = std::get_if<DecodeError>(&decoded)) {
+            core_.refuse(peer, error->session, error->request, error->code, std::move(error->text), std::move(error->field), out);
+            continue;
+        }
+        pending.envelope = std::move(std::get<Envelope>(decoded));
+        if (is_work(pending.envelope.message)) take(peer, std::move(pending), now, out);
+        else rest.emplace_back(peer, std::move(pending));
+    }
+    incoming_.clear();
+    while (!backlog_.empty() && !full()) {
+        auto [peer, pending] = std::move(backlog_.front());
+        backlog_.pop_front();
+        backlog_bytes_ -= pending.frames->header().size() + pending.frames->payload().size();
+        take(peer, std::move(pending), now, out);
+    }
+    for (auto& [peer, pending] : rest) {
+        if (backlog_.empty() && !full()) {
+            take(peer, std::move(pending), now, out);
+            continue;
+        }
+        const std::size_t bytes = pending.frames->header().size() + pending.frames->payload().size();
+        if (backlog_bytes_ + bytes > kBacklogBytes) {
+            core_.refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
+                         "the disk is slower than what arrives", "", out, 100);
+            continue;
+        }
+        ++held_back_;
+        keep(pending);
+        backlog_bytes_ += bytes;
+        backlog_.emplace_back(peer, std::move(pending));
+    }
+    if (auto answered = take_answers(now, out); !answered) return answered;
+    core_.expire(now, out);
+    if (auto needs = core_.agenda_needs(now); !needs.empty()) ask({Asked::For::agenda, {}, 0}, std::move(needs));
+    core_.dispatch(now, out);
+    post(out);
+    hand_over(now, out);
+    release();
+    return {};
+}
+
+/// The open batch is as large as it may become before the committer has taken it.
+bool Server::full() const { return open_->ops().size() >= kBatchOps || open_->bytes() >= kBatchBytes; }
+
+/// For a message that stays longer than this turn: it must not pin the buffer it was received in.
+void Server::keep(Pending& pending) {
+    pending.frames->detach();
+    auto again = decode_header(pending.frames->header(), pending.frames->payload().size());
+    pending.envelope = std::move(std::get<Envelope>(again));
+}
+
+/// Queues what was decided. What carries no state does not wait for anything.
+void Server::post(Output& out) {
+    for (Outgoing& message : out.messages) {
+        if (message.rests_on == 0) send_or_hold(message);
+        else outbox_.push_back(std::move(message));
+    }
+    out.messages.clear();
+}
+
+/// Decides a message now, or lets it wait for its rows, in its session's order.
+void Server::take(PeerId peer, Pending pending, Turn now, Output& out) {
+    const auto waiting = waiting_.find(peer);
+    const bool behind = waiting != waiting_.end() && !overtakes(pending.envelope.message);
+    pending.needs = core_.needs(peer, pending.envelope);
+    if (!behind && pending.needs.empty()) return decide(peer, pending, {}, now, out);
+    if (is_end(pending.envelope.message)) {
+        core_.settle_live(peer, pending.envelope, pending.frames->payload(), pending.settled, now, out);
+    }
+    std::deque<Pending>& queue = waiting_[peer];
+    if (queue.size() >= kMaxWaitingMessages)
+        return core_.refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
+                            "64 messages of this session wait for the disk already", "", out, 100);
+    keep(pending);
+    queue.push_back(std::move(pending));
+    if (queue.size() == 1) ask_for_head(peer);
+}
+
+void Server::decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out) {
+    if (std::holds_alternative<AskStats>(pending.envelope.message)) core_.set_edge_map(edge_map());
+    core_.handle(peer, pending.envelope, pending.frames->payload(), found, pending.settled, now, out);
+}
+
+void Server::ask_for_head(PeerId peer) {
+    Pending& head = waiting_.at(peer).front();
+    ask({Asked::For::message, peer, 0}, head.needs);
+}
+
+// --- rows ------------------------------------------------------------------------------------------------------------
+
+std::uint64_t Server::ask(Asked asked, std::vector<Need> needs) {
+    asked.durable_then = durable_;
+    asked_[++last_ticket_] = asked;
+    reader_.ask(last_ticket_, std::move(needs));
+    return last_ticket_;
+}
+
+Result<void> Server::take_answers(Turn now, Output& out) {
+    std::vector<ReadAnswer> answers;
+    if (auto read = reader_.take(answers); !read) return read;
+    for (const ReadAnswer& answer : answers) {
+        const Asked asked = asked_.at(answer.ticket);
+        if (asked.what == Asked::For::agenda) core_.agenda_step(found_from(answer), now, out);
+        else if (asked.what == Asked::For::message) answered_message(asked.peer, answer, now, out);
+        else answered_payloads(asked.peer, answer);
+        asked_.erase(answer.ticket);
+    }
+    if (!answers.empty()) trim_retained();
+    return {};
+}
+
+/// What was read, with every batch since laid over it; all of those are still here (trim_retained).
+Found Server::found_from(const ReadAnswer& answer) const {
+    std::vector<const Batch*> newer;
+    const auto consider = [&](const std::unique_ptr<Batch>& batch) {
+        if (batch != nullptr && batch->seq > answer.snapshot.applied_seq) newer.push_back(batch.get());
+    };
+    for (const auto& batch : retained_) consider(batch);
+    consider(in_flight_);
+    consider(open_);
+    return {answer.needs, answer.snapshot, newer};
+}
+
+void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out) {
+    const auto waiting = waiting_.find(peer);
+    if (waiting == waiting_.end()) return;  // it is gone
+    std::deque<Pending>& queue = waiting->second;
+    decide(peer, queue.front(), queue.front().needs.empty() ? Found{} : found_from(answer), now, out);
+    queue.pop_front();
+    while (!queue.empty()) {
+        queue.front().needs = core_.needs(peer, queue.front().envelope);
+        if (!queue.front().needs.empty()) return ask_for_head(peer);
+        decide(peer, queue.front(), {}, now, out);
+        queue.pop_front();
+    }
+    waiting_.erase(waiting);
+}
+
+// --- batches ---------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Batch> Server::new_batch(std::uint64_t seq) {
+    std::unique_ptr<Batch> batch;
+    if (spare_.empty()) {
+        batch = std::make_unique<Batch>();
+    } else {
+        batch = std::move(spare_.back());
+        spare_.pop_back();
+    }
+    batch->seq = seq;
+    return batch;
+}
+
+void Server::hand_over(Turn now, Output& out) {
+    if (!committer_.idle() || !core_.has_writes(out)) return;
+    core_.seal(now, out);
+    in_flight_ = std::move(open_);
+    open_ = new_batch(in_flight_->seq + 1);
+    out.batch = open_.get();
+    committer_.start(*in_flight_);
+}
+
+Result<void> Server::take_durable() {
+    auto done = committer_.take();
+    if (!done) return {};
+    if (!*done) return done->error();
+    durable_ = **done;
+    retained_.push_back(std::move(in_flight_));
+    release();
+    trim_retained();
+    return {};
+}
+
+void Server::trim_retained() {
+    std::uint64_t oldest_asked = durable_;
+    for (const auto& [ticket, asked] : asked_) oldest_asked = std::min(oldest_asked, asked.durable_then);
+    std::size_t bytes = 0;
+    for (const auto& batch : retained_) bytes += batch->bytes();
+    while (!retained_.empty() && (bytes > kRetainedBytes || retained_.size() > kRetainedBatches) &&
+           retained_.front()->seq <= oldest_asked) {
+        bytes -= retained_.front()->bytes();
+        if (spare_.size() < 4) {
+            retained_.front()->clear();
+            spare_.push_back(std::move(retained_.front()));
+        }
+        retained_.pop_front();
+    }
+}
+
+// --- sending ---------------------------------------------------------------------------------------------------------
+
+/// Sends, in order, what rests on nothing that is not durable.
+void Server::release() {
+    while (!outbox_.empty() && outbox_.front().rests_on <= durable_) {
+        send_or_hold(outbox_.front());
+        outbox_.pop_front();
+    }
+}
+
+void Server::send_or_hold(Outgoing& message) {
+    const auto held = held_.find(message.peer);
+    if (held != held_.end()) {  // behind one whose payload is being read
+        held->second.push_back(std::move(message));
+        return;
+    }
+    if (send(message)) return;
+    // Not everything is in memory: read it, and keep what is, because its batch may be gone by then.
+    std::vector<Need> needs;
+    for (PayloadRef& payload : message.payloads) {
+        std::string_view bytes;
+        if (in_hand(payload, bytes)) {
+            if (payload.kind == PayloadRef::Kind::own) continue;
+            payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
+            message.bytes.append(bytes);
+            continue;
+        }
+        const std::string key = job_key({payload.number});
+        if (payload.kind == PayloadRef::Kind::of_job) {
+            needs.push_back({Need::Kind::row, Table::live, key, 1});
+            needs.push_back({Need::Kind::prefix, Table::chunks, key, 1024});
+        } else {
+            needs.push_back({Need::Kind::row, Table::done, key, 1});
+            needs.push_back({Need::Kind::row, Table::dead, key, 1});
+            needs.push_back({Need::Kind::prefix, Table::results, key, 1024});
+        }
+    }
+    const PeerId peer = message.peer;
+    held_[peer].push_back(std::move(message));
+    ask({Asked::For::payload, peer, 0}, std::move(needs));
+}
+
+void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
+    const auto held = held_.find(peer);
+    if (held == held_.end()) return;  // it is gone
+    std::deque<Outgoing> messages = std::move(held->second);
+    held_.erase(held);
+    Outgoing& first = messages.front();
+    // Only what is durable: the message rests on nothing newer.
+    const Found found(answer.needs, answer.snapshot, {});
+    for (PayloadRef& payload : first.payloads) {
+        if (payload.kind == PayloadRef::Kind::own) continue;
+        const std::string key = job_key({payload.number});
+        const auto at = static_cast<std::uint32_t>(first.bytes.size());
+        if (payload.kind == PayloadRef::Kind::of_job) {
+            LiveRow row;
+            if (const std::string* bytes = found.get(Table::live, key); bytes != nullptr && read_row(*bytes, row))
+                first.bytes.append(row.payload);
+            for (const Row* chunk : found.with_prefix(Table::chunks, key)) first.bytes.append(chunk->value);
+        } else {
+            EndRow row;
+            for (const Table table : {Table::done, Table::dead})
+                if (const std::string* bytes = found.get(table, key); bytes != nullptr && read_row(*bytes, row))
+                    first.bytes.append(row.result);
+            for (const Row* chunk : found.with_prefix(Table::results, key)) first.bytes.append(chunk->value);
+        }
+        payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
+    }
+    drop_without_payload(first);
+    if (!send(first)) note_gone(peer);
+    messages.pop_front();
+    for (Outgoing& message : messages) send_or_hold(message);
+}
+
+/// A job may have ended, or a result been retired, while its payload was being read: then nobody wants it any more.
+void Server::drop_without_payload(Outgoing& message) {
+    const auto keep = [&](auto& items) {
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            if (items[i].payload_length != message.payloads[i].slice.size) continue;
+            items[kept] = items[i];
+            message.payloads[kept++] = message.payloads[i];
+        }
+        items.resize(kept);
+        message.payloads.resize(kept);
+    };
+    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) keep(dispatch->items);
+    if (auto* results = std::get_if<Results>(&message.envelope.message)) keep(results->items);
+}
+
+bool Server::in_hand(const PayloadRef& payload, std::string_view& bytes) const {
+    if (payload.slice.size == 0) {
+        bytes = {};
+        return true;
+    }
+    switch (payload.kind) {
+        case PayloadRef::Kind::own: return true;  // the caller has it
+        case PayloadRef::Kind::result_of: return false;
+        case PayloadRef::Kind::in_batch:
+            for (auto batch = retained_.rbegin(); batch != retained_.rend(); ++batch)
+                if ((*batch)->seq == payload.number) {
+                    bytes = (*batch)->view(payload.slice);
+                    return true;
+                }
+            JOBYARD_ASSERT(false);  // it became durable a moment ago
+        case PayloadRef::Kind::of_job:
+            for (auto batch = retained_.rbegin(); batch != retained_.rend(); ++batch)
+                if (const auto slice = (*batch)->payload_of({payload.number})) {
+                    bytes = (*batch)->view(*slice);
+                    return true;
+                }
+            return false;
+    }
+    return false;
+}
+
+/// False: a payload is not in memory, and nothing was sent.
+bool Server::send(Outgoing& message) {
+    pieces_.clear();
+    for (const PayloadRef& payload : message.payloads) {
+        std::string_view bytes;
+        if (payload.kind == PayloadRef::Kind::own) bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
+        else if (!in_hand(payload, bytes)) return false;
+        if (!bytes.empty()) pieces_.push_back(bytes);
+    }
+    header_.clear();
+    encode_header(message.envelope, header_);
+    switch (socket_.send(message.peer, header_, pieces_)) {
+        case Sent::ok: break;
+        case Sent::gone: note_gone(message.peer); break;
+        case Sent::stuck:
+            // It does not read what it asked for. It may come back and ask again; what it holds is safe meanwhile.
+            spdlog::warn("a peer does not read its messages; its connection is closed");
+            socket_.kick(message.peer);
+            note_gone(message.peer);
+            break;
+    }
+    return true;
+}
+
+// --- the rest of the world -------------------------------------------------------------------------------------------
+
+void Server::watch_disk() {
+    next_disk_look_ = clock_.now() + kDiskLookMs;
+    core_.set_free_disk(directory_.free_bytes());
+    directory_.ensure_ballast();
+    if (clock_.now() < next_reader_check_) return;
+    next_reader_check_ = clock_.now() + kReaderCheckMs;
+    if (auto checked = store_.check_readers(); !checked) spdlog::warn("{}", checked.error().text);
+}
+
+std::string Server::edge_map() const {
+    const StoreCounters store = store_.counters();
+    const SocketCounters& socket = socket_.counters();
+    MapWriter map;
+    map.uint("turns", turns_);
+    map.uint("longest_turn_us", busy_us_max_);
+    map.uint("stalled_ms", static_cast<std::uint64_t>(clock_.stalled_ms()));
+    map.uint("held_back", held_back_);
+    map.uint("free_disk_bytes", directory_.free_bytes());
+    map.uint("batches", store.batches);
+    map.uint("puts", store.puts);
+    map.uint("erases", store.erases);
+    map.uint("moves", store.moves);
+    map.uint("value_bytes", store.value_bytes);
+    map.uint("commit_us", store.commit_us);
+    map.uint("commit_us_max", store.commit_us_max);
+    map.uint("store_bytes", store.used_bytes);
+    map.uint("map_bytes", store.map_bytes);
+    map.uint("received", socket.received);
+    map.uint("sent", socket.sent);
+    map.uint("wrong_frames", socket.wrong_frames);
+    map.uint("wrong_routing_id", socket.wrong_routing_id);
+    map.uint("kicked", socket.kicked);
+    std::string bytes;
+    map.append_to(bytes);
+    return bytes;
+}
+
+/// Takes what has arrived, commits it, answers it, says goodbye.
+Result<void> Server::say_goodbye() {
+    const auto give_up = std::chrono::steady_clock::now() + kGoodbyeTime;
+    if (auto done = one_turn(); !done) return done;
+    Output out = output();
+    core_.stop(out);
+    post(out);
+    const Turn now = turn();
+    hand_over(now, out);
+    while (!outbox_.empty() || !committer_.idle() || core_.has_writes(out)) {
+        if (std::chrono::steady_clock::now() > give_up) {
+            spdlog::warn("some answers could not be sent in time; those who wait for them will ask again");
+            break;
+        }
+        socket_.wait({committer_.fd()}, 100);
+        if (auto durable = take_durable(); !durable) return durable;
+        hand_over(now, out);
+    }
+    return {};
+}
+
+}  // namespace jobyard::broker

@@ -1,0 +1,108 @@
+#pragma once
+// What callers and the network thread share: the calls that are open, and where their callers wait.
+//
+// A call's fields are written by the network thread, under the room's mutex, before its stage says that they are there,
+// and never again after. So whoever has seen the stage reads them without a lock, and who only looks takes none.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobyard/client.hpp"
+#include "session.hpp"
+
+namespace jobyard::client {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+/// `limit` from now; far away, but within the clock's range, for kNoTimeLimit.
+inline Deadline deadline_after(std::chrono::milliseconds limit) {
+    return std::chrono::steady_clock::now() + std::min(limit, std::chrono::milliseconds(std::chrono::years(10)));
+}
+
+/// How many forks this process is away from the first one.
+unsigned fork_count();
+
+enum class Stage : std::uint8_t {
+    open,
+    known,  ///< a job has its number, and its result is still to come
+    done,
+};
+
+struct Call;
+
+struct Room {
+    std::string endpoint;
+    const unsigned forks = fork_count();  ///< where this is not fork_count(), the network thread does not exist
+
+    std::mutex mutex;
+    /// Callers wait at the door of their call, so that one answer does not wake everybody.
+    std::array<std::condition_variable, 16> doors;
+    std::condition_variable link_changed;
+    bool welcomed = false;       ///< there is a session now; guarded by `mutex`
+    std::optional<Error> ended;  ///< nothing will be answered any more; guarded by `mutex`
+
+    [[nodiscard]] bool is_forked() const { return forks != fork_count(); }
+    [[nodiscard]] std::size_t door_of(const Call& call) const { return std::hash<const Call*>{}(&call) / 64 % doors.size(); }
+    /// False if the deadline came first.
+    bool wait(Call& call, Stage stage, Deadline deadline);
+    /// What to tell a caller whose time limit has passed.
+    Error no_answer(std::chrono::milliseconds limit);
+    /// Added to a time-out's text; empty if the broker can be reached. Needs the mutex.
+    [[nodiscard]] std::string why_silent() const;
+};
+
+Error forked_error();
+
+struct Call {
+    explicit Call(std::shared_ptr<Room> where) : room(std::move(where)) {}
+    std::shared_ptr<Room> room;
+    std::atomic<Stage> stage{Stage::open};
+    bool awaited = false;  ///< somebody waits at the door; guarded by the room's mutex
+};
+
+/// A job that was submitted, or is watched by its number.
+struct Watched : Call {
+    Watched(std::shared_ptr<Room> where, JobSpec what)
+        : Call(std::move(where)), spec(std::move(what)), watch(spec.watch), payload_bytes(spec.payload.size()) {}
+    Watched(std::shared_ptr<Room> where, JobId number, Deadline until)
+        : Call(std::move(where)), watch(true), deadline(until), job(number) {
+        stage = Stage::known;
+    }
+    JobSpec spec;  ///< the session's views point into it until the job is known
+    const bool watch;
+    const std::size_t payload_bytes = 0;
+    const Deadline deadline{};  ///< of a watch by number
+
+    // From `known` on:
+    JobId job;
+    Code code = Code::ok;
+    // When done:
+    std::optional<Error> not_made;
+    JobResult result;
+    std::optional<Error> no_result;
+};
+
+/// A question.
+struct Asked : Call {
+    Asked(std::shared_ptr<Room> where, Question what, Deadline until)
+        : Call(std::move(where)), question(std::move(what)), deadline(until) {}
+    Question question;
+    const Deadline deadline;
+
+    // When done:
+    std::optional<Error> error;
+    CancelAnswer answer;
+    std::vector<std::string> maps;
+    std::uint64_t next_cursor = 0;
+};
+
+}  // namespace jobyard::client

@@ -1,0 +1,310 @@
+// The public calls: each makes a call (calls.hpp), hands it to the network thread and waits for as long as its caller
+// wants to.
+
+#include "jobyard/client.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+#include "jobyard/codec.hpp"
+#include "network.hpp"
+
+namespace jobyard {
+namespace client {
+namespace {
+
+std::atomic<unsigned> forks_seen{0};
+
+Error bad_field(const char* field, const std::string& value, const char* expected) {
+    constexpr std::size_t kShown = 80;
+    const std::string shown = value.size() <= kShown ? value : value.substr(0, kShown) + "…";
+    return {Code::bad_field, std::string(field) + " \"" + shown + "\": expected " + expected, 0};
+}
+
+/// What must not even be sent: it would cost the other jobs of its list, or the connection.
+std::optional<Error> find_fault(const JobSpec& spec, std::size_t max_payload) {
+    constexpr const char* kName = "1 to 255 bytes of UTF-8 without control characters";
+    if (!is_name(spec.type)) return bad_field("type", spec.type, kName);
+    if (!is_name(spec.queue)) return bad_field("queue", spec.queue, kName);
+    if (!spec.key.empty() && !is_name(spec.key)) return bad_field("key", spec.key, kName);
+    if (spec.payload.size() > max_payload)
+        return Error{Code::too_large,
+                     "the payload has " + std::to_string(spec.payload.size()) + " bytes and at most " +
+                         std::to_string(max_payload) + " are taken; put it into a file or a store and submit its name",
+                     0};
+    return std::nullopt;
+}
+
+}  // namespace
+
+unsigned fork_count() {
+    // Registered once, at the first use; counted in the child, where only the calling thread exists.
+    [[maybe_unused]] static const int registered =
+        pthread_atfork(nullptr, nullptr, [] { forks_seen.fetch_add(1, std::memory_order_relaxed); });
+    return forks_seen.load(std::memory_order_relaxed);
+}
+
+Error forked_error() {
+    return {Code::forked, "this client belongs to the parent process; make a new one after fork()", 0};
+}
+
+bool Room::wait(Call& call, Stage stage, Deadline deadline) {
+    const auto reached = [&] { return call.stage.load(std::memory_order_acquire) >= stage; };
+    if (reached()) return true;
+    std::unique_lock lock(mutex);
+    return doors[door_of(call)].wait_until(lock, deadline, [&] {
+        if (reached()) return true;
+        call.awaited = true;
+        return false;
+    });
+}
+
+std::string Room::why_silent() const {
+    if (welcomed) return {};
+    return "; the broker at " + endpoint + " cannot be reached: start jobyard-broker, or name the endpoint it listens on";
+}
+
+Error Room::no_answer(std::chrono::milliseconds limit) {
+    const std::lock_guard lock(mutex);
+    return {Code::timeout, "no answer within " + std::to_string(limit.count()) + " ms" + why_silent(), 0};
+}
+
+}  // namespace client
+
+using client::Asked;
+using client::Deadline;
+using client::deadline_after;
+using client::JobQuestion;
+using client::JobVerb;
+using client::Stage;
+using client::Watched;
+
+// --- Submission -------------------------------------------------------------------------------------------------------
+
+Result<JobId> Submission::id(std::chrono::milliseconds limit) const {
+    if (watched_->room->is_forked()) return client::forked_error();
+    if (!watched_->room->wait(*watched_, Stage::known, deadline_after(limit))) return watched_->room->no_answer(limit);
+    if (watched_->not_made) return *watched_->not_made;
+    return watched_->job;
+}
+
+Result<JobResult> Submission::result(std::chrono::milliseconds limit) const {
+    if (!watched_->watch)
+        return Error{Code::not_allowed,
+                     "the result of this job was not asked for; submit it with watch = true, or use Client::wait()", 0};
+    if (watched_->room->is_forked()) return client::forked_error();
+    if (!watched_->room->wait(*watched_, Stage::done, deadline_after(limit))) return watched_->room->no_answer(limit);
+    if (watched_->not_made) return *watched_->not_made;
+    if (watched_->no_result) return *watched_->no_result;
+    return watched_->result;
+}
+
+bool Submission::has_id() const { return watched_->stage.load(std::memory_order_acquire) >= Stage::known; }
+bool Submission::has_result() const { return watched_->stage.load(std::memory_order_acquire) >= Stage::done; }
+bool Submission::was_existing() const { return has_id() && watched_->code == Code::existing; }
+
+// --- Client -----------------------------------------------------------------------------------------------------------
+
+struct Client::Impl {
+    explicit Impl(const Options& given) : options(given), network(given) {}
+    Options options;
+    client::Network network;
+
+    [[nodiscard]] bool is_forked() const { return network.room()->is_forked(); }
+
+    /// Done at once if it cannot be submitted.
+    [[nodiscard]] std::shared_ptr<Watched> make(JobSpec spec) const {
+        std::optional<Error> fault =
+            is_forked() ? client::forked_error() : client::find_fault(spec, network.max_payload());
+        auto job = std::make_shared<Watched>(network.room(), std::move(spec));
+        if (fault) {
+            job->not_made = std::move(fault);
+            job->stage = Stage::done;
+        }
+        return job;
+    }
+    [[nodiscard]] Error no_room() const {
+        return {Code::timeout,
+                "no room within " + std::to_string(options.submit_limit.count()) + " ms: as many jobs are pending as may be", 0};
+    }
+
+    /// Asks about each job and waits for all; `take` makes an answer of a call that did not fail.
+    template <class T, class Take>
+    std::vector<Result<T>> ask(std::vector<client::Question> questions, std::chrono::milliseconds limit, Take take) {
+        std::vector<Result<T>> answers;
+        answers.reserve(questions.size());
+        if (is_forked()) {
+            answers.assign(questions.size(), client::forked_error());
+            return answers;
+        }
+        const Deadline deadline = deadline_after(limit);
+        std::vector<std::shared_ptr<Asked>> calls;
+        calls.reserve(questions.size());
+        for (client::Question& question : questions)
+            calls.push_back(std::make_shared<Asked>(network.room(), std::move(question), deadline));
+        network.ask(calls);
+        for (const std::shared_ptr<Asked>& call : calls) {
+            if (!network.room()->wait(*call, Stage::done, deadline))
+                answers.emplace_back(network.room()->no_answer(limit));
+            else if (call->error)
+                answers.emplace_back(*call->error);
+            else
+                answers.emplace_back(take(*call));
+        }
+        return answers;
+    }
+    template <class T, class Take>
+    Result<T> ask_one(client::Question question, std::chrono::milliseconds limit, Take take) {
+        std::vector<client::Question> one;
+        one.push_back(std::move(question));
+        return std::move(ask<T>(std::move(one), limit, take).front());
+    }
+    static std::vector<client::Question> about(std::span<const JobId> jobs, JobVerb verb) {
+        std::vector<client::Question> questions;
+        questions.reserve(jobs.size());
+        for (const JobId job : jobs) questions.emplace_back(JobQuestion{verb, job});
+        return questions;
+    }
+};
+
+Client::Client() : Client(Options{}) {}
+Client::Client(Options options) : impl_(std::make_unique<Impl>(options)) {}
+
+Client::~Client() {
+    // In a child the thread, and whoever held a lock, do not exist: there is nothing that could be ended in order.
+    if (impl_->is_forked())
+        static_cast<void>(impl_.release());
+    else
+        impl_->network.close(deadline_after(impl_->options.linger));
+}
+
+Result<void> Client::connect(std::chrono::milliseconds limit) {
+    if (impl_->is_forked()) return client::forked_error();
+    client::Room& room = *impl_->network.room();
+    std::unique_lock lock(room.mutex);
+    room.link_changed.wait_until(lock, deadline_after(limit), [&] { return room.welcomed || room.ended; });
+    if (room.ended) return *room.ended;
+    if (room.welcomed) return {};
+    return Error{Code::timeout, "no connection within " + std::to_string(limit.count()) + " ms" + room.why_silent(), 0};
+}
+
+Result<void> Client::close(std::chrono::milliseconds limit) {
+    if (impl_->is_forked()) return client::forked_error();
+    if (impl_->network.close(deadline_after(limit))) return {};
+    return Error{Code::timeout,
+                 "not everything was answered within " + std::to_string(limit.count()) +
+                     " ms; what was not may or may not have been made",
+                 0};
+}
+
+Submission Client::submit(JobSpec spec) {
+    std::shared_ptr<Watched> job = impl_->make(std::move(spec));
+    if (job->stage == Stage::open)
+        impl_->network.submit({&job, 1}, deadline_after(impl_->options.submit_limit), impl_->no_room());
+    return Submission(std::move(job));
+}
+
+std::vector<Submission> Client::submit_all(std::vector<JobSpec> specs) {
+    std::vector<Submission> submissions;
+    std::vector<std::shared_ptr<Watched>> good;
+    submissions.reserve(specs.size());
+    good.reserve(specs.size());
+    for (JobSpec& spec : specs) {
+        std::shared_ptr<Watched> job = impl_->make(std::move(spec));
+        if (job->stage == Stage::open) good.push_back(job);
+        submissions.push_back(Submission(std::move(job)));
+    }
+    if (!good.empty()) impl_->network.submit(good, deadline_after(impl_->options.submit_limit), impl_->no_room());
+    return submissions;
+}
+
+Result<Submission> Client::try_submit(JobSpec spec) {
+    std::shared_ptr<Watched> job = impl_->make(std::move(spec));
+    if (job->stage == Stage::open)
+        impl_->network.submit({&job, 1}, deadline_after(std::chrono::milliseconds(0)),
+                              {Code::not_accepted, "as many jobs are pending as may be; wait for some of them", 0});
+    if (job->stage == Stage::done && job->not_made) return *job->not_made;
+    return Submission(std::move(job));
+}
+
+Result<JobResult> Client::run(JobSpec spec, std::chrono::milliseconds limit) {
+    spec.watch = true;
+    return submit(std::move(spec)).result(limit);
+}
+
+std::size_t Client::pending() const { return impl_->is_forked() ? 0 : impl_->network.pending(); }
+std::size_t Client::max_payload() const { return impl_->network.max_payload(); }
+
+std::vector<Submission> Client::watch(std::span<const JobId> jobs, std::chrono::milliseconds limit) {
+    const Deadline deadline = deadline_after(limit);
+    std::vector<std::shared_ptr<Watched>> calls;
+    std::vector<Submission> submissions;
+    calls.reserve(jobs.size());
+    submissions.reserve(jobs.size());
+    for (const JobId job : jobs) {
+        calls.push_back(std::make_shared<Watched>(impl_->network.room(), job, deadline));
+        submissions.push_back(Submission(calls.back()));
+    }
+    if (!impl_->is_forked()) impl_->network.watch(calls);  // else each handle says so itself
+    return submissions;
+}
+
+Submission Client::watch(JobId job, std::chrono::milliseconds limit) { return watch(std::span(&job, 1), limit).front(); }
+
+Result<JobResult> Client::wait(JobId job, std::chrono::milliseconds limit) { return watch(job, limit).result(limit); }
+
+std::vector<Result<JobResult>> Client::wait(std::span<const JobId> jobs, std::chrono::milliseconds limit) {
+    const Deadline deadline = deadline_after(limit);
+    std::vector<Result<JobResult>> results;
+    results.reserve(jobs.size());
+    for (const Submission& job : watch(jobs, limit)) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        results.push_back(job.result(std::max(left, std::chrono::milliseconds(0))));
+    }
+    return results;
+}
+
+std::vector<Result<CancelAnswer>> Client::cancel(std::span<const JobId> jobs, std::chrono::milliseconds limit) {
+    return impl_->ask<CancelAnswer>(Impl::about(jobs, JobVerb::cancel), limit, [](Asked& call) { return call.answer; });
+}
+
+Result<CancelAnswer> Client::cancel(JobId job, std::chrono::milliseconds limit) {
+    return cancel(std::span(&job, 1), limit).front();
+}
+
+std::vector<Result<void>> Client::redrive(std::span<const JobId> jobs, std::chrono::milliseconds limit) {
+    return impl_->ask<void>(Impl::about(jobs, JobVerb::redrive), limit, [](Asked&) { return Result<void>(); });
+}
+
+Result<void> Client::redrive(JobId job, std::chrono::milliseconds limit) {
+    return redrive(std::span(&job, 1), limit).front();
+}
+
+Result<JobInfo> Client::show(JobId job, std::chrono::milliseconds limit) {
+    return impl_->ask_one<JobInfo>(JobQuestion{JobVerb::show, job}, limit,
+                                   [](Asked& call) { return decode_job_info(call.maps.front()); });
+}
+
+Result<JobPage> Client::list(const JobFilter& filter, std::uint64_t cursor, std::uint32_t size,
+                             std::chrono::milliseconds limit) {
+    return impl_->ask_one<JobPage>(
+        client::ListQuestion{filter.state, filter.queue, filter.type, cursor, size}, limit,
+        [](Asked& call) -> Result<JobPage> {
+            JobPage page;
+            page.next_cursor = call.next_cursor;
+            for (const std::string& map : call.maps) {
+                Result<JobInfo> job = decode_job_info(map);
+                if (!job) return job.error();
+                page.jobs.push_back(*std::move(job));
+            }
+            return page;
+        });
+}
+
+Result<BrokerStats> Client::stats(std::chrono::milliseconds limit) {
+    return impl_->ask_one<BrokerStats>(client::StatsQuestion{}, limit,
+                                       [](Asked& call) { return decode_stats(call.maps.front()); });
+}
+
+}  // namespace jobyard

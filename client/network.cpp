@@ -1,0 +1,353 @@
+#include "network.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <bitset>
+#include <utility>
+
+#include "jobyard/codec.hpp"
+#include "peer/endpoint.hpp"
+
+namespace jobyard::client {
+namespace {
+
+/// Messages read before others get their turn.
+constexpr int kMessagesPerTurn = 256;
+constexpr int kReconnectMaxMs = 5'000;
+constexpr int kSocketLingerMs = 1'000;
+
+std::int64_t to_ms(Deadline time) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+std::int64_t now_ms() { return to_ms(std::chrono::steady_clock::now()); }
+
+Uuid random_uuid() {
+    Uuid id;
+    JOBYARD_ASSERT(getrandom(id.bytes.data(), id.bytes.size(), 0) == static_cast<ssize_t>(id.bytes.size()));
+    return id;
+}
+
+Session::Options session_options(const Client::Options& options) {
+    Session::Options session;
+    session.new_instance = random_uuid;
+    session.software = "jobyard-cpp/" JOBYARD_VERSION;
+    session.submit_limit_ms = std::min(options.submit_limit, std::chrono::milliseconds(std::chrono::years(10))).count();
+    session.retry_refused = options.retry_refused;
+    return session;
+}
+
+SubmitItem item_of(const JobSpec& spec) {
+    SubmitItem item;
+    item.queue = spec.queue;
+    item.type = spec.type;
+    item.priority = spec.priority;
+    item.watch = spec.watch;
+    item.delay_ms = spec.delay_ms;
+    item.timeout_ms = spec.timeout_ms;
+    item.max_attempts = spec.max_attempts;
+    item.key = spec.key;
+    item.backoff = spec.backoff;
+    return item;
+}
+
+template <class... Fs>
+struct Overloaded : Fs... {
+    using Fs::operator()...;
+};
+
+}  // namespace
+
+Network::Network(const Client::Options& options)
+    : room_(std::make_shared<Room>()),
+      max_pending_(options.max_pending),
+      max_pending_bytes_(options.max_pending_bytes),
+      max_payload_(kMaxPayloadBytes),
+      session_(session_options(options), now_ms()) {
+    room_->endpoint = broker_endpoint(options.broker);
+    if (Result<void> checked = check_endpoint(room_->endpoint); !checked) {
+        refusal_ = checked.error();
+    } else if (auto socket = PeerSocket::open({room_->endpoint, kReconnectMaxMs, kSocketLingerMs}); !socket) {
+        refusal_ = socket.error();
+    } else {
+        socket_ = *std::move(socket);
+        // The program's signals are for its own threads.
+        sigset_t all;
+        sigset_t before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        thread_ = std::thread([this] { run(); });
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    if (refusal_) room_->ended = refusal_;
+}
+
+Network::~Network() { JOBYARD_ASSERT(!thread_.joinable()); }
+
+// --- callers' threads -------------------------------------------------------------------------------------------------
+
+void Network::submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal) {
+    std::size_t taken = 0;
+    Error why = refusal;
+    bool wake = false;
+    std::unique_lock lock(mutex_);
+    for (; taken < jobs.size(); ++taken) {
+        if (!has_room() && !refusal_) {
+            if (std::exchange(wake, false)) socket_->wake();
+            ++waiting_for_room_;
+            room_came_.wait_until(lock, deadline, [this] { return has_room() || refusal_; });
+            --waiting_for_room_;
+        }
+        if (refusal_) why = *refusal_;
+        if (refusal_ || !has_room()) break;
+        wake = wake || posted_.empty();
+        posted_.emplace_back(jobs[taken]);
+        ++pending_;
+        pending_bytes_ += jobs[taken]->payload_bytes;
+    }
+    if (wake) socket_->wake();
+    lock.unlock();
+    for (const std::shared_ptr<Watched>& job : jobs.subspan(taken)) {
+        job->not_made = why;
+        job->stage = Stage::done;  // nobody else has seen it
+    }
+}
+
+void Network::watch(std::span<const std::shared_ptr<Watched>> jobs) {
+    std::unique_lock lock(mutex_);
+    if (!refusal_) return post(jobs);
+    for (const std::shared_ptr<Watched>& job : jobs) {
+        job->no_result = refusal_;
+        job->stage = Stage::done;
+    }
+}
+
+void Network::ask(std::span<const std::shared_ptr<Asked>> calls) {
+    std::unique_lock lock(mutex_);
+    if (!refusal_) return post(calls);
+    for (const std::shared_ptr<Asked>& call : calls) {
+        call->error = refusal_;
+        call->stage = Stage::done;
+    }
+}
+
+/// Needs the mutex.
+template <class C>
+void Network::post(std::span<const std::shared_ptr<C>> calls) {
+    if (posted_.empty()) socket_->wake();  // whoever posted before has woken it, and it has not come yet
+    posted_.insert(posted_.end(), calls.begin(), calls.end());
+}
+
+std::size_t Network::pending() {
+    const std::lock_guard lock(mutex_);
+    return pending_;
+}
+
+bool Network::close(Deadline deadline) {
+    const std::lock_guard one_at_a_time(closing_);
+    if (!thread_.joinable()) return true;
+    std::unique_lock lock(mutex_);
+    ++waiting_for_room_;
+    const bool answered = room_came_.wait_until(lock, deadline, [this] { return pending_ == 0; });
+    --waiting_for_room_;
+    refusal_ = Error{Code::closed, "this client was closed; make another one", 0};
+    stopping_ = true;
+    socket_->wake();
+    room_came_.notify_all();
+    lock.unlock();
+    thread_.join();
+    return answered;
+}
+
+// --- the network thread -----------------------------------------------------------------------------------------------
+
+void Network::run() {
+    for (bool stopping = false; !stopping;) {
+        stopping = take_posted();
+        const bool drained = receive();
+        session_.on_tick(now_ms());
+        if (stopping) session_.close();
+        finish(session_.completions());
+        send();
+        if (session_.wants_reopen()) socket_->reopen();
+        publish_link();
+        if (stopping || !drained) continue;
+        const std::int64_t pause_ms = std::clamp<std::int64_t>(session_.next_deadline_ms() - now_ms(), 0, 3'600'000);
+        socket_->wait(std::chrono::milliseconds(pause_ms));
+    }
+    socket_->close();
+}
+
+/// True if this is the last turn.
+bool Network::take_posted() {
+    bool stopping = false;
+    {
+        const std::lock_guard lock(mutex_);
+        taken_.swap(posted_);
+        stopping = stopping_;
+    }
+    const std::int64_t now = now_ms();
+    for (Posted& posted : taken_) {
+        std::visit(Overloaded{
+                       [&](const std::shared_ptr<Watched>& job) {
+                           const Ticket ticket = take_ticket(job);
+                           if (job->stage == Stage::open)
+                               session_.submit(ticket, item_of(job->spec), job->spec.payload, now);
+                           else
+                               session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
+                       },
+                       [&](const std::shared_ptr<Asked>& call) {
+                           session_.ask(take_ticket(call), call->question, to_ms(call->deadline));
+                       },
+                   },
+                   posted);
+    }
+    taken_.clear();
+    return stopping;
+}
+
+Ticket Network::take_ticket(Posted posted) {
+    if (free_tickets_.empty()) {
+        free_tickets_.push_back(tickets_.size());
+        tickets_.emplace_back();
+    }
+    const Ticket ticket = free_tickets_.back();
+    free_tickets_.pop_back();
+    tickets_[ticket] = std::move(posted);
+    return ticket;
+}
+
+/// False if more may be there.
+bool Network::receive() {
+    for (Connection event{}; socket_->next_event(event);) {
+        if (event == Connection::connected)
+            session_.on_connected(now_ms());
+        else
+            session_.on_disconnected();
+    }
+    for (int i = 0; i < kMessagesPerTurn; ++i) {
+        PeerSocket::Frames frames;
+        if (!socket_->receive(frames)) return true;
+        const auto decoded = decode_header(frames.header, frames.payload.size());
+        // What cannot be read comes from a broker of another version; there is nobody to tell but its operator, who sees
+        // what this side does not answer.
+        const auto* envelope = std::get_if<Envelope>(&decoded);
+        if (envelope == nullptr) continue;
+        session_.on_message(*envelope, frames.payload, now_ms());
+        finish(session_.completions());
+    }
+    return false;
+}
+
+void Network::send() {
+    while (session_.next_message(outgoing_, now_ms())) {
+        header_.clear();
+        encode_header(outgoing_.envelope, header_);
+        if (socket_->send(header_, outgoing_.payload)) continue;
+        // The connection has just gone, or its queue is full of what the broker does not read: a new one in both cases.
+        session_.on_disconnected();
+        socket_->reopen();
+    }
+}
+
+/// Tells the callers. One lock for all that came with a message; only who waits is woken.
+void Network::finish(std::vector<Completion>& completions) {
+    if (completions.empty()) return;
+    std::bitset<std::tuple_size_v<decltype(Room::doors)>> doors;
+    std::size_t answered = 0;
+    std::size_t answered_bytes = 0;
+    const auto move_to = [&](Call& call, Stage stage) {
+        call.stage.store(stage, std::memory_order_release);
+        if (std::exchange(call.awaited, false)) doors.set(room_->door_of(call));
+    };
+    const auto free_ticket = [&](Ticket ticket) {
+        tickets_[ticket] = {};
+        free_tickets_.push_back(ticket);
+    };
+    const auto answered_submit = [&](Watched& job) {
+        ++answered;
+        answered_bytes += job.payload_bytes;
+        job.spec = {};  // a handle that is kept must not keep the payload
+    };
+    const auto failed = [&](Watched& job, const Error& error) {
+        if (job.stage == Stage::open) {
+            answered_submit(job);
+            job.not_made = error;
+        } else {
+            job.no_result = error;
+        }
+        move_to(job, Stage::done);
+    };
+    std::unique_lock lock(room_->mutex);
+    for (Completion& completion : completions) {
+        std::visit(Overloaded{
+                       [&](const Submitted& submitted) {
+                           Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[submitted.ticket]);
+                           job.job = submitted.job;
+                           job.code = submitted.code;
+                           answered_submit(job);
+                           move_to(job, job.watch ? Stage::known : Stage::done);
+                           if (!job.watch) free_ticket(submitted.ticket);
+                       },
+                       [&](const Ended& ended) {
+                           Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[ended.ticket]);
+                           const ResultItem& item = ended.item;
+                           job.result = {item.job,     item.state,              item.reason,
+                                         item.attempt, std::string(item.error), std::string(ended.payload)};
+                           move_to(job, Stage::done);
+                           free_ticket(ended.ticket);
+                       },
+                       [&](const Answered& answer) {
+                           Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[answer.ticket]);
+                           call.answer = {answer.code, answer.state};
+                           move_to(call, Stage::done);
+                           free_ticket(answer.ticket);
+                       },
+                       [&](const Found& found) {
+                           Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[found.ticket]);
+                           call.maps.assign(found.maps.begin(), found.maps.end());
+                           call.next_cursor = found.next_cursor;
+                           move_to(call, Stage::done);
+                           free_ticket(found.ticket);
+                       },
+                       [&](Failed& failure) {
+                           if (failure.error.code == Code::timeout) failure.error.text += room_->why_silent();
+                           std::visit(Overloaded{
+                                          [&](const std::shared_ptr<Watched>& job) { failed(*job, failure.error); },
+                                          [&](const std::shared_ptr<Asked>& call) {
+                                              call->error = failure.error;
+                                              move_to(*call, Stage::done);
+                                          },
+                                      },
+                                      tickets_[failure.ticket]);
+                           free_ticket(failure.ticket);
+                       },
+                   },
+                   completion);
+    }
+    lock.unlock();
+    completions.clear();
+    for (std::size_t i = 0; i < doors.size(); ++i)
+        if (doors[i]) room_->doors[i].notify_all();
+    if (answered == 0) return;
+    const std::lock_guard pending_lock(mutex_);
+    pending_ -= answered;
+    pending_bytes_ -= answered_bytes;
+    // Not at each answer: who waits for room gets a quarter of it at once, and then works for a while.
+    const bool much_room = pending_ <= max_pending_ / 4 * 3 && pending_bytes_ <= max_pending_bytes_ / 4 * 3;
+    if (waiting_for_room_ > 0 && much_room) room_came_.notify_all();
+}
+
+void Network::publish_link() {
+    max_payload_.store(session_.max_payload(), std::memory_order_relaxed);
+    if (session_.is_welcomed() == was_welcomed_ && !session_.ended()) return;
+    was_welcomed_ = session_.is_welcomed();
+    const std::lock_guard lock(room_->mutex);
+    room_->welcomed = was_welcomed_;
+    room_->ended = session_.ended();
+    room_->link_changed.notify_all();
+}
+
+}  // namespace jobyard::client

@@ -1,0 +1,87 @@
+#pragma once
+// The client's network thread: it carries lists of calls from the callers to the session, messages between the session
+// and the socket, and what came of it back to the callers.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "calls.hpp"
+#include "peer/peer_socket.hpp"
+
+namespace jobyard::client {
+
+class Network {
+   public:
+    explicit Network(const Client::Options& options);
+    /// close() must have been called.
+    ~Network();
+    Network(const Network&) = delete;
+    Network& operator=(const Network&) = delete;
+
+    [[nodiscard]] const std::shared_ptr<Room>& room() const { return room_; }
+
+    /// Takes what there is room for, waiting for room until the deadline; the rest fails with `refusal`, unless the client
+    /// has ended. A list is handed over as one.
+    void submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal);
+    void watch(std::span<const std::shared_ptr<Watched>> jobs);
+    void ask(std::span<const std::shared_ptr<Asked>> calls);
+
+    [[nodiscard]] std::size_t pending();
+    [[nodiscard]] std::size_t max_payload() const { return max_payload_.load(std::memory_order_relaxed); }
+
+    /// Waits until nothing is pending, then stops the thread. False if the deadline came first.
+    bool close(Deadline deadline);
+
+   private:
+    using Posted = std::variant<std::shared_ptr<Watched>, std::shared_ptr<Asked>>;
+
+    [[nodiscard]] bool has_room() const { return pending_ < max_pending_ && pending_bytes_ < max_pending_bytes_; }
+    template <class C>
+    void post(std::span<const std::shared_ptr<C>> calls);
+    void stop();
+
+    // On the network thread:
+    void run();
+    bool take_posted();
+    bool receive();
+    void send();
+    void finish(std::vector<Completion>& completions);
+    void publish_link();
+    Ticket take_ticket(Posted posted);
+
+    const std::shared_ptr<Room> room_;
+    const std::size_t max_pending_;
+    const std::size_t max_pending_bytes_;
+    std::atomic<std::size_t> max_payload_;
+
+    // Between callers and the network thread.
+    std::mutex mutex_;
+    std::vector<Posted> posted_;
+    std::size_t pending_ = 0;        // submits not answered yet
+    std::size_t pending_bytes_ = 0;  // their payloads
+    unsigned waiting_for_room_ = 0;
+    std::condition_variable room_came_;
+    std::optional<Error> refusal_;  // nothing is taken any more, or never was
+    bool stopping_ = false;
+
+    // The network thread's own.
+    Session session_;
+    std::unique_ptr<PeerSocket> socket_;
+    std::vector<Posted> taken_;
+    std::vector<Posted> tickets_;  // what each ticket stands for
+    std::vector<Ticket> free_tickets_;
+    OutgoingMessage outgoing_;
+    std::string header_;
+    bool was_welcomed_ = false;
+
+    std::mutex closing_;  // of those who call close(), one joins
+    std::thread thread_;
+};
+
+}  // namespace jobyard::client

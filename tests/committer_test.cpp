@@ -1,0 +1,78 @@
+#include "committer.hpp"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include "temporary_directory.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+bool readable(int fd, int timeout_ms) {
+    pollfd item{fd, POLLIN, 0};
+    return ::poll(&item, 1, timeout_ms) == 1;
+}
+
+struct CommitterTest : testing::Test {
+    test::TemporaryDirectory directory;
+    std::unique_ptr<Store> store;
+
+    void open() {
+        auto opened = Store::open({directory / "store", std::uint64_t{1} << 30});
+        ASSERT_TRUE(opened) << opened.error().text;
+        store = std::move(*opened);
+    }
+    static Batch batch(std::uint64_t seq) {
+        Batch made;
+        made.seq = seq;
+        made.put(Table::live, big_endian(seq), "value");
+        return made;
+    }
+};
+
+TEST_F(CommitterTest, SaysWhenABatchIsDurable) {
+    open();
+    Committer committer(*store);
+    EXPECT_TRUE(committer.idle());
+    EXPECT_FALSE(committer.take());
+    for (std::uint64_t seq = 1; seq <= 50; ++seq) {
+        const Batch made = batch(seq);
+        committer.start(made);
+        EXPECT_FALSE(committer.idle());
+        ASSERT_TRUE(readable(committer.fd(), 10'000));
+        EXPECT_FALSE(committer.idle()) << "until it has been taken";
+        const auto taken = committer.take();
+        ASSERT_TRUE(taken && *taken);
+        EXPECT_EQ(**taken, seq);
+        EXPECT_TRUE(committer.idle());
+        EXPECT_TRUE(store->get(Table::live, big_endian(seq))->has_value());
+        EXPECT_FALSE(readable(committer.fd(), 0));
+    }
+    EXPECT_EQ(committer.wakeups(), 50U);
+}
+
+TEST_F(CommitterTest, FinishesTheBatchInFlightWhenItStops) {
+    open();
+    const Batch made = batch(1);
+    {
+        Committer committer(*store);
+        committer.start(made);
+    }
+    EXPECT_TRUE(store->get(Table::live, big_endian(1))->has_value());
+}
+
+TEST_F(CommitterTest, HandsOnWhyACommitFailed) {
+    if (!directory.mount_disk(std::size_t{1} << 20)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);
+    open();
+    Batch made = batch(1);
+    made.put(Table::chunks, "large", std::string(std::size_t{2} << 20, 'x'));
+    Committer committer(*store);
+    committer.start(made);
+    ASSERT_TRUE(readable(committer.fd(), 10'000));
+    const auto taken = committer.take();
+    ASSERT_TRUE(taken && !*taken);
+    EXPECT_EQ(taken->error().code, Code::disk_full);
+}
+
+}  // namespace
+}  // namespace jobyard::broker

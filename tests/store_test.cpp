@@ -1,0 +1,336 @@
+#include "store.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "record.hpp"
+#include "temporary_directory.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+using Rows = std::map<std::string, std::string>;
+
+struct StoreTest : testing::Test {
+    test::TemporaryDirectory directory;
+    std::unique_ptr<Store> store;
+    std::uint64_t seq = 0;
+
+    void open(std::uint64_t map_bytes = std::uint64_t{1} << 30) {
+        store.reset();  // LMDB must not have a file open twice
+        auto opened = Store::open({directory / "store", map_bytes});
+        ASSERT_TRUE(opened) << opened.error().text;
+        store = std::move(*opened);
+    }
+    void SetUp() override { open(); }
+
+    /// As the core does: numbered, and with its number among its rows.
+    void number(Batch& batch) {
+        batch.seq = ++seq;
+        batch.put(Table::meta, kMetaApplied, big_endian(seq));
+    }
+    void apply(Batch& batch) {
+        number(batch);
+        const auto applied = store->apply(batch);
+        ASSERT_TRUE(applied) << applied.error().text;
+    }
+    void put(Table table, std::string_view key, std::string_view value) {
+        Batch batch;
+        batch.put(table, key, value);
+        apply(batch);
+    }
+    Rows rows(Table table) {
+        Rows found;
+        EXPECT_TRUE(
+            store->for_each(table, [&](std::string_view key, std::string_view value) { found.emplace(key, value); }));
+        return found;
+    }
+    std::vector<Row> read(const Need& need) {
+        auto snapshot = store->read({need});
+        EXPECT_TRUE(snapshot);
+        return snapshot ? snapshot->rows.at(0) : std::vector<Row>{};
+    }
+};
+
+std::vector<std::string> keys_of(const std::vector<Row>& rows) {
+    std::vector<std::string> keys;
+    for (const Row& row : rows) keys.push_back(row.key);
+    return keys;
+}
+
+using Keys = std::vector<std::string>;
+
+TEST_F(StoreTest, RowsOfEveryTableAreThereAfterReopening) {
+    Batch batch;
+    for (std::size_t i = 0; i < kTables; ++i) batch.put(static_cast<Table>(i), "key", "value " + std::to_string(i));
+    apply(batch);
+    open();
+    for (std::size_t i = 0; i < kTables; ++i) {
+        const auto value = store->get(static_cast<Table>(i), "key");
+        ASSERT_TRUE(value);
+        EXPECT_EQ(*value, "value " + std::to_string(i)) << to_string(static_cast<Table>(i));
+    }
+}
+
+TEST_F(StoreTest, AnAppliedBatchSurvivesAKilledProcess) {
+    store.reset();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto opened = Store::open({directory / "store", std::uint64_t{1} << 30});
+        Batch batch;
+        batch.put(Table::live, "job", "payload");
+        if (opened && (*opened)->apply(batch)) ::raise(SIGKILL);
+        ::_exit(1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    open();
+    EXPECT_EQ(rows(Table::live), (Rows{{"job", "payload"}}));
+}
+
+TEST_F(StoreTest, ABatchAppliedAgainGivesTheSameRows) {
+    put(Table::live, "a", "of before");
+    Batch batch;
+    batch.put(Table::live, "b", "1");
+    batch.move(Table::live, Table::buried, "a");
+    batch.put(Table::done, "b", "2");
+    batch.erase(Table::live, "b");
+    apply(batch);
+    const auto dump = [this] {
+        std::vector<Rows> all;
+        for (std::size_t i = 0; i < kTables; ++i) all.push_back(rows(static_cast<Table>(i)));
+        return all;
+    };
+    const auto once = dump();
+    ASSERT_TRUE(store->apply(batch));
+    EXPECT_EQ(dump(), once);
+}
+
+TEST_F(StoreTest, OperationsApplyInTheOrderOfTheBatch) {
+    Batch batch;
+    batch.put(Table::live, "a", "1");
+    batch.erase(Table::live, "a");
+    batch.put(Table::live, "b", "1");
+    batch.put(Table::live, "b", "2");
+    batch.erase(Table::live, "never there");
+    batch.put(Table::live, "c", "1");
+    batch.move(Table::live, Table::buried, "c");
+    batch.put(Table::live, "c", "2");
+    apply(batch);
+    EXPECT_EQ(rows(Table::live), (Rows{{"b", "2"}, {"c", "2"}}));
+    EXPECT_EQ(rows(Table::buried), (Rows{{"c", "1"}}));
+}
+
+TEST_F(StoreTest, AMovedRowIsOnlyInItsNewTable) {
+    const std::string large(100'000, 'x');
+    put(Table::live, "small", "value");
+    put(Table::live, "large", large);
+    put(Table::buried, "small", "of before");
+    Batch batch;
+    batch.move(Table::live, Table::buried, "small");
+    batch.move(Table::live, Table::buried, "large");
+    batch.move(Table::live, Table::buried, "absent");
+    apply(batch);
+    EXPECT_EQ(rows(Table::live), Rows{});
+    EXPECT_EQ(rows(Table::buried), (Rows{{"small", "value"}, {"large", large}}));
+}
+
+TEST_F(StoreTest, KeysMayComeInAnyOrder) {
+    Rows expected;
+    const auto put_number = [&](std::uint64_t number) {
+        put(Table::live, big_endian(number), std::to_string(number));
+        expected[big_endian(number)] = std::to_string(number);
+    };
+    for (const std::uint64_t number : {5, 9, 3, 9, 7}) put_number(number);
+    Batch batch;  // the greatest goes, and smaller ones than it come
+    batch.erase(Table::live, big_endian(9));
+    expected.erase(big_endian(9));
+    apply(batch);
+    put_number(8);
+    open();
+    for (const std::uint64_t number : {4, 8, 10, 1}) put_number(number);
+    EXPECT_EQ(rows(Table::live), expected);
+}
+
+TEST_F(StoreTest, RowsInKeyOrderFillTheirPages) {
+    Batch batch;
+    constexpr std::uint64_t kRows = 20'000;
+    constexpr std::size_t kBytes = 200;
+    const auto before = store->counters().used_bytes;
+    for (std::uint64_t i = 0; i < kRows; ++i) batch.put(Table::live, big_endian(i), std::string(kBytes, 'x'));
+    apply(batch);
+    // Pages split in the middle would be half empty.
+    EXPECT_LT(store->counters().used_bytes - before, kRows * (kBytes + 16) * 115 / 100);
+}
+
+TEST_F(StoreTest, ANeedOfARowFindsThatRowOnly) {
+    put(Table::done, "aa", "1");
+    EXPECT_EQ(keys_of(read({Need::Kind::row, Table::done, "aa"})), Keys{"aa"});
+    EXPECT_EQ(keys_of(read({Need::Kind::row, Table::done, "a"})), Keys{});
+    EXPECT_EQ(keys_of(read({Need::Kind::row, Table::live, "aa"})), Keys{});
+}
+
+TEST_F(StoreTest, ANeedOfAPrefixFindsAllItsRowsInOrder) {
+    Batch batch;
+    for (const char* key : {"a", "ba", "bb", "b", "c"}) batch.put(Table::chunks, key, "");
+    apply(batch);
+    EXPECT_EQ(keys_of(read({Need::Kind::prefix, Table::chunks, "b"})), (Keys{"b", "ba", "bb"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::prefix, Table::chunks, "c"})), Keys{"c"});
+    EXPECT_EQ(keys_of(read({Need::Kind::prefix, Table::chunks, "d"})), Keys{});
+    EXPECT_EQ(keys_of(read({Need::Kind::prefix, Table::chunks, "b", 1})).size(), 3U) << "a prefix has no limit";
+}
+
+TEST_F(StoreTest, ANeedOfWhatComesAfterFindsUpToItsLimit) {
+    Batch batch;
+    for (const char* key : {"a", "b", "c", "d"}) batch.put(Table::done, key, "");
+    apply(batch);
+    EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "", 2})), (Keys{"a", "b"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "b", 9})), (Keys{"c", "d"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "bb", 1})), Keys{"c"});
+    EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "d", 9})), Keys{});
+}
+
+TEST_F(StoreTest, ASnapshotSaysWhichBatchItSaw) {
+    EXPECT_EQ(store->read({})->applied_seq, 0U);
+    put(Table::live, "a", "");
+    put(Table::live, "b", "");
+    EXPECT_EQ(store->read({})->applied_seq, 2U);
+}
+
+TEST_F(StoreTest, AReaderSeesWholeBatchesWhileTheMapGrows) {
+    open(std::uint64_t{256} << 10);
+    std::atomic<bool> stop{false};
+    std::atomic<int> reads{0};
+    std::string wrong;
+    std::thread reader([&] {
+        while (!stop) {
+            const auto snapshot =
+                store->read({{Need::Kind::row, Table::live, "a"}, {Need::Kind::row, Table::done, "a"}});
+            const auto text = [&](std::size_t i) {
+                return snapshot->rows[i].empty() ? "" : snapshot->rows[i][0].value;
+            };
+            if (!snapshot)
+                wrong = snapshot.error().text;
+            else if (text(0) != text(1) ||
+                     (snapshot->applied_seq != 0 && text(0) != std::to_string(snapshot->applied_seq)))
+                wrong = "batch " + std::to_string(snapshot->applied_seq) + " has " + text(0) + " and " + text(1);
+            ++reads;
+        }
+    });
+    for (std::uint64_t i = 1; i <= 200 || reads < 200; ++i) {
+        Batch batch;
+        batch.put(Table::live, "a", std::to_string(i));
+        batch.put(Table::chunks, big_endian(i), std::string(20'000, 'x'));
+        batch.put(Table::done, "a", std::to_string(i));
+        apply(batch);
+    }
+    stop = true;
+    reader.join();
+    EXPECT_EQ(wrong, "");
+    EXPECT_GE(store->counters().growths, 3U);
+    EXPECT_EQ(rows(Table::chunks).size(), seq);
+}
+
+TEST_F(StoreTest, ABatchLargerThanTheMapIsAppliedWholeAfterGrowth) {
+    open(std::uint64_t{256} << 10);
+    Batch batch;
+    for (std::uint64_t i = 0; i < 2000; ++i) batch.put(Table::live, big_endian(i), std::string(1000, 'x'));
+    apply(batch);
+    EXPECT_GE(store->counters().growths, 3U);
+    EXPECT_EQ(store->counters().batches, 1U);
+    EXPECT_EQ(rows(Table::live).size(), 2000U);
+}
+
+TEST_F(StoreTest, TheMapGrowsBeforeItIsFull) {
+    open(std::uint64_t{1} << 20);
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+        put(Table::live, big_endian(i), std::string(1000, 'x'));
+        const auto counters = store->counters();
+        ASSERT_LE(counters.used_bytes, counters.map_bytes / 100 * 85);
+    }
+    EXPECT_GE(store->counters().growths, 1U);
+}
+
+TEST_F(StoreTest, AStoreLargerThanTheConfiguredMapOpens) {
+    Batch batch;
+    for (std::uint64_t i = 0; i < 2000; ++i) batch.put(Table::live, big_endian(i), std::string(1000, 'x'));
+    apply(batch);
+    open(std::uint64_t{256} << 10);
+    EXPECT_EQ(rows(Table::live).size(), 2000U);
+    put(Table::live, big_endian(2000), "one more");
+}
+
+TEST_F(StoreTest, AnotherFormatIsRefusedNamingBothAndLeftAlone) {
+    put(Table::live, "a", "1");
+    put(Table::meta, "format", std::to_string(kFormatVersion + 1));
+    store.reset();
+    const auto opened = Store::open({directory / "store"});
+    ASSERT_FALSE(opened);
+    EXPECT_NE(opened.error().text.find("format " + std::to_string(kFormatVersion + 1)), std::string::npos);
+    EXPECT_NE(opened.error().text.find("reads format " + std::to_string(kFormatVersion)), std::string::npos);
+    EXPECT_NE(opened.error().text.find("start the version"), std::string::npos);
+}
+
+TEST_F(StoreTest, FilesAreForTheirOwnerOnly) {
+    for (const char* name : {"store/data.mdb", "store/lock.mdb", "store"}) {
+        struct stat info {};
+        ASSERT_EQ(::stat((directory / name).c_str(), &info), 0);
+        EXPECT_EQ(info.st_mode & 077U, 0U) << name;
+    }
+}
+
+TEST_F(StoreTest, WhatIsNotAStoreIsRefused) {
+    store.reset();
+    std::ofstream(directory / "store/data.mdb", std::ios::trunc) << std::string(8192, 'x');
+    const auto opened = Store::open({directory / "store"});
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code, Code::internal);
+}
+
+TEST_F(StoreTest, CountersAddUp) {
+    Batch batch;
+    batch.put(Table::live, "a", "12345");
+    batch.put(Table::live, "b", "123");
+    batch.erase(Table::live, "a");
+    batch.move(Table::live, Table::buried, "b");
+    apply(batch);  // puts the number too
+    const StoreCounters counters = store->counters();
+    EXPECT_EQ(counters.batches, 1U);
+    EXPECT_EQ(counters.puts, 3U);
+    EXPECT_EQ(counters.erases, 1U);
+    EXPECT_EQ(counters.moves, 1U);
+    EXPECT_EQ(counters.value_bytes, 5U + 3U + 8U);
+    EXPECT_GT(counters.commit_us, 0U);
+    EXPECT_EQ(counters.commit_us_max, counters.commit_us);
+    EXPECT_GT(counters.used_bytes, 0U);
+}
+
+TEST_F(StoreTest, OnAFullDiskABatchIsRefusedWholeAndErasesStillWork) {
+    store.reset();
+    if (!directory.mount_disk(std::size_t{4} << 20)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);
+    open();
+    for (std::uint64_t i = 0; i < 500; ++i) put(Table::live, big_endian(i), std::string(1000, 'x'));
+    Batch batch;
+    for (std::uint64_t i = 500; i < 8000; ++i) batch.put(Table::live, big_endian(i), std::string(1000, 'x'));
+    const auto applied = store->apply(batch);
+    ASSERT_FALSE(applied);
+    EXPECT_EQ(applied.error().code, Code::disk_full) << applied.error().text;
+    open();
+    EXPECT_EQ(rows(Table::live).size(), 500U);
+    Batch erases;
+    for (std::uint64_t i = 0; i < 500; ++i) erases.erase(Table::live, big_endian(i));
+    apply(erases);
+    EXPECT_EQ(rows(Table::live).size(), 0U);
+}
+
+}  // namespace
+}  // namespace jobyard::broker
