@@ -124,11 +124,7 @@ JobState job_state_from(std::string_view word) {
     return JobState::none;
 }
 
-Result<JobInfo> decode_job_info(std::string_view map) {
-    Result<JobInfo> job = decode<JobInfo>(map, "description of a job");
-    if (job && job->reason == to_string(Reason::none)) job->reason.clear();
-    return job;
-}
+Result<JobInfo> decode_job_info(std::string_view map) { return decode<JobInfo>(map, "description of a job"); }
 
 Result<BrokerStats> decode_stats(std::string_view map) {
     Result<BrokerStats> stats = decode<BrokerStats>(map, "statistics");

@@ -46,8 +46,9 @@ class FakeBroker {
         stopping_ = false;
         context_ = zmq_ctx_new();
         socket_ = zmq_socket(context_, ZMQ_ROUTER);
-        const int linger = 0;
-        zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
+        const int none = 0;
+        zmq_setsockopt(socket_, ZMQ_LINGER, &none, sizeof none);
+        zmq_setsockopt(socket_, ZMQ_SNDHWM, &none, sizeof none);  // no bound: a ROUTER drops what is above it
         ASSERT_EQ(zmq_bind(socket_, endpoint_.c_str()), 0);
         thread_ = std::thread([this] { run(); });
     }
@@ -159,7 +160,6 @@ TEST(ClientLibrary, SubmitsAndTellsTheJobsNumber) {
     ASSERT_TRUE(id) << id.error().text;
     EXPECT_EQ(id->value, 1U);
     EXPECT_FALSE(job.was_existing());
-    EXPECT_EQ(client.pending(), 0U);
     EXPECT_TRUE(client.connect());
 }
 
@@ -269,7 +269,7 @@ TEST(ClientLibrary, WatchedJobsThatOutgrowTheGrantAllComeThrough) {
 
 TEST(ClientLibrary, EveryWaitHasATimeLimitThatSaysWhy) {
     FakeBroker broker([](FakeBroker&, const Envelope&, std::string_view) {});
-    Client client({.broker = broker.endpoint()});
+    Client client({.broker = broker.endpoint(), .linger = milliseconds(0)});
     ASSERT_TRUE(client.connect());
     EXPECT_EQ(client.submit({.type = "t"}).id(milliseconds(20)).error().code, Code::timeout);
     EXPECT_EQ(client.wait(JobId{1}, milliseconds(20)).error().code, Code::timeout);
@@ -277,7 +277,8 @@ TEST(ClientLibrary, EveryWaitHasATimeLimitThatSaysWhy) {
     EXPECT_EQ(client.cancel(JobId{1}, milliseconds(20)).error().code, Code::timeout);
     EXPECT_EQ(client.stats(milliseconds(20)).error().code, Code::timeout);
 
-    Client alone({.broker = "ipc:///tmp/jobyard-test-nobody", .submit_limit = milliseconds(30), .linger = milliseconds(0)});
+    Client alone(
+        {.broker = "ipc:///tmp/jobyard-test-nobody", .submit_limit = milliseconds(30), .linger = milliseconds(0)});
     EXPECT_EQ(alone.connect(milliseconds(20)).error().code, Code::timeout);
     const Result<JobId> id = alone.submit({.type = "t"}).id();
     EXPECT_EQ(id.error().code, Code::timeout);
@@ -404,7 +405,7 @@ std::string job_map() {
     out.map(7);
     out.str("id"), out.uint(7);
     out.str("state"), out.str("running");
-    out.str("reason"), out.str("none");
+    out.str("reason"), out.str(to_string(Reason::none));
     out.str("created_at"), out.uint(1'795'246'500'123);
     out.str("of_a_newer_broker"), out.array(2), out.uint(1), out.nil();
     out.str("progress"), out.real(0.5);

@@ -125,7 +125,8 @@ class ClientSession : public testing::Test {
     void answer(RequestId to, std::size_t items, std::uint64_t job, Code code = Code::ok) {
         Answers answers;
         for (std::size_t i = 0; i < items; ++i)
-            answers.items.push_back({code, {job == 0 ? 0 : job + i}, JobState::queued, {}, {}, code == Code::busy ? 100U : 0U});
+            answers.items.push_back(
+                {code, {job == 0 ? 0 : job + i}, JobState::queued, {}, {}, code == Code::busy ? 100U : 0U});
         receive(std::move(answers), to);
     }
     Welcome welcome(InstanceState instance = InstanceState::fresh) {
@@ -159,7 +160,8 @@ class ClientSession : public testing::Test {
     }
     void push_result(std::uint64_t job, std::string_view bytes) {
         Results results;
-        results.items.push_back({static_cast<std::uint32_t>(bytes.size()), {job}, JobState::completed, Reason::none, 1, {}});
+        results.items.push_back(
+            {static_cast<std::uint32_t>(bytes.size()), {job}, JobState::completed, Reason::none, 1, {}});
         receive(std::move(results), {}, bytes);
     }
 
@@ -178,7 +180,8 @@ class ClientSession : public testing::Test {
     Session session{options(), now};
 };
 
-// --- sessions ---------------------------------------------------------------------------------------------------------
+// --- sessions
+// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, SaysHelloAtEveryConnect) {
     const Hello first = connect();
@@ -317,7 +320,8 @@ TEST_F(ClientSession, GoesOnAfterTheBrokersGoodbye) {
     expect_submit(1, 1);
 }
 
-// --- submit windows ---------------------------------------------------------------------------------------------------
+// --- submit windows
+// ---------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, PutsWhatHasComeTogetherIntoOneList) {
     establish();
@@ -588,7 +592,8 @@ TEST_F(ClientSessionWithoutRetry, TellsTheCallerWhenToTryAgain) {
     EXPECT_EQ(failed.error.retry_after_ms, 100U);
 }
 
-// --- watching ---------------------------------------------------------------------------------------------------------
+// --- watching
+// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, AWatchedSubmitEndsWithItsResult) {
     establish();
@@ -690,7 +695,8 @@ TEST_F(ClientSession, RestatesTheGrantWhenHalfOfItIsUsed) {
     EXPECT_EQ(sent<Grant>().total_bytes, 500U + 1'000);
 }
 
-// --- asking and steering ----------------------------------------------------------------------------------------------
+// --- asking and steering
+// ----------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, AsksInListsByVerbAndInOrder) {
     establish();
@@ -772,7 +778,8 @@ TEST_F(ClientSession, ListsAPage) {
     EXPECT_EQ(found.maps, (std::vector<std::string_view>{"a", "bb"}));
 }
 
-// --- leaving ----------------------------------------------------------------------------------------------------------
+// --- leaving
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, SaysGoodbyeWithItsLastConfirmation) {
     establish();

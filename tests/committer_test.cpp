@@ -51,6 +51,18 @@ TEST_F(CommitterTest, SaysWhenABatchIsDurable) {
     EXPECT_EQ(committer.wakeups(), 50U);
 }
 
+TEST_F(CommitterTest, IsBusyUntilThereWasSomethingToTake) {
+    open();
+    Batch made = batch(1);
+    made.put(Table::chunks, "large", std::string(std::size_t{16} << 20, 'x'));
+    Committer committer(*store);
+    committer.start(made);
+    while (!committer.idle()) {
+        const bool taken = committer.take().has_value();
+        ASSERT_EQ(committer.idle(), taken);
+    }
+}
+
 TEST_F(CommitterTest, FinishesTheBatchInFlightWhenItStops) {
     open();
     const Batch made = batch(1);

@@ -66,6 +66,13 @@ TEST_F(DataDirectoryTest, BallastTakesItsSpaceAndGivesItBack) {
     EXPECT_TRUE(has_ballast());
 }
 
+TEST_F(DataDirectoryTest, TheBallastIsMadeOnlyWhereSpaceIsAmple) {
+    if (!temporary.mount_disk(3 * kSmallBallast)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);
+    const auto directory = open();
+    EXPECT_FALSE(has_ballast());
+    EXPECT_FALSE(directory->ensure_ballast());
+}
+
 TEST_F(DataDirectoryTest, OnAFullDiskTheBallastOpensTheStore) {
     constexpr std::size_t kDisk = std::size_t{4} << 20;
     if (!temporary.mount_disk(kDisk)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);

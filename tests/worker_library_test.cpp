@@ -1,7 +1,5 @@
 // The worker library against a broker of a few lines: a ROUTER and the codec.
 
-#include "jobyard/worker.hpp"
-
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <unistd.h>
@@ -16,6 +14,7 @@
 #include <thread>
 
 #include "jobyard/codec.hpp"
+#include "jobyard/worker.hpp"
 
 namespace jobyard {
 namespace {
@@ -274,7 +273,9 @@ TEST_F(WorkerLibrary, RunsOnWhileTheBrokerIsAway) {
     broker.emplace(endpoint());
     broker->set_session(900);
     EXPECT_EQ(broker->welcome({Code::ok}).claims.size(), 1U);
-    EXPECT_TRUE(broker->expect<Complete>());
+    const auto got = broker->expect<Complete>();
+    ASSERT_TRUE(got);
+    broker->answer<Complete>(*got);
 }
 
 TEST_F(WorkerLibrary, MakesExceptionsRetryableFailures) {
@@ -333,7 +334,9 @@ TEST_F(WorkerLibrary, RenewsWithProgress) {
     EXPECT_EQ(item.progress, 0.25);
     EXPECT_EQ(item.text, "a quarter");
     broker->answer<Renew>(*got, Code::cancel_requested);
-    EXPECT_TRUE(broker->expect<Complete>());
+    const auto completed = broker->expect<Complete>();
+    ASSERT_TRUE(completed);
+    broker->answer<Complete>(*completed);
 }
 
 TEST_F(WorkerLibrary, HandsBackWhatItCannotFinishInTheDrain) {

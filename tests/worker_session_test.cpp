@@ -1,7 +1,5 @@
 // The worker's session as a state machine: the tests play the broker, the slots and the clock.
 
-#include "session.hpp"
-
 #include <gtest/gtest.h>
 
 #include <map>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "jobyard/codec.hpp"
+#include "session.hpp"
 
 namespace jobyard::worker {
 namespace {
@@ -24,7 +23,7 @@ class WorkerSession : public testing::Test {
    protected:
     struct Sent {
         Envelope envelope;
-        std::string header;   // what the envelope's views point into
+        std::string header;  // what the envelope's views point into
         std::string payload;
     };
 
@@ -199,7 +198,8 @@ TEST_F(WorkerSession, IgnoresTheWelcomeOfAnEarlierHello) {
 
 TEST_F(WorkerSession, DropsMessagesOfAnotherSession) {
     join();
-    session.on_message({{number.value - 1}, {}, Dispatch{{{.job = {1}, .token = {1}, .queue = {}, .type = {}}}}}, {}, now);
+    session.on_message({{number.value - 1}, {}, Dispatch{{{.job = {1}, .token = {1}, .queue = {}, .type = {}}}}}, {},
+                       now);
     take_orders();
     EXPECT_TRUE(started.empty());
 }
@@ -388,8 +388,8 @@ TEST_F(WorkerSession, FailsWithTextThatIsCutAndClean) {
     join();
     dispatch({1});
     begin(1);
-    session.on_finished({1}, {Outcome::failed, false, "r", std::string(600, 'e') + "\x01", std::string(2000, 't') + "\xff"},
-                        now);
+    session.on_finished(
+        {1}, {Outcome::failed, false, "r", std::string(600, 'e') + "\x01", std::string(2000, 't') + "\xff"}, now);
     tick();
     const FailItem item = only<Fail>().items.at(0);
     EXPECT_EQ(item.outcome, Outcome::failed);

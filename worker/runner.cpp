@@ -187,15 +187,13 @@ Prepared prepare(const Command& command, const AttemptName& name) {
                          int status) {
     using Step = ChildError::Step;
     if (setpgid(0, 0) != 0) give_up(status, Step::group, errno);
-    struct sigaction action {};
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, nullptr);  // a keeper that is gone is an error, not our end
     if (!keeper.enter()) give_up(status, Step::keeper, errno);
     for (int i = 0; i < 3; ++i)
         if (dup2(descriptors[static_cast<std::size_t>(i)], i) < 0) give_up(status, Step::descriptors, errno);
     // Not only ours, which are marked already: also what the worker itself was started with.
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     // What is ignored or blocked stays so through exec; commands expect a clean slate.
+    struct sigaction action {};
     action.sa_handler = SIG_DFL;
     for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
     sigset_t none;

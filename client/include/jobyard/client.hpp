@@ -141,7 +141,7 @@ class Client {
     Result<Submission> try_submit(JobSpec spec);
     /// Submits and waits for the result.
     Result<JobResult> run(JobSpec spec, std::chrono::milliseconds limit = kDefaultTimeLimit);
-    /// Submitted and not answered yet.
+    /// Submitted and not answered yet; right after an answer it may still be counted.
     [[nodiscard]] std::size_t pending() const;
     /// The largest payload the broker takes, as far as it is known.
     [[nodiscard]] std::size_t max_payload() const;

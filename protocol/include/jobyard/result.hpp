@@ -66,11 +66,11 @@ class [[nodiscard]] Result {
     [[nodiscard]] T* operator->() { return &std::get<T>(held_); }
     [[nodiscard]] const T* operator->() const { return &std::get<T>(held_); }
     [[nodiscard]] const Error& error() const { return std::get<Error>(held_); }
-    [[nodiscard]] T& value() & {
+    T& value() & {
         require();
         return std::get<T>(held_);
     }
-    [[nodiscard]] T&& value() && {
+    T&& value() && {
         require();
         return std::get<T>(std::move(held_));
     }

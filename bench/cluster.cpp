@@ -1,0 +1,111 @@
+#include "cluster.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+#include "jobyard/worker.hpp"
+
+namespace jobyard::bench {
+namespace {
+
+std::string program_beside_this(const char* name) {
+    return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();
+}
+
+[[noreturn]] void run_worker(const std::string& endpoint, const Cluster::Options& options) {
+    Worker worker({.broker = endpoint, .slots = options.slots, .credit = options.credit});
+    worker.on("bench", [](const Job&, Context&) -> HandlerResult { return Success{}; });
+    worker.run();
+    std::_Exit(0);
+}
+
+void end(pid_t pid) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+}
+
+double cpu_seconds(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    std::istringstream fields(text.substr(text.rfind(')') + 2));
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) fields >> skipped;
+    std::uint64_t user = 0;
+    std::uint64_t system = 0;
+    fields >> user >> system;
+    return static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+}  // namespace
+
+Cluster::Cluster(const Options& options) {
+    const char* temporary = std::getenv("TMPDIR");
+    std::string pattern = !options.directory.empty() ? options.directory : temporary != nullptr ? temporary : "/tmp";
+    pattern += "/jobyard-bench-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory can be made at " + pattern);
+    directory_ = pattern;
+
+    std::array<int, 2> ready{};
+    if (::pipe(ready.data()) != 0) throw std::runtime_error("no pipe can be made");
+    broker_ = ::fork();
+    if (broker_ == 0) {
+        ::close(ready[0]);
+        const std::string program = program_beside_this("jobyard-broker");
+        const std::string data = directory_ + "/data";
+        const std::string fd = std::to_string(ready[1]);
+        ::execl(program.c_str(), program.c_str(), "--data", data.c_str(), "--listen", "tcp://127.0.0.1:*", "--ready-fd",
+                fd.c_str(), "--log-level", "warn", nullptr);
+        ::perror(program.c_str());
+        std::_Exit(127);
+    }
+    ::close(ready[1]);
+    std::string text;
+    std::array<char, 256> bytes{};
+    for (ssize_t got = 0; (got = ::read(ready[0], bytes.data(), bytes.size())) > 0;)
+        text.append(bytes.data(), static_cast<std::size_t>(got));
+    ::close(ready[0]);
+    std::istringstream lines(text);
+    std::string word;
+    if (!(lines >> word >> endpoint_)) throw std::runtime_error("the broker did not start");
+    // Before this process has threads: a worker is this program forked.
+    for (unsigned i = 0; i < options.workers; ++i) {
+        const pid_t worker = ::fork();
+        if (worker == 0) run_worker(endpoint_, options);
+        workers_.push_back(worker);
+    }
+}
+
+Cluster::~Cluster() {
+    for (const pid_t worker : workers_) end(worker);
+    if (broker_ > 0) end(broker_);
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+}
+
+std::uint64_t Cluster::broker_write_bytes() const {
+    std::ifstream file("/proc/" + std::to_string(broker_) + "/io");
+    std::string name;
+    std::uint64_t value = 0;
+    while (file >> name >> value)
+        if (name == "write_bytes:") return value;
+    return 0;
+}
+
+double Cluster::broker_cpu() const { return cpu_seconds(broker_); }
+
+double Cluster::workers_cpu() const {
+    double sum = 0;
+    for (const pid_t worker : workers_) sum += cpu_seconds(worker);
+    return sum;
+}
+
+}  // namespace jobyard::bench

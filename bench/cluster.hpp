@@ -1,0 +1,41 @@
+#pragma once
+// What a benchmark runs against: a broker of its own on a temporary directory, and workers as processes of their own.
+// Everything ends, and the directory goes, when the object does.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace jobyard::bench {
+
+class Cluster {
+   public:
+    struct Options {
+        std::string directory = {};  ///< where to make the broker's temporary directory; empty: $TMPDIR or /tmp
+        unsigned workers = 2;
+        unsigned slots = 1;
+        unsigned credit = 1024;
+    };
+    /// Throws std::runtime_error with what went wrong.
+    explicit Cluster(const Options& options);
+    ~Cluster();
+    Cluster(const Cluster&) = delete;
+    Cluster& operator=(const Cluster&) = delete;
+
+    [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
+    /// Bytes the broker has caused to be written to disk so far.
+    [[nodiscard]] std::uint64_t broker_write_bytes() const;
+    /// User and system time of the broker and of all workers so far, in seconds.
+    [[nodiscard]] double broker_cpu() const;
+    [[nodiscard]] double workers_cpu() const;
+
+   private:
+    std::string directory_;
+    std::string endpoint_;
+    pid_t broker_ = 0;
+    std::vector<pid_t> workers_;
+};
+
+}  // namespace jobyard::bench

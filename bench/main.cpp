@@ -1,0 +1,34 @@
+// jobyard-bench: one subcommand a question.
+
+// g++ 12 sees null pointers in CLI11's inlined code where there are none.
+#pragma GCC diagnostic ignored "-Wnull-dereference"
+
+#include <CLI/CLI.hpp>
+
+#include <exception>
+#include <iostream>
+
+#include "throughput.hpp"
+
+int main(int argc, char** argv) {
+    CLI::App app{"Measures jobyard on this machine. Runs a broker on a temporary directory and workers of its own."};
+    app.name("jobyard-bench");
+    app.require_subcommand(1);
+    jobyard::bench::ThroughputOptions throughput;
+    CLI::App* command = app.add_subcommand("throughput", "jobs a second, submitted and end to end, with what each costs");
+    command->add_option("--jobs", throughput.jobs, "jobs to run")->capture_default_str();
+    command->add_option("--payload", throughput.payload, "bytes a job")->capture_default_str();
+    command->add_option("--workers", throughput.workers, "worker processes")->capture_default_str();
+    command->add_option("--slots", throughput.slots, "slots of each")->capture_default_str();
+    command->add_option("--credit", throughput.credit, "jobs each may hold (prefetch)")->capture_default_str();
+    command->add_option("--directory", throughput.directory, "where the broker's temporary directory is made");
+    command->add_flag("--json", throughput.json, "one JSON object");
+    CLI11_PARSE(app, argc, argv);
+    try {
+        jobyard::bench::run_throughput(throughput);
+    } catch (const std::exception& error) {
+        std::cerr << "jobyard-bench: " << error.what() << '\n';
+        return 1;
+    }
+    return 0;
+}

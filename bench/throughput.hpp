@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+
+namespace jobyard::bench {
+
+struct ThroughputOptions {
+    unsigned jobs = 200'000;
+    unsigned payload = 100;
+    unsigned workers = 2;
+    unsigned slots = 1;
+    unsigned credit = 1024;
+    std::string directory = {};
+    bool json = false;
+};
+
+/// Prints a table, or one JSON object. Throws std::runtime_error if the run is not what it claims to measure.
+void run_throughput(const ThroughputOptions& options);
+
+}  // namespace jobyard::bench

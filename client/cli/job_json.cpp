@@ -1,0 +1,135 @@
+#include "job_json.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "jobyard/codec.hpp"
+#include "values.hpp"
+
+namespace jobyard::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Text of jobs may be any bytes; JSON is UTF-8.
+std::string line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::string digits(std::uint64_t number) { return std::to_string(number); }
+
+void put_time(Json& out, const char* key, const std::optional<WallTime>& time) {
+    if (time) out[key] = iso_time(*time);
+}
+void put_text(Json& out, const char* key, const std::string& text) {
+    if (!text.empty()) out[key] = text;
+}
+
+Json attempt_object(const AttemptInfo& attempt) {
+    Json out;
+    out["attempt"] = attempt.attempt;
+    out["worker"] = attempt.worker;
+    out["token"] = digits(attempt.token.value);
+    put_time(out, "started_at", attempt.started_at);
+    put_time(out, "ended_at", attempt.ended_at);
+    out["outcome"] = attempt.outcome;
+    out["error"] = attempt.error;
+    put_text(out, "tail", attempt.tail);
+    return out;
+}
+
+Json command_object(const CommandResult& result, bool output) {
+    Json out;
+    out["exit_status"] = result.exit_status;
+    out["signal"] = result.signal;
+    if (output) out["stdout"] = result.output;
+    out["stdout_bytes"] = result.output_bytes;
+    out["truncated"] = result.truncated;
+    if (output) out["stderr"] = result.errors;
+    out["stderr_bytes"] = result.errors_bytes;
+    out["duration_ms"] = result.duration_ms;
+    return out;
+}
+
+std::string base64(std::string_view bytes) {
+    constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string out;
+    for (std::size_t i = 0; i < bytes.size(); i += 3) {
+        std::uint32_t group = 0;
+        for (std::size_t k = 0; k < 3; ++k)
+            group = group << 8U | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U);
+        for (std::size_t k = 0; k < 4; ++k)
+            out += i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string job_json(const JobInfo& job, const std::optional<CommandResult>& result) {
+    Json out;
+    out["id"] = digits(job.id.value);
+    out["queue"] = job.queue;
+    out["type"] = job.type;
+    out["priority"] = job.priority;
+    out["state"] = to_string(job.state);
+    out["reason"] = job.reason;
+    out["attempt"] = job.attempt;
+    out["max_attempts"] = job.max_attempts;
+    out["errors"] = job.errors;
+    out["crashes"] = job.crashes;
+    out["timeout_ms"] = job.timeout_ms;
+    out["created_at"] = iso_time(job.created_at);
+    put_time(out, "due_at", job.due_at);
+    put_time(out, "started_at", job.started_at);
+    put_time(out, "ended_at", job.ended_at);
+    out["payload_bytes"] = job.payload_bytes;
+    if (job.result_bytes) out["result_bytes"] = *job.result_bytes;
+    put_text(out, "key", job.key);
+    put_text(out, "worker", job.worker);
+    if (job.token) out["token"] = digits(job.token.value);
+    if (job.cancel_requested) out["cancel_requested"] = true;
+    if (job.progress) out["progress"] = *job.progress;
+    put_text(out, "progress_text", job.progress_text);
+    put_text(out, "error", job.error);
+    if (result) out["result"] = command_object(*result, false);
+    if (!job.attempts.empty()) {
+        out["attempts"] = Json::array();
+        for (const AttemptInfo& attempt : job.attempts) out["attempts"].push_back(attempt_object(attempt));
+    }
+    return line(out);
+}
+
+std::string result_json(const JobResult& result, bool bytes) {
+    Json out;
+    out["id"] = digits(result.job.value);
+    out["state"] = to_string(result.state);
+    out["reason"] = to_string(result.reason);
+    out["attempt"] = result.attempt;
+    out["error"] = result.error;
+    if (bytes) {
+        if (const std::optional<CommandResult> command = decode_command_result(result.bytes))
+            out["result"] = command_object(*command, true);
+        else if (Json text = result.bytes; line(text) == text.dump(-1, ' ', false, Json::error_handler_t::ignore))
+            out["result"] = std::move(text);
+        else
+            out["result_base64"] = base64(result.bytes);
+    }
+    return line(out);
+}
+
+std::string submitted_json(JobId job, bool existing) {
+    Json out;
+    out["id"] = digits(job.value);
+    out["code"] = existing ? "existing" : "created";
+    return line(out);
+}
+
+std::string answer_json(JobId job, Code code, const std::string& text) {
+    Json out;
+    out["id"] = digits(job.value);
+    out["code"] = to_string(code);
+    put_text(out, "text", text);
+    return line(out);
+}
+
+std::string stats_json(const BrokerStats& stats) { return line(Json::from_msgpack(stats.map, true, false)); }
+
+}  // namespace jobyard::cli

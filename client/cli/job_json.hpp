@@ -1,0 +1,22 @@
+#pragma once
+// What --json prints. Ids and tokens are strings of digits, because they pass 2^53; times are ISO 8601 in UTC with
+// milliseconds. Keys are only ever added.
+
+#include <optional>
+#include <string>
+
+#include "command_job.hpp"
+#include "jobyard/client.hpp"
+
+namespace jobyard::cli {
+
+/// Each is one line without its end.
+std::string job_json(const JobInfo& job, const std::optional<CommandResult>& result = std::nullopt);
+/// How a job ended; with `bytes` the result too: as a map for a command, else as text, or in base64 if it is none.
+std::string result_json(const JobResult& result, bool bytes);
+std::string submitted_json(JobId job, bool existing);
+/// `code` is that of an answer or an error.
+std::string answer_json(JobId job, Code code, const std::string& text = {});
+std::string stats_json(const BrokerStats& stats);
+
+}  // namespace jobyard::cli

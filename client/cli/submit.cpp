@@ -1,0 +1,151 @@
+#include "submit.hpp"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "command_job.hpp"
+#include "job_json.hpp"
+
+namespace jobyard::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+A line of a batch is a JSON object: {"command": ["convert", "a.png", "b.png"]} or {"type": "resize", "payload": "…"},
+with the options as keys: queue, priority, delay, timeout, key, max_attempts, and for commands env ({"K": "V"}), cwd and
+stdin. A payload that is no string is submitted as its JSON text. When it exits 0 all are durable. Lines with a key
+make no second job when the batch is run again.
+
+Examples:
+  jobyard submit -- gzip -k /data/a.log
+  jobyard submit --wait --timeout 30s -- make -C /src test
+  jobyard submit --queue images --priority 8 --type resize --payload picture.png
+  seq 100 | jq -c '{command: ["work", tostring], key: "n\(.)"}' | jobyard submit --batch -
+
+Exit codes: 0 submitted; 2 wrong usage, or a line that cannot be read; 3 no broker, or the time limit passed; 4 refused.
+With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst).)";
+
+/// The bytes of a file, or of standard input for "-".
+Result<std::string> read_all(const std::string& name) {
+    std::string bytes;
+    if (name == "-") {
+        bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
+    } else {
+        std::ifstream file(name, std::ios::binary);
+        if (!file) return Error{Code::bad_field, "cannot open " + name + ": " + std::strerror(errno), 0};
+        bytes.assign(std::istreambuf_iterator<char>(file), {});
+        if (file.bad()) return Error{Code::bad_field, "cannot read " + name + ": " + std::strerror(errno), 0};
+    }
+    return bytes;
+}
+
+int usage(const std::string& text) {
+    complain(text + "\nRun jobyard submit --help for more.");
+    return kExitUsage;
+}
+
+int submit_one(const Globals& globals, const SubmitOptions& options, const std::vector<std::string>& command) {
+    if (command.empty() && options.type.empty())
+        return usage("nothing to submit: expected a command after --, --type with --payload, or --batch");
+    if (!command.empty() && !options.type.empty())
+        return usage("--type and a command exclude each other: a command is a job of type command");
+    if (command.empty() && (!options.env.empty() || !options.cwd.empty()))
+        return usage("--env and --cwd are for commands, and there is none after --");
+
+    JobSpec spec = common_spec(options);
+    spec.key = options.key;
+    spec.watch = options.wait;
+    if (!options.payload.empty()) {
+        Result<std::string> bytes = read_all(options.payload);
+        if (!bytes) return usage(bytes.error().text);
+        spec.payload = *std::move(bytes);
+    }
+    if (command.empty()) {
+        spec.type = options.type;
+    } else {
+        Command job{command, {}, options.cwd, std::move(spec.payload)};
+        for (const std::string& assignment : options.env)
+            if (!add_environment(job.env, assignment)) return usage("--env \"" + assignment + "\": expected NAME=VALUE");
+        spec.type = kCommandType;
+        spec.payload = encode_command(job);
+    }
+
+    const std::unique_ptr<Client> client = connected_client(globals);
+    if (!client) return kExitUnreachable;
+    const Submission job = client->submit(std::move(spec));
+    const Result<JobId> id = job.id(globals.call_limit());
+    if (!id) return complain(id.error());
+    if (!options.wait) {
+        print_line(globals.json ? submitted_json(*id, job.was_existing()) : std::to_string(id->value));
+        return kExitOk;
+    }
+    Progress progress("job " + std::to_string(id->value));
+    progress.show(-1, "submitted, waiting for its end");
+    const Result<JobResult> result = job.result(globals.wait_limit());
+    progress.clear();
+    if (!result) return complain_about(*id, result.error());
+    return report_result(globals, *result, !command.empty(), true);
+}
+
+}  // namespace
+
+JobSpec common_spec(const SubmitOptions& options) {
+    JobSpec spec;
+    spec.queue = options.queue;
+    spec.priority = static_cast<std::uint8_t>(options.priority);
+    spec.max_attempts = options.max_attempts;
+    if (!options.delay.empty()) spec.delay_ms = static_cast<std::uint64_t>(duration_of(options.delay).count());
+    if (!options.timeout.empty()) spec.timeout_ms = static_cast<std::uint32_t>(duration_of(options.timeout).count());
+    return spec;
+}
+
+bool add_environment(std::map<std::string, std::string>& environment, const std::string& assignment) {
+    const std::size_t equals = assignment.find('=');
+    if (equals == std::string::npos || equals == 0) return false;
+    environment[assignment.substr(0, equals)] = assignment.substr(equals + 1);
+    return true;
+}
+
+void add_submit(CLI::App& app, Globals& globals) {
+    CLI::App* verb = app.add_subcommand("submit", "Submit a command, any other job, or a file of jobs");
+    auto options = std::make_shared<SubmitOptions>();
+    verb->usage("jobyard submit [OPTIONS] -- COMMAND [ARGS...]\n"
+                "       jobyard submit [OPTIONS] --type TYPE [--payload FILE|-]\n"
+                "       jobyard submit [OPTIONS] --batch FILE.jsonl|-\n\n"
+                "Prints the number of each job when it is durable.");
+    verb->footer(kFooter);
+    verb->add_option("--queue", options->queue, "Queue", true);
+    verb->add_option("--priority", options->priority, "1 to 10; 10 goes first", true)
+        ->check(CLI::Range(kPriorityMin, kPriorityMax));
+    verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
+    verb->add_option("--payload", options->payload, "File with the payload (of a command: its standard input); - reads it here");
+    verb->add_option("--delay", options->delay, "Not before this long from now")->check(is_duration());
+    verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")->check(is_duration());
+    verb->add_option("--key", options->key, "Your own name for the job in its queue: the same key again makes no second job");
+    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried", true)
+        ->check(CLI::Range(1U, kMaxAttemptsLimit));
+    verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
+        ->expected(1)
+        ->take_all();
+    verb->add_option("--cwd", options->cwd, "Directory the command runs in");
+    verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input");
+    verb->add_flag("--wait", options->wait, "Wait for the end; pass on output and exit code");
+    add_common(*verb, globals);
+    verb->prefix_command();  // from the first word that is no option of ours, all belongs to the command
+    verb->callback([&globals, options, verb] {
+        std::vector<std::string> command = verb->remaining();
+        globals.action = [&globals, options, command = std::move(command)]() -> int {
+            if (!command.empty() && command.front().starts_with('-'))
+                return usage("unknown option " + command.front());
+            if (options->batch.empty()) return submit_one(globals, *options, command);
+            const bool more = !command.empty() || !options->type.empty() || !options->payload.empty() ||
+                              !options->key.empty() || !options->env.empty() || !options->cwd.empty();
+            if (more) return usage("with --batch, command, type, payload, key, env and cwd stand in the lines");
+            return submit_batch(globals, *options);
+        };
+    });
+}
+
+}  // namespace jobyard::cli

@@ -1,0 +1,35 @@
+#pragma once
+// `jobyard submit`, shared by its two ways: one job from the command line, many from a file.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "verbs.hpp"
+
+namespace jobyard::cli {
+
+struct SubmitOptions {
+    std::string queue = "default";
+    std::string type;
+    std::string payload;  ///< a file, or "-"
+    int priority = kDefaultPriority;
+    std::string delay;
+    std::string timeout;
+    std::string key;
+    std::uint32_t max_attempts = kDefaultMaxAttempts;
+    std::vector<std::string> env;
+    std::string cwd;
+    std::string batch;  ///< a file, or "-"
+    bool wait = false;
+};
+
+/// Submits each line of the file; what a line does not say is taken from the options.
+int submit_batch(const Globals& globals, const SubmitOptions& options);
+
+/// What the options say about any job: all but its type, payload and key.
+JobSpec common_spec(const SubmitOptions& options);
+/// False if it is not of the form K=V.
+bool add_environment(std::map<std::string, std::string>& environment, const std::string& assignment);
+
+}  // namespace jobyard::cli

@@ -1,0 +1,130 @@
+#include "verbs.hpp"
+
+#include <cstdio>
+
+#include "command_job.hpp"
+#include "job_json.hpp"
+#include "peer/endpoint.hpp"
+#include "values.hpp"
+
+namespace jobyard::cli {
+
+std::chrono::milliseconds Globals::call_limit() const {
+    return time_limit.empty() ? kDefaultTimeLimit : duration_of(time_limit);
+}
+std::chrono::milliseconds Globals::wait_limit() const {
+    return time_limit.empty() ? kNoTimeLimit : duration_of(time_limit);
+}
+
+void add_common(CLI::App& verb, Globals& globals) {
+    verb.add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
+    verb.add_flag("--json", globals.json, "Print JSON, one object a line");
+    verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
+        ->check(is_duration());
+}
+
+CLI::Validator is_duration() {
+    return {[](const std::string& given) {
+                return parse_duration(given) ? std::string() : "\"" + given + "\": expected " + kDurationForm;
+            },
+            "DURATION"};
+}
+
+std::chrono::milliseconds duration_of(const std::string& given) {
+    return parse_duration(given).value_or(std::chrono::milliseconds(0));
+}
+
+std::unique_ptr<Client> connected_client(const Globals& globals) {
+    auto client = std::make_unique<Client>(Client::Options{.broker = globals.broker, .submit_limit = globals.call_limit()});
+    const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
+    Result<void> connected = client->connect(at_first);
+    if (!connected && connected.error().code == Code::timeout && at_first < globals.call_limit()) {
+        Progress progress("waiting for the broker at " + broker_endpoint(globals.broker));
+        progress.show(-1, "…");
+        connected = client->connect(globals.call_limit() - at_first);
+    }
+    if (connected) return client;
+    complain(connected.error());
+    return nullptr;
+}
+
+void complain(const std::string& text) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "jobyard: %s\n", printable(text).c_str());
+}
+
+int complain(const Error& error) {
+    complain(error.text);
+    const bool unreachable = error.code == Code::timeout || error.code == Code::closed || error.code == Code::internal ||
+                             error.code == Code::version_not_spoken;
+    return unreachable ? kExitUnreachable : kExitRefused;
+}
+
+int complain_about(JobId job, const Error& error) {
+    Error about = error;
+    about.text = "job " + std::to_string(job.value) + ": ";
+    switch (error.code) {
+        case Code::unknown_job: about.text += "this broker has never made it; check the number and --broker"; break;
+        case Code::retired: about.text += "it ended, and retention has removed its record"; break;
+        case Code::not_dead: about.text += "it is not in the dead letter queue, so it cannot be redriven"; break;
+        default: about.text += error.text;
+    }
+    return complain(about);
+}
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print_line(const std::string& text) {
+    print(text);
+    std::fputc('\n', stdout);
+}
+
+std::vector<JobId> job_ids(const std::vector<std::uint64_t>& numbers) {
+    std::vector<JobId> jobs;
+    for (const std::uint64_t number : numbers) jobs.push_back({number});
+    return jobs;
+}
+
+int report_end(const Globals& globals, JobId job, const Result<JobResult>& result) {
+    if (!result) {
+        if (globals.json) print_line(answer_json(job, result.error().code, result.error().text));
+        return complain_about(job, result.error());
+    }
+    if (globals.json) {
+        print_line(result_json(*result, false));
+    } else {
+        std::string text = std::to_string(job.value) + "  " +
+                           painted(Terminal::of(stdout), colour_of(result->state), to_string(result->state));
+        if (result->reason != Reason::none) text += std::string("  ") + to_string(result->reason);
+        if (!result->error.empty()) text += "  " + printable(result->error);
+        print_line(text);
+    }
+    return result->completed() ? kExitOk : kExitNotCompleted;
+}
+
+int report_result(const Globals& globals, const JobResult& result, bool is_command, bool pass_status) {
+    const int exit = result.completed() ? kExitOk : kExitNotCompleted;
+    const std::optional<CommandResult> command =
+        is_command ? decode_command_result(result.bytes) : std::optional<CommandResult>();
+    if (globals.json) {
+        print_line(result_json(result, true));
+    } else if (command) {
+        print(command->output);
+        std::fflush(stdout);
+        std::fwrite(command->errors.data(), 1, command->errors.size(), stderr);
+        if (command->truncated)
+            complain("only the first " + std::to_string(command->output.size()) + " of " +
+                     std::to_string(command->output_bytes) + " bytes of standard output were kept");
+    } else {
+        print(result.bytes);
+    }
+    const bool told = globals.json || (command && pass_status);
+    if (!result.completed() && !told) {
+        std::string text = "job " + std::to_string(result.job.value) + " is " + to_string(result.state);
+        if (result.reason != Reason::none) text += std::string(" (") + to_string(result.reason) + ")";
+        if (!result.error.empty()) text += ": " + result.error;
+        complain(text);
+    }
+    return pass_status && command && !(exit != kExitOk && command->exit_status == 0) ? command->exit_status : exit;
+}
+
+}  // namespace jobyard::cli

@@ -1,0 +1,71 @@
+#pragma once
+// What all verbs share: the options every one has, a connected client, how errors are told, and the exit codes. Each
+// add_… function adds its verb with its help; the verb chosen on the command line puts itself into Globals::action.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobyard/client.hpp"
+#include "terminal.hpp"
+
+namespace jobyard::cli {
+
+enum Exit : int {
+    kExitOk = 0,
+    kExitNotCompleted = 1,  ///< a job that was waited for is dead, cancelled or not at its end
+    kExitUsage = 2,
+    kExitUnreachable = 3,  ///< no broker, or a time limit passed
+    kExitRefused = 4,      ///< the broker will not do it
+};
+
+struct Globals {
+    std::string broker;
+    bool json = false;
+    std::string time_limit;  ///< as given; empty: each verb's own
+    std::function<int()> action;
+
+    /// For calls that are answered at once.
+    [[nodiscard]] std::chrono::milliseconds call_limit() const;
+    /// For waiting for jobs.
+    [[nodiscard]] std::chrono::milliseconds wait_limit() const;
+};
+
+void add_submit(CLI::App& app, Globals& globals);
+void add_wait(CLI::App& app, Globals& globals);
+void add_result(CLI::App& app, Globals& globals);
+void add_show(CLI::App& app, Globals& globals);
+void add_list(CLI::App& app, Globals& globals);
+void add_stats(CLI::App& app, Globals& globals);
+void add_cancel(CLI::App& app, Globals& globals);
+void add_dead(CLI::App& app, Globals& globals);
+
+/// --broker, --json, --time-limit.
+void add_common(CLI::App& verb, Globals& globals);
+/// Refuses what is none, with what was expected.
+CLI::Validator is_duration();
+std::chrono::milliseconds duration_of(const std::string& given);
+
+/// A client with a session. If there is none it says why; exit with kExitUnreachable then.
+std::unique_ptr<Client> connected_client(const Globals& globals);
+
+/// "jobyard: TEXT" on standard error.
+void complain(const std::string& text);
+/// Says what is wrong and gives the exit code for it.
+int complain(const Error& error);
+int complain_about(JobId job, const Error& error);
+
+void print(const std::string& text);
+void print_line(const std::string& text);
+
+std::vector<JobId> job_ids(const std::vector<std::uint64_t>& numbers);
+
+/// Prints how a job ended, as `jobyard wait` does, and gives its exit code.
+int report_end(const Globals& globals, JobId job, const Result<JobResult>& result);
+/// Prints the result itself; of a command its standard output and error. With `pass_status` the exit code is the command's.
+int report_result(const Globals& globals, const JobResult& result, bool is_command, bool pass_status);
+
+}  // namespace jobyard::cli
