@@ -137,6 +137,8 @@ Socket::Socket() {
 }
 
 Socket::~Socket() {
+    const int goodbye_ms = 500;  // for what was sent last: who reads it has it, who does not cannot hold us up
+    zmq_setsockopt(router_, ZMQ_LINGER, &goodbye_ms, sizeof goodbye_ms);
     zmq_socket_monitor(router_, nullptr, 0);
     zmq_close(monitor_);
     zmq_close(router_);

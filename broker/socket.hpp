@@ -72,7 +72,7 @@ class Socket {
    public:
     /// Binds every endpoint: `ipc://PATH` (the path is locked, so that a second broker cannot take it over), `tcp://…`.
     static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints);
-    /// What was sent and has not reached the kernel is dropped.
+    /// Gives what was sent last half a second to leave.
     ~Socket();
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;

@@ -242,10 +242,10 @@ void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms)
     if (answer.code == Code::ok || answer.code == Code::existing) {
         completions_.emplace_back(Submitted{job.ticket, answer.code, answer.job, answer.state});
         if (!job.item.watch) return;
-        // The submit asked for the result, so that RESULTS is on its way; the watch is kept for the sessions to come.
         const AskKey key = remember(job.ticket, JobQuestion{JobVerb::watch, answer.job}, kNever);
-        if (answer.state == JobState::retired)
-            fail_ask(key, {Code::retired, "the job ended and its record has been removed", 0});
+        // Of a job that lives RESULTS is on its way, and the watch is kept for the sessions to come. One that has ended
+        // by now (a repeated submit, or an existing key) has to be asked for.
+        if (answer.state == JobState::none || has_ended(answer.state)) unsent_.insert(key);
         return;
     }
     const std::int64_t again_ms = now_ms + pause_ms(answer.retry_after_ms, job.refusals);

@@ -225,7 +225,8 @@ TEST_P(SocketTest, AThousandFramesAsTheFirstMessageAreMetTheSame) {
 
 TEST_P(SocketTest, APeerWithARoutingIdOfItsOwnIsDroppedAndCounted) {
     std::vector<std::unique_ptr<Dealer>> dealers;
-    const std::vector<std::string> ids{"w", "worker-1", "five5", std::string(255, 'x')};
+    const std::vector<std::string> ids{
+        "w", "worker-1", "five5", std::string(255, 'x'), std::string("\0abc", 4), std::string("\0abcde", 6)};
     for (const std::string& id : ids) {
         dealers.push_back(std::make_unique<Dealer>(endpoint, Dealer::Options{id}));
         dealers.back()->send({"hello", ""});
@@ -342,6 +343,16 @@ TEST_P(SocketTest, APeerThatDoesNotReadIsStuckAndTheOthersAreServed) {
     EXPECT_EQ(diligent.receive(), (Frames{"header", ""}));
     EXPECT_TRUE(socket->kick(lazy_peer));
     EXPECT_TRUE(run_until_gone(lazy_peer));
+}
+
+TEST_P(SocketTest, ClosingDoesNotWaitForAPeerThatDoesNotRead) {
+    Dealer lazy(endpoint, {{}, 1});
+    const PeerId peer = introduce(lazy);
+    const std::string piece(std::size_t{64} << 10, 'x');
+    for (int i = 0; i < 5000 && socket->send(peer, "header", {piece}) == Sent::ok; ++i) continue;
+    const auto began = steady_clock::now();
+    socket.reset();
+    EXPECT_LT(steady_clock::now() - began, 5s);
 }
 
 TEST_P(SocketTest, AFrameBeyondTheLimitClosesTheConnection) {

@@ -328,8 +328,13 @@ TEST_F(WorkerLibrary, RenewsWithProgress) {
     run();
     broker->welcome();
     broker->dispatch(1, {"x"});
-    const auto got = broker->expect<Renew>();
+    auto got = broker->expect<Renew>();
     ASSERT_TRUE(got);
+    if (std::get<Renew>(got->envelope.message).items.at(0).progress == 0) {  // sent before the handler began
+        broker->answer<Renew>(*got);
+        got = broker->expect<Renew>();
+        ASSERT_TRUE(got);
+    }
     const RenewItem item = std::get<Renew>(got->envelope.message).items.at(0);
     EXPECT_EQ(item.progress, 0.25);
     EXPECT_EQ(item.text, "a quarter");

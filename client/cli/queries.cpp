@@ -221,7 +221,7 @@ void add_list(CLI::App& app, Globals& globals) {
         ->check(CLI::IsMember({"scheduled", "queued", "assigned", "running", "retrying", "completed", "dead", "cancelled"}));
     verb->add_option("--queue", filter->queue, "Only jobs of this queue");
     verb->add_option("--type", filter->type, "Only jobs of this type");
-    verb->add_option("--limit", *most, "At most so many; 0 for all", true);
+    verb->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
     verb->footer(std::string("\nExamples:\n  jobyard list --state running\n"
                              "  jobyard list --json --limit 0 --queue images | jq -r .id\n") +
                  kExitCodes);

@@ -113,7 +113,7 @@ void add_dead(CLI::App& app, Globals& globals) {
     auto most = std::make_shared<std::uint64_t>(100);
     list->add_option("--queue", filter->queue, "Only jobs of this queue");
     list->add_option("--type", filter->type, "Only jobs of this type");
-    list->add_option("--limit", *most, "At most so many; 0 for all", true);
+    list->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
     list->footer(kExitCodes);
     add_common(*list, globals);
     list->callback([&globals, filter, most] {

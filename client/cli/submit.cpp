@@ -12,7 +12,14 @@
 namespace jobyard::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kFooter = R"text(
+In three ways:
+  jobyard submit [OPTIONS] -- COMMAND [ARGS...]
+  jobyard submit [OPTIONS] --type TYPE [--payload FILE|-]
+  jobyard submit [OPTIONS] --batch FILE.jsonl|-
+
+The number of each job is printed when it is durable.
+
 A line of a batch is a JSON object: {"command": ["convert", "a.png", "b.png"]} or {"type": "resize", "payload": "…"},
 with the options as keys: queue, priority, delay, timeout, key, max_attempts, and for commands env ({"K": "V"}), cwd and
 stdin. A payload that is no string is submitted as its JSON text. When it exits 0 all are durable. Lines with a key
@@ -25,7 +32,7 @@ Examples:
   seq 100 | jq -c '{command: ["work", tostring], key: "n\(.)"}' | jobyard submit --batch -
 
 Exit codes: 0 submitted; 2 wrong usage, or a line that cannot be read; 3 no broker, or the time limit passed; 4 refused.
-With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst).)";
+With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst).)text";
 
 /// The bytes of a file, or of standard input for "-".
 Result<std::string> read_all(const std::string& name) {
@@ -111,20 +118,16 @@ bool add_environment(std::map<std::string, std::string>& environment, const std:
 void add_submit(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("submit", "Submit a command, any other job, or a file of jobs");
     auto options = std::make_shared<SubmitOptions>();
-    verb->usage("jobyard submit [OPTIONS] -- COMMAND [ARGS...]\n"
-                "       jobyard submit [OPTIONS] --type TYPE [--payload FILE|-]\n"
-                "       jobyard submit [OPTIONS] --batch FILE.jsonl|-\n\n"
-                "Prints the number of each job when it is durable.");
     verb->footer(kFooter);
-    verb->add_option("--queue", options->queue, "Queue", true);
-    verb->add_option("--priority", options->priority, "1 to 10; 10 goes first", true)
+    verb->add_option("--queue", options->queue, "Queue")->capture_default_str();
+    verb->add_option("--priority", options->priority, "1 to 10; 10 goes first")->capture_default_str()
         ->check(CLI::Range(kPriorityMin, kPriorityMax));
     verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
     verb->add_option("--payload", options->payload, "File with the payload (of a command: its standard input); - reads it here");
     verb->add_option("--delay", options->delay, "Not before this long from now")->check(is_duration());
     verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")->check(is_duration());
     verb->add_option("--key", options->key, "Your own name for the job in its queue: the same key again makes no second job");
-    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried", true)
+    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried")->capture_default_str()
         ->check(CLI::Range(1U, kMaxAttemptsLimit));
     verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
         ->expected(1)
