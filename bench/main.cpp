@@ -1,8 +1,5 @@
 // jobyard-bench: one subcommand a question.
 
-// g++ 12 sees null pointers in CLI11's inlined code where there are none.
-#pragma GCC diagnostic ignored "-Wnull-dereference"
-
 #include <CLI/CLI.hpp>
 
 #include <exception>

@@ -1,7 +1,3 @@
-// g++ 12 takes inlined parts of std::vector and CLI11 for null dereferences; the warning is issued at the end of the
-// file, so it is off for all of it.
-#pragma GCC diagnostic ignored "-Wnull-dereference"
-
 #include "config.hpp"
 
 #include <fcntl.h>

@@ -36,6 +36,7 @@ void Core::load_live(JobId id, const LiveRow& row, const StateRow* state, Turn t
     if (wait > 0) {
         deadlines_.set(handle, turn.now + wait);
     } else {
+        job.granted_at = 0;
         set_state(job, JobState::queued);
         ready_.push(handle);
     }
@@ -298,7 +299,21 @@ Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message 
     return added;
 }
 
+namespace {
+
+/// 1,024 refusals with their texts would not fit a header: what comes later goes without. Codes and fields always fit.
+void cut_texts(Answers& answers) {
+    std::size_t left = std::size_t{16} << 10;
+    for (Answer& answer : answers.items) {
+        if (answer.text.size() > left) answer.text = {};
+        left -= answer.text.size();
+    }
+}
+
+}  // namespace
+
 Outgoing& Core::answer(const Session& session, RequestId request, Message message, Output& out) {
+    if (auto* answers = std::get_if<Answers>(&message)) cut_texts(*answers);
     return send(session.peer, session.id, request, std::move(message), rests_on(out), out);
 }
 

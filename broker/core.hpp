@@ -234,8 +234,9 @@ class Core {
     // core_submit.cpp
     void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload, const Found& found,
                    Turn turn, Output& out);
-    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Instance& instance,
-                                                   Outgoing& texts) const;
+    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
+                                                   std::size_t watched, Outgoing& texts) const;
+    [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
                     Turn turn, Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
@@ -267,6 +268,7 @@ class Core {
     void on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out);
     void on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out);
     void watch(Session& session, Job& job);
+    [[nodiscard]] bool watches_enough(const Session& session, std::size_t more) const;
     void push_to_watchers(Job& job, const PendingResult& result);
     void push(Session& session, PendingResult result);
     void flush_results(Session& session, Output& out);
@@ -283,6 +285,7 @@ class Core {
     [[nodiscard]] static ListPlace list_place(const List& list);
 
     // retention.cpp
+    [[nodiscard]] static bool key_is_over(std::int64_t ended_at, Turn turn);
     void retire(Table table, const Row& row, const EndRow& ended, Turn turn, Output& out);
 
     CoreConfig config_;

@@ -10,8 +10,10 @@ namespace {
 
 constexpr std::uint64_t kResultOverhead = 64;       // what a result counts for beside its bytes
 constexpr std::size_t kResultItemBytes = 48;        // of header, beside its error
-constexpr std::size_t kPagesPerListPage = 64;       // pages of the job table looked at for one page of LIST
+constexpr std::size_t kStepsPerListPage = 4096;     // unended jobs, or empty pages of their table, looked at for a page of LIST
 constexpr std::size_t kListBytes = std::size_t{1} << 20;
+constexpr std::size_t kAttemptsBytes = 900'000;     // of one job in SHOW: with a list that is nearly full, still a message
+constexpr std::size_t kAttemptMapBytes = 80;        // of an attempt, beside what its row has: the names of the fields
 
 constexpr int kCursorPhaseShift = 62;
 enum ListPhase : std::uint64_t { kLive = 0, kDead = 1, kDone = 2 };
@@ -36,11 +38,14 @@ void Core::on_watch(Session& session, RequestId request, const Watch& watched, c
     static_cast<void>(turn);
     Answers answers;
     std::vector<PendingResult> ended;
+    const auto enough = [](JobId id) {
+        return Answer{Code::busy, id, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000};
+    };
     for (const JobId id : watched.jobs) {
         const JobHandle handle = jobs_.find(id);
         if (handle != kNoJob) {
-            if (session.watches >= config_.limits.watches) {
-                answers.items.push_back({Code::busy, id, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000});
+            if (watches_enough(session, ended.size())) {
+                answers.items.push_back(enough(id));
                 continue;
             }
             watch(session, jobs_[handle]);
@@ -50,6 +55,10 @@ void Core::on_watch(Session& session, RequestId request, const Watch& watched, c
         EndRow row;
         if (!find_ended(found, id, row)) {
             answers.items.push_back({code_of_absent(id), id, JobState::none});
+            continue;
+        }
+        if (watches_enough(session, ended.size())) {
+            answers.items.push_back(enough(id));
             continue;
         }
         answers.items.push_back({Code::ended, id, row.state});
@@ -63,6 +72,11 @@ void Core::on_watch(Session& session, RequestId request, const Watch& watched, c
     }
     answer(session, request, std::move(answers), out);
     for (PendingResult& result : ended) push(session, std::move(result));
+}
+
+/// Results that wait for a grant count too: a session that grants nothing must not fill our memory.
+bool Core::watches_enough(const Session& session, std::size_t more) const {
+    return session.watches + session.results.size() + more >= config_.limits.watches;
 }
 
 void Core::watch(Session& session, Job& job) {
@@ -125,12 +139,12 @@ void Core::flush_results(Session& session, Output& out) {
         message.envelope = {session.id, {}, std::move(list)};
         out.messages.push_back(std::move(message));
     }
-    // What must wait for a grant will not find its batch in hand: it is read from the store then.
-    for (PendingResult& result : session.results)
-        if (result.payload.kind == PayloadRef::Kind::in_batch) {
-            result.payload.kind = PayloadRef::Kind::result_of;
-            result.payload.number = result.job.value;
-        }
+    // What must wait for a grant is not kept here, and will not find its batch in hand: it is read from the store then.
+    for (PendingResult& result : session.results) {
+        result.payload.kind = PayloadRef::Kind::result_of;
+        result.payload.number = result.job.value;
+        result.bytes = {};
+    }
 }
 
 // --- steering --------------------------------------------------------------------------------------------------------
@@ -141,7 +155,11 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
         const JobHandle handle = jobs_.find(id);
         if (handle == kNoJob) {
             EndRow row;
-            if (find_ended(found, id, row)) answers.items.push_back({Code::ended, id, row.state});
+            const bool by_this_message = std::any_of(answers.items.begin(), answers.items.end(), [&](const Answer& answer) {
+                return answer.job == id && answer.code == Code::ok;
+            });
+            if (by_this_message) answers.items.push_back({Code::ended, id, JobState::cancelled});
+            else if (find_ended(found, id, row)) answers.items.push_back({Code::ended, id, row.state});
             else answers.items.push_back({code_of_absent(id), id});
             continue;
         }
@@ -164,7 +182,6 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
 }
 
 void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn, Output& out) {
-    static_cast<void>(turn);
     Answers answers;
     for (const JobId id : redrive.jobs) {
         if (const Job* live = job(id)) {
@@ -189,12 +206,14 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
             answers.items.push_back({Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000});
             continue;
         }
-        const auto class_id = ready_.find_class(live.queue, live.type);
-        if (class_id && queue_counts_[ready_.info(*class_id).queue].unended >= config_.limits.queue_jobs) {
+        if (queue_is_full(live.queue)) {
             answers.items.push_back({Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000});
             continue;
         }
         Batch& batch = *out.batch;
+        // Forgotten a day after the job ended: it may name another job by now.
+        const bool key_forgotten = !live.key.empty() && key_is_over(dead.ended_at, turn);
+        if (key_forgotten) live.key = {};
         const JobHandle handle = add_job(id, live);
         Job& job = jobs_[handle];
         job.order = numbers_.next_job;  // behind all that are here now
@@ -207,11 +226,18 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
         }
         for (std::uint32_t n = 0; n < dead.result_chunks; ++n) batch.erase(Table::results, job_part_key(id, n));
         batch.erase(Table::dead, key);
-        batch.move(Table::buried, Table::live, key);
+        if (key_forgotten) {
+            batch.erase(Table::buried, key);
+            const Slice live_key = batch.append(key);
+            batch.put(Table::live, live_key, append_row(batch, live));
+        } else {
+            batch.move(Table::buried, Table::live, key);
+        }
         if (job.has_key) {
             const Key& named = keys_.at(id);
             const Slice name_key = batch.append(named.row_key);
             batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, JobState::none}));
+            batch.erase(Table::key_ends, big_endian(static_cast<std::uint64_t>(dead.ended_at)) + key);
         }
         --numbers_.dead_rows;
         set_state(job, JobState::queued);
@@ -275,11 +301,18 @@ void Core::append_map(const Job& job, const Found* found, std::string& bytes) co
     map.append_to(bytes);
 }
 
+/// The newest, as many as fit.
 std::vector<AttemptRow> Core::attempts_of(const Found& found, JobId id) {
+    const std::vector<const Row*> rows = found.with_prefix(Table::attempts, job_key(id));
+    std::size_t bytes = 0;
+    const auto first = std::find_if(rows.rbegin(), rows.rend(), [&](const Row* row) {
+        bytes += row->value.size() + kAttemptMapBytes;
+        return bytes > kAttemptsBytes;
+    });
     std::vector<AttemptRow> attempts;
-    for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {
+    for (auto row = first.base(); row != rows.end(); ++row) {
         AttemptRow attempt;
-        if (read_row(row->value, attempt)) attempts.push_back(attempt);
+        if (read_row((*row)->value, attempt)) attempts.push_back(attempt);
     }
     return attempts;
 }
@@ -345,7 +378,7 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
     bool more = true;
     std::uint64_t next = place.number;
     if (!place.table) {
-        std::size_t budget = kPagesPerListPage;
+        std::size_t budget = kStepsPerListPage;
         while (budget > 0 && !full()) {
             const JobHandle handle = jobs_.next_from(next, numbers_.next_job, budget);
             if (handle == kNoJob) break;
@@ -402,7 +435,8 @@ void Core::append_stats(std::string& bytes) const {
         map.append_to(jobs);
     }
     std::vector<std::string> queues;
-    for (QueueId id = 0; id < queue_counts_.size(); ++id) {
+    std::size_t queue_bytes = 0;
+    for (QueueId id = 0; id < queue_counts_.size() && queue_bytes < kListBytes; ++id) {
         if (queue_counts_[id].unended == 0) continue;
         MapWriter map;
         map.text("name", ready_.queue_name(id));
@@ -410,6 +444,7 @@ void Core::append_stats(std::string& bytes) const {
         map.uint("running", queue_counts_[id].running);
         map.uint("unended", queue_counts_[id].unended);
         map.append_to(queues.emplace_back());
+        queue_bytes += queues.back().size();
     }
     std::uint64_t slots = 0;
     for (const auto& [index, session] : sessions_) slots += session->role == Role::worker ? session->slots : 0;

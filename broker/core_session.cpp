@@ -66,6 +66,9 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         ++counters_.refused;
         return;
     }
+    // An instance leaves a connection for a newer one. What was still unread of the one it left says nothing any more.
+    if (older != nullptr && is_older(peer, older->peer))
+        return refuse(peer, {}, request, Code::replaced, "this instance has said HELLO on a newer connection", "", out);
     // This connection may have been somebody else before; a new HELLO ends that.
     const auto known = by_peer_.find(peer);
     if (known != by_peer_.end() && known->second != 0 && (older == nullptr || known->second != older->index)) {
@@ -219,7 +222,9 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
     Job& job = jobs_[handle];
     if (job.leased()) {
         if (older == nullptr || job.worker != older->index || job.token != claim.token) return refused;
+        const std::int64_t hard_end = job.hard_end;
         drop_lease(handle);
+        job.hard_end = hard_end;  // the attempt goes on, and its timeout with it
     } else {
         const auto accepted_before = old_claims_.find(claim.job);
         const bool good = window_open_ && claim.token >= job.token &&
@@ -232,7 +237,8 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
         job.granted_at = turn.wall;
         set_state(job, JobState::running);
     }
-    take_lease(session, handle, turn.now + config_.timing.lease_ms);
+    const std::int64_t until = turn.now + config_.timing.lease_ms;
+    take_lease(session, handle, job.hard_end == 0 ? until : std::min(until, job.hard_end));
     return job.cancel_requested ? Code::cancel_requested : Code::ok;
 }
 

@@ -43,7 +43,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             if (item.watch) watched.push_back(job);
             continue;
         }
-        if (auto refusal = refusal_of(item, number, instance, texts)) {
+        if (auto refusal = refusal_of(item, number, session, watched.size(), texts)) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
@@ -86,8 +86,9 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
 }
 
 /// All the reasons not to take an item, in one place and before anything changes.
-std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t number, const Instance& instance,
-                                       Outgoing& texts) const {
+std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
+                                       std::size_t watched, Outgoing& texts) const {
+    const Instance& instance = instances_.at(session.instance_number);
     const auto bad = [](const char* field, const char* text) {
         return Answer{Code::bad_field, {}, {}, text, field, 0};
     };
@@ -122,16 +123,22 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
     if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
         return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
     if (!known_class) {
-        if (!ready_.knows_queue(item.queue) && ready_.queues() >= limits.queues)
+        if (!ready_.find_queue(item.queue) && ready_.queues() >= limits.queues)
             return full(Code::busy, "there are as many queues as there may be (limit queues)", 60'000);
         if (ready_.classes() >= limits.classes)
             return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)", 60'000);
-    } else if (queue_counts_[ready_.info(*known_class).queue].unended >= limits.queue_jobs) {
-        return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
     }
+    if (queue_is_full(item.queue)) return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
+    if (item.watch && watches_enough(session, watched))
+        return full(Code::busy, "this session watches as many jobs as it may (limit watches)", 1000);
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
     return std::nullopt;
+}
+
+bool Core::queue_is_full(std::string_view queue) const {
+    const auto id = ready_.find_queue(queue);
+    return id && queue_counts_[*id].unended >= config_.limits.queue_jobs;
 }
 
 Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,

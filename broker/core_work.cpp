@@ -85,16 +85,21 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
             std::optional<Answer>& answer = settled[index++];
             if (answer) continue;
             const JobHandle handle = held(session, item.job, item.token);
-            if (handle == kNoJob && found == nullptr) continue;  // waits for the disk
             Attempted attempted = end(item);
             attempted.result = result;
+            const bool too_large = result.size() > config_.limits.result_bytes;
             if (handle == kNoJob) {
-                const Code code = repeated(item.job, item.token, attempted.outcome, *found);
+                // Ended by this very message? What was read cannot tell.
+                for (std::size_t i = 0; i + 1 < index && !answer; ++i)
+                    if (items[i].job == item.job && items[i].token == item.token) answer = settled[i];
+                if (answer || found == nullptr) continue;  // without its rows it waits for the disk
+                Code code = repeated(item.job, item.token, too_large ? Outcome::failed : attempted.outcome, *found);
+                if (code == Code::ok && too_large) code = Code::too_large;
                 if (code == Code::stale_lease) ++counters_.stale_leases;
                 answer = {code, item.job};
                 continue;
             }
-            if (result.size() > config_.limits.result_bytes) {
+            if (too_large) {
                 attempted = {Outcome::failed, attempted.duration_ms, false, "the result is larger than limit result_bytes", {}, {}};
                 answer = {Code::too_large, item.job};
             } else {
@@ -129,7 +134,9 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
 /// What to say to an end that holds no live lease: the same as the first time, if there was one.
 Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& found) const {
     const auto same = [&](Outcome recorded) {
-        if (outcome == Outcome::completed || outcome == Outcome::released) return recorded == outcome;
+        if (outcome == Outcome::completed) return recorded == outcome;
+        // Whatever ends an attempt of a job that was to be cancelled, but its success, is recorded as cancelled.
+        if (outcome == Outcome::released) return recorded == outcome || recorded == Outcome::cancelled;
         return recorded == Outcome::failed || recorded == Outcome::timeout || recorded == Outcome::cancelled;
     };
     for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {

@@ -21,7 +21,7 @@ struct Limits {
     std::uint64_t sessions = 10'000;
     std::uint64_t instances = 100'000;
     std::uint64_t keys = 1'000'000;
-    std::uint64_t watches = 65'536;
+    std::uint64_t watches = 1'000'000;
     std::uint64_t submit_free_bytes = std::uint64_t{1} << 30;
     std::uint64_t dispatch_free_bytes = std::uint64_t{256} << 20;
     std::uint64_t kept_jobs = 1'000'000;

@@ -13,11 +13,12 @@
 
 namespace jobyard::broker {
 
-/// One connection at the socket; never used again for another.
+/// One connection at the socket; never used again for another. Each gets the next number, which wraps.
 struct PeerId {
     std::uint32_t value = 0;
     friend auto operator<=>(PeerId, PeerId) = default;
 };
+inline bool is_older(PeerId peer, PeerId than) { return static_cast<std::int32_t>(peer.value - than.value) < 0; }
 
 /// Where a payload is, so that it need not pass through the core. The edge fetches it when it sends.
 struct PayloadRef {

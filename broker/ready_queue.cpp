@@ -17,6 +17,11 @@ std::optional<ClassId> ReadyQueue::find_class(std::string_view queue, std::strin
     return last_found_ = found->second;
 }
 
+std::optional<QueueId> ReadyQueue::find_queue(std::string_view queue) const {
+    const auto found = queues_by_name_.find(queue);
+    return found == queues_by_name_.end() ? std::nullopt : std::optional(found->second);
+}
+
 ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     if (const auto found = find_class(queue, type)) return *found;
     auto q = queues_by_name_.find(queue);

@@ -42,7 +42,7 @@ class ReadyQueue {
     /// The class of a (queue, type) pair, made if new. Names are kept for ever; the caller bounds how many there are.
     ClassId class_of(std::string_view queue, std::string_view type);
     [[nodiscard]] std::optional<ClassId> find_class(std::string_view queue, std::string_view type) const;
-    [[nodiscard]] bool knows_queue(std::string_view queue) const { return queues_by_name_.contains(queue); }
+    [[nodiscard]] std::optional<QueueId> find_queue(std::string_view queue) const;
     [[nodiscard]] const ClassInfo& info(ClassId id) const { return classes_[id].info; }
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }

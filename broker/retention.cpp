@@ -51,17 +51,13 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
             numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row->value.size());
             out.batch->erase(Table::events, row->key);
         } else if (task == Task::keys) {
-            if (static_cast<std::int64_t>(from_big_endian(row->key)) + kKeyKeptMs > turn.wall) {
+            if (!key_is_over(static_cast<std::int64_t>(from_big_endian(row->key)), turn)) {
                 more = false;  // in order of time: the rest is younger
                 break;
             }
             out.batch->erase(Table::key_ends, row->key);
-            const JobId job{from_big_endian(std::string_view(row->key).substr(8))};
-            // A redriven job lives again, and its key with it; it gets a new end.
-            if (jobs_.find(job) == kNoJob) {
-                out.batch->erase(Table::keys, row->value);
-                numbers_.key_rows -= std::min<std::uint64_t>(numbers_.key_rows, 1);
-            }
+            out.batch->erase(Table::keys, row->value);
+            numbers_.key_rows -= std::min<std::uint64_t>(numbers_.key_rows, 1);
         } else {
             EndRow ended;
             if (!read_row(row->value, ended)) ended.ended_at = turn.wall;  // damaged: kept, for somebody to look at
@@ -81,6 +77,9 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     pass.next_at = turn.now + std::min<std::int64_t>(kPassEveryMs, std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
 }
 
+/// Kept for a day after the job ended. A redrive takes the end back, unless the day is over.
+bool Core::key_is_over(std::int64_t ended_at, Turn turn) { return ended_at + kKeyKeptMs <= turn.wall; }
+
 void Core::retire(Table table, const Row& row, const EndRow& ended, Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const JobId id{from_big_endian(row.key)};
@@ -95,7 +94,7 @@ void Core::retire(Table table, const Row& row, const EndRow& ended, Turn turn, O
         --numbers_.done_rows;
         numbers_.done_bytes -= row.value.size() + (ended.result_chunks == 0 ? 0 : ended.result_size);
     }
-    if (!ended.key.empty() && ended.ended_at + kKeyKeptMs > turn.wall) {
+    if (!ended.key.empty() && !key_is_over(ended.ended_at, turn)) {
         const Slice key = batch.append(idempotency_row_key(ended.queue, ended.key));
         batch.put(Table::keys, key, append_row(batch, KeyRow{id, ended.content, JobState::retired}));
     }

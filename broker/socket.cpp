@@ -77,8 +77,6 @@ std::optional<PeerId> peer_of(zmq_msg_t* routing_id) {
     return PeerId{value};
 }
 
-bool is_older(PeerId peer, PeerId than) { return static_cast<std::int32_t>(peer.value - than.value) < 0; }
-
 /// The identity of an open socket; nothing if the descriptor is not one.
 std::optional<ino_t> inode_of(int fd) {
     struct stat info {};

@@ -30,10 +30,20 @@ Answer answer_of(Code code, std::string_view text = {}) {
     return answer;
 }
 
+/// What a person can do about it, where the broker gave the code alone.
 std::string text_of(const Answer& answer) {
-    if (answer.text.empty()) return std::string("the broker answered ") + to_string(answer.code);
-    if (answer.field.empty()) return std::string(answer.text);
-    return std::string(answer.field) + ": " + std::string(answer.text);
+    if (!answer.text.empty())
+        return answer.field.empty() ? std::string(answer.text) : std::string(answer.field) + ": " + std::string(answer.text);
+    switch (answer.code) {
+        case Code::conflict: return "the key names a job with other content; choose another key, or send the same content";
+        case Code::retired: return "it ended, and retention has removed its record";
+        case Code::unknown_job: return "the broker has never made this job; check the number, and which broker is asked";
+        case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven";
+        case Code::busy: return "the broker is at one of its limits; try again later";
+        case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
+        case Code::disk_full: return "the broker's disk is nearly full; somebody must free space";
+        default: return std::string("the broker answered ") + to_string(answer.code);
+    }
 }
 
 /// Twice as long after each refusal: a full queue is not asked thousands of times a second by everybody it refused.

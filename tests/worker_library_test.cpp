@@ -23,7 +23,7 @@ using namespace std::chrono_literals;
 
 /// Speaks to one worker. Its calls wait up to ten seconds for what they expect.
 class Broker {
-   public:
+ public:
     explicit Broker(std::string endpoint) : endpoint_(std::move(endpoint)), context_(zmq_ctx_new()) {
         socket_ = zmq_socket(context_, ZMQ_ROUTER);
         const int none = 0;
@@ -122,7 +122,7 @@ class Broker {
     }
     void set_session(std::uint64_t session) { session_ = {session}; }
 
-   private:
+ private:
     std::string frame() {
         zmq_msg_t message;
         zmq_msg_init(&message);
@@ -158,7 +158,7 @@ class Broker {
 };
 
 class WorkerLibrary : public testing::Test {
-   protected:
+ protected:
     void SetUp() override {
         std::string pattern = (std::filesystem::temp_directory_path() / "jobyard-test-XXXXXX").string();
         ASSERT_NE(mkdtemp(pattern.data()), nullptr);

@@ -61,7 +61,7 @@ ResultMap read_map(std::string_view encoded) {
 }
 
 class CommandRunner : public testing::Test {
-   protected:
+ protected:
     static Command shell(const std::string& script) {
         return {.argv = {"sh", "-c", script}, .env = {}, .cwd = {}, .input = {}};
     }

@@ -20,7 +20,7 @@ constexpr std::int64_t kRenewMs = 10'000;
 constexpr std::int64_t kStuckGraceMs = 15'000;
 
 class WorkerSession : public testing::Test {
-   protected:
+ protected:
     struct Sent {
         Envelope envelope;
         std::string header;  // what the envelope's views point into

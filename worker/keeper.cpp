@@ -62,9 +62,7 @@ bool send_record(int line, Record record) {
     _exit(0);
 }
 
-Error failed(const char* what) {
-    return {Code::internal, std::string("cannot ") + what + ": " + std::strerror(errno)};
-}
+Error failed(const char* what) { return {Code::internal, std::string("cannot ") + what + ": " + std::strerror(errno)}; }
 
 }  // namespace
 

@@ -1,10 +1,10 @@
 #pragma once
-// A small process beside the worker that outlives it: whatever way the worker dies, kill -9 included, the keeper kills the
-// process groups of the commands that were running. A command whose worker is gone would run twice.
+// A small process beside the worker that outlives it: whatever way the worker dies, kill -9 included, the keeper kills
+// the process groups of the commands that were running. A command whose worker is gone would run twice.
 //
-// The worker holds a line to it. A command's process writes its own number there before it becomes the command, so there
-// is no moment at which it runs unknown; the worker strikes a group off when it is empty, before its number can be used
-// again. When the line closes, because the last process that holds it has ended, the keeper kills what is left.
+// The worker holds a line to it. A command's process writes its own number there before it becomes the command, so
+// there is no moment at which it runs unknown; the worker strikes a group off when it is empty, before its number can
+// be used again. When the line closes, because the last process that holds it has ended, the keeper kills what is left.
 //
 // Out of reach: a process that leaves its group (setsid, setpgid). Only a control group would hold those.
 
@@ -15,7 +15,7 @@
 namespace jobyard::worker {
 
 class Keeper {
-   public:
+ public:
     /// Forks the keeper. In a process that has no second thread yet.
     static Result<Keeper> start();
     Keeper(Keeper&& other) noexcept;
@@ -33,7 +33,7 @@ class Keeper {
 
     [[nodiscard]] pid_t pid() const { return pid_; }
 
-   private:
+ private:
     Keeper(int line, pid_t pid) : line_(line), pid_(pid) {}
     int line_;
     pid_t pid_;

@@ -60,7 +60,8 @@ std::optional<int> parse(int argc, char** argv, Config& config) {
     app.add_option("--broker", worker.broker,
                    "where the broker is (default: $JOBYARD_BROKER, else the broker of this user on this machine)")
         ->type_name("ENDPOINT");
-    app.add_option("--name", worker.name, "for logs and the records of attempts (default: HOST-PID)")->type_name("NAME");
+    app.add_option("--name", worker.name, "for logs and the records of attempts (default: HOST-PID)")
+        ->type_name("NAME");
     app.add_option("--slots", worker.slots, "commands at once (default: half as many as there are cores)")
         ->type_name("N")
         ->check(CLI::Range(1, 1024));
@@ -88,16 +89,18 @@ std::optional<int> parse(int argc, char** argv, Config& config) {
     worker.stop_grace = config.kill_grace + kAfterKill;
     worker.broker = jobyard::broker_endpoint(worker.broker);
     if (!worker.broker.starts_with("ipc://") && !config.allow_commands) {
-        std::fprintf(stderr,
-                     "jobyard-worker: %s is reached over the network: whoever can submit there would run programs here.\n"
-                     "Start with --allow-commands if that is meant, or use an ipc endpoint.\n",
-                     worker.broker.c_str());
+        std::fprintf(
+            stderr,
+            "jobyard-worker: %s is reached over the network: whoever can submit there would run programs here.\n"
+            "Start with --allow-commands if that is meant, or use an ipc endpoint.\n",
+            worker.broker.c_str());
         return kUsage;
     }
     return std::nullopt;
 }
 
-/// Descriptors 0 to 2 are open in every process we start, so they must be in ours, or other files would take their place.
+/// Descriptors 0 to 2 are open in every process we start, so they must be in ours, or other files would take their
+/// place.
 void open_standard_streams() {
     for (int fd = 0; fd <= 2; ++fd)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) std::_Exit(kUnexpected);
@@ -115,7 +118,7 @@ sigset_t block_stop_signals() {
 
 /// Turns signals into calls, in a thread of its own, until it is destroyed.
 class SignalThread {
-   public:
+ public:
     SignalThread(const sigset_t& signals, jobyard::Worker& worker)
         : signals_(signalfd(-1, &signals, SFD_CLOEXEC)), quit_(eventfd(0, EFD_CLOEXEC)), thread_([this, &worker] {
               pollfd fds[] = {{signals_, POLLIN, 0}, {quit_, POLLIN, 0}};
@@ -137,7 +140,7 @@ class SignalThread {
     SignalThread(const SignalThread&) = delete;
     SignalThread& operator=(const SignalThread&) = delete;
 
-   private:
+ private:
     int signals_;
     int quit_;
     std::thread thread_;
@@ -174,7 +177,8 @@ int run(const Config& config, const jobyard::worker::Keeper& keeper) {
     switch (end.cause) {
         case jobyard::WorkerEnd::Cause::stopped: code = kDrained; break;
         case jobyard::WorkerEnd::Cause::all_slots_stuck: code = kStuck; break;
-        case jobyard::WorkerEnd::Cause::refused: code = end.error.code == jobyard::Code::internal ? kUnexpected : kRefused;
+        case jobyard::WorkerEnd::Cause::refused:
+            code = end.error.code == jobyard::Code::internal ? kUnexpected : kRefused;
     }
     if (end.cause == jobyard::WorkerEnd::Cause::refused) spdlog::error("{}", end.error.text);
     spdlog::info("ended: exit={} commands_left={}", code, end.handlers_left);

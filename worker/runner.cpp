@@ -14,6 +14,8 @@
 #include <csignal>
 #include <cstring>
 #include <msgpack.hpp>
+#include <stdexcept>
+#include <tuple>
 
 #include "jobyard/limits.hpp"
 #include "text.hpp"
@@ -66,7 +68,7 @@ Command to_command(const msgpack::object& payload) {
 // --- descriptors -----------------------------------------------------------------------------------------------------
 
 class Fd {
-   public:
+ public:
     explicit Fd(int fd = -1) : fd_(fd) {}
     ~Fd() { reset(); }
     Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
@@ -84,7 +86,7 @@ class Fd {
         fd_ = -1;
     }
 
-   private:
+ private:
     int fd_;
 };
 
@@ -271,8 +273,8 @@ struct Process {
     Fd status;
 };
 
-/// Reads both streams until the process has ended, and stops its group when told to. Leaves no process of the group, and
-/// the leader not waited for.
+/// Reads both streams until the process has ended, and stops its group when told to. Leaves no process of the group,
+/// and the leader not waited for.
 void attend(Process& process, int cancel_fd, std::chrono::milliseconds kill_grace, Ran& ran) {
     auto kill_at = Clock::time_point::max();
     bool told_to_stop = cancel_fd < 0;
@@ -332,7 +334,8 @@ Result<Ran> run(const Command& command, const AttemptName& name, const Keeper& k
     if (process.pid < 0) return failed("fork");
     if (process.pid == 0)
         become(prepared, keeper, {in.get(), out->writer.get(), err->writer.get()}, status->writer.get());
-    setpgid(process.pid, process.pid);  // also here, so that the group exists before we signal it; whoever is second fails
+    // Here as well as in the child, so that the group exists before we signal it; whoever comes second fails.
+    setpgid(process.pid, process.pid);
     process.ended = Fd(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
     process.out = std::move(out->reader);
     process.err = std::move(err->reader);
@@ -416,7 +419,8 @@ Result<Command> decode_command(std::string_view payload) {
     const msgpack::unpack_limit limit(kMostWords, kMostWords, payload.size(), payload.size(), 0, 4);
     try {
         std::size_t read = 0;
-        const msgpack::object_handle handle = msgpack::unpack(payload.data(), payload.size(), read, nullptr, nullptr, limit);
+        const msgpack::object_handle handle =
+            msgpack::unpack(payload.data(), payload.size(), read, nullptr, nullptr, limit);
         if (read != payload.size()) throw std::runtime_error("bytes follow the map");
         return to_command(handle.get());
     } catch (const std::exception& e) {
@@ -430,14 +434,13 @@ HandlerResult run_command(const Command& command, const AttemptName& name, const
     if (!ran) return Failure{.message = ran.error().text};
     const int signal = WIFSIGNALED(ran->wait_status) ? WTERMSIG(ran->wait_status) : 0;
     int exit_status = signal != 0 ? 128 + signal : WEXITSTATUS(ran->wait_status);
-    std::string message = signal != 0 ? "killed by signal " + std::to_string(signal)
-                                      : "exit status " + std::to_string(exit_status);
+    std::string message =
+        signal != 0 ? "killed by signal " + std::to_string(signal) : "exit status " + std::to_string(exit_status);
     if (ran->child_error) std::tie(message, exit_status) = explain(*ran->child_error, command);
     std::string map = to_map(*ran, exit_status, signal);
     if (exit_status == 0) return Success{std::move(map)};
-    return Failure{.message = std::move(message),
-                   .result = std::move(map),
-                   .tail = clean_tail(ran->err.bytes, kMaxTailBytes)};
+    return Failure{
+        .message = std::move(message), .result = std::move(map), .tail = clean_tail(ran->err.bytes, kMaxTailBytes)};
 }
 
 }  // namespace jobyard::worker

@@ -1,6 +1,6 @@
 #pragma once
-// Runs commands: jobs of the type `command`, as PROTOCOL.md, "Commands", has them. A command runs in a process group of its
-// own; when run_command returns, no process of that group is left.
+// Runs commands: jobs of the type `command`, as PROTOCOL.md, "Commands", has them. A command runs in a process group of
+// its own; when run_command returns, no process of that group is left.
 
 #include <chrono>
 #include <cstdint>
@@ -22,8 +22,8 @@ inline constexpr std::size_t kStdoutKept = std::size_t{256} << 10;  ///< of its 
 inline constexpr std::size_t kStderrKept = std::size_t{64} << 10;   ///< of its end
 
 struct Command {
-    std::vector<std::string> argv;                          ///< not empty
-    std::vector<std::pair<std::string, std::string>> env;   ///< added to the worker's
+    std::vector<std::string> argv;                         ///< not empty
+    std::vector<std::pair<std::string, std::string>> env;  ///< added to the worker's
     std::optional<std::string> cwd;
     std::string input;  ///< its standard input
 };

@@ -33,7 +33,7 @@ void Outbox::clear() {
 /// Gathers items to lists that keep the bounds of a message, and sends them.
 template <class List>
 class Session::ListWriter {
-   public:
+ public:
     using Item = typename decltype(List::items)::value_type;
 
     /// Without a kind no answer is wanted.
@@ -65,7 +65,7 @@ class Session::ListWriter {
         header_bytes_ = payload_bytes_ = 0;
     }
 
-   private:
+ private:
     Session& session_;
     std::optional<Request::Kind> kind_;
     std::int64_t now_ms_;
@@ -223,9 +223,7 @@ void Session::on_answers(RequestId request, const Answers& answers) {
                 held->lease_until_ms = asked.sent_ms + lease_ms_;
                 cancel(*held);
                 break;
-            default:
-                ++late;
-                lose(*held);
+            default: ++late; lose(*held);
         }
     }
     if (late > 0)
@@ -243,8 +241,8 @@ void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::
             hello_at_ms_ = now_ms + std::max<std::int64_t>(refusal.retry_after_ms, kMinRetryMs);
             notice(Notice::Level::warning, "the broker is busy and takes no more workers for now: " + text);
         } else if (refusal.code == Code::version_not_spoken) {
-            refuse({refusal.code, "the broker speaks protocol versions " + std::to_string(refusal.min_version) + " to " +
-                                      std::to_string(refusal.max_version) + ", this worker only " +
+            refuse({refusal.code, "the broker speaks protocol versions " + std::to_string(refusal.min_version) +
+                                      " to " + std::to_string(refusal.max_version) + ", this worker only " +
                                       std::to_string(kProtocolVersion)});
         } else {
             const std::string field = clean_head(refusal.field, kMaxNameBytes);
@@ -504,8 +502,8 @@ void Session::watch_stuck_slots(std::int64_t now_ms) {
         all_stuck_since_ms_ = now_ms;
     } else if (!all_slots_stuck_ && now_ms - all_stuck_since_ms_ >= options_.stuck_grace_ms) {
         all_slots_stuck_ = true;
-        notice(Notice::Level::error, "no handler has stopped when told to; all slots=" +
-                                         std::to_string(options_.slots) + " are stuck");
+        notice(Notice::Level::error,
+               "no handler has stopped when told to; all slots=" + std::to_string(options_.slots) + " are stuck");
     }
 }
 
@@ -532,8 +530,8 @@ void Session::say_hello(std::int64_t now_ms) {
     hello.queues.assign(options_.queues.begin(), options_.queues.end());
     hello.types.assign(options_.types.begin(), options_.types.end());
 
-    // At most kMaxItems claims. Ends that wait for their answer are held on top of the credit, so there may be more: then
-    // what has not begun goes back to its queue, which costs nothing, and after it ends are told without a claim.
+    // At most kMaxItems claims. Ends that wait for their answer are held on top of the credit, so there may be more:
+    // then what has not begun goes back to its queue, which costs nothing, and after it ends are told without a claim.
     const std::vector<Held*> all = held_in_order();
     claimed_.clear();
     const auto claim = [&](const Held& held) {

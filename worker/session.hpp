@@ -1,21 +1,22 @@
 #pragma once
 // A worker's side of the conversation with the broker, as a pure state machine: no socket, clock, thread or randomness.
-// Connection events, messages, what the slots did and the time go in; messages, jobs to start and jobs to stop come out.
-// Same inputs, same outputs. PROTOCOL.md, "Working", is its specification.
+// Connection events, messages, what the slots did and the time go in; messages, jobs to start and jobs to stop come
+// out. Same inputs, same outputs. PROTOCOL.md, "Working", is its specification.
 //
 // The driver (worker.cpp, or a simulator) goes in turns. In each it
-//   1. hands in what happened: on_connected / on_disconnected, then on_message for every message that is here, then what
-//      the slots report; takes `outbox().starts` after each on_message, because their payloads are views into it;
+//   1. hands in what happened: on_connected and on_disconnected, then on_message for every message that is here, then
+//      what the slots report; takes `outbox().starts` after each on_message, because their payloads are views into it;
 //   2. calls on_tick once, with the time, when it has read all that had arrived;
 //   3. carries out the rest of the outbox and clears it; messages are views into the session, good until the next call;
 //   4. sleeps until something happens or until next_deadline_ms().
 //
-// A job's way: on_message puts it into `starts`; the driver begins it when a slot is free, if its lease has not passed by
-// then, and calls on_began; when the handler has returned, on_finished. A job that was asked to stop before it began, or
-// whose lease had passed, is handed back with on_unstarted. Every start ends in exactly one on_finished or on_unstarted.
+// A job's way: on_message puts it into `starts`; the driver begins it when a slot is free, if its lease has not passed
+// by then, and calls on_began; when the handler has returned, on_finished. A job that was asked to stop before it
+// began, or whose lease had passed, is handed back with on_unstarted. Every start ends in exactly one on_finished or
+// on_unstarted.
 //
-// What the session owes the broker for a job (its end) and what the slot does are two things: a handler past its timeout
-// has been reported as failed and still occupies its slot. Such a slot is *stuck* and is taken off the credit.
+// What the session owes the broker for a job (its end) and what the slot does are two things: a handler past its
+// timeout has been reported as failed and still occupies its slot. Such a slot is *stuck* and is taken off the credit.
 
 #include <cstdint>
 #include <deque>
@@ -47,8 +48,8 @@ enum class StopCause : std::uint8_t {
 
 /// A job to begin when a slot is free.
 struct Start {
-    DispatchItem item;         ///< views into the received header
-    std::string_view payload;  ///< view into the received payload frame
+    DispatchItem item;                ///< views into the received header
+    std::string_view payload;         ///< view into the received payload frame
     std::int64_t lease_until_ms = 0;  ///< it must not begin at or after this
 };
 
@@ -79,7 +80,7 @@ struct Outbox {
 };
 
 class Session {
-   public:
+ public:
     struct Options {
         Uuid instance;
         std::string name;
@@ -92,6 +93,8 @@ class Session {
         std::int64_t stuck_grace_ms = 15'000;
     };
     Session(Options options, std::int64_t now_ms);
+    Session(Session&&) = default;
+    Session& operator=(Session&&) = default;
 
     // --- the connection
 
@@ -142,7 +145,7 @@ class Session {
     /// Jobs for which the broker waits for an end, or we for its answer.
     [[nodiscard]] std::size_t unsettled() const { return unsettled_; }
 
-   private:
+ private:
     enum class Link : std::uint8_t { down, up, hello_sent, welcomed };
     enum class Run : std::uint8_t { waiting, running, over };
     enum class Report : std::uint8_t {

@@ -44,7 +44,7 @@ void Context::progress(double fraction, std::string_view text) {
 
 /// The one who may make a Context.
 class WorkerThreads {
-   public:
+ public:
     static HandlerResult call(worker::Task& task, worker::Slots& slots) {
         Context::Impl impl{task, slots};
         Context context(impl);

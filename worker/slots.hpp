@@ -1,7 +1,7 @@
 #pragma once
-// The threads that run handlers, and what passes between them and the network thread: jobs to begin one way, reports the
-// other, both in lists under one lock that is never held while a handler runs. Either side makes a system call to wake the
-// other only if that sleeps.
+// The threads that run handlers, and what passes between them and the network thread: jobs to begin one way, reports
+// the other, both in lists under one lock that is never held while a handler runs. Either side makes a system call to
+// wake the other only if that sleeps.
 
 #include <atomic>
 #include <condition_variable>
@@ -60,7 +60,7 @@ struct Report {
 };
 
 class Slots : public std::enable_shared_from_this<Slots> {
-   public:
+ public:
     /// `network` is woken when there are reports; until close().
     Slots(Handlers handlers, PeerSocket& network);
     Slots(const Slots&) = delete;
@@ -90,7 +90,7 @@ class Slots : public std::enable_shared_from_this<Slots> {
 
     void report_progress(Task& task);
 
-   private:
+ private:
     struct Thread {
         std::thread thread;
         bool runs_handler = false;
@@ -107,7 +107,7 @@ class Slots : public std::enable_shared_from_this<Slots> {
     PeerSocket* network_;
     std::deque<Task*> ready_;
     std::vector<Report> reports_;
-    std::condition_variable work_;     // something is ready, or closed_
+    std::condition_variable work_;      // something is ready, or closed_
     std::condition_variable returned_;  // a handler has returned
     unsigned idle_ = 0;
     unsigned busy_ = 0;

@@ -7,8 +7,8 @@
 
 namespace jobyard::worker {
 
-/// The beginning of `text`, at most `max_bytes` of it: UTF-8 in which each byte that is not, and each control character but
-/// newline and tab, is a '?'. Never cut inside a character.
+/// The beginning of `text`, at most `max_bytes` of it: UTF-8 in which each byte that is not, and each control character
+/// but newline and tab, is a '?'. Never cut inside a character.
 std::string clean_head(std::string_view text, std::size_t max_bytes);
 
 /// The same of the end of `text`.

@@ -74,7 +74,7 @@ Result<void> check(const WorkerOptions& options, const worker::Handlers& handler
 
 /// One run(): the turns of session.hpp, with a real socket, clock and slots.
 class Run {
-   public:
+ public:
     Run(const WorkerOptions& options, PeerSocket& socket, std::shared_ptr<Slots> slots, Session session,
         const std::atomic<StopLevel>& stop_level)
         : options_(options),
@@ -103,7 +103,7 @@ class Run {
         return end;
     }
 
-   private:
+ private:
     void turn() {
         take_connection_events();
         take_messages();
@@ -157,8 +157,8 @@ class Run {
             task.timeout_ms = item.timeout_ms;
             task.lease_until_ms = start.lease_until_ms;
             task.handler = slots_->handler_of(item.type);
-            task.job = {item.job,  item.token, item.attempt, item.max_attempts, item.priority,
-                        task.queue, task.type,  task.payload};
+            task.job = {item.job,      item.token, item.attempt, item.max_attempts,
+                        item.priority, task.queue, task.type,    task.payload};
             offered_.push_back(&task);
         }
         starts.clear();
@@ -250,7 +250,7 @@ struct Worker::Impl {
     WorkerOptions options;
     worker::Handlers handlers;
     std::atomic<StopLevel> stop_level{StopLevel::none};
-    std::unique_ptr<PeerSocket> socket;          // lives as long as the Worker: stop() may be waking it at any time
+    std::unique_ptr<PeerSocket> socket;  // lives as long as the Worker: stop() may be waking it at any time
     std::atomic<PeerSocket*> to_wake{nullptr};
 
     Result<WorkerEnd> run();

@@ -1,5 +1,6 @@
 // The `jobyard` command: submit jobs, wait for them, look at them, steer them. One file for each group of verbs.
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -51,8 +52,13 @@ int main(int argc, char** argv) try {
     add_stats(app, globals);
     add_dead(app, globals);
     add_version(app, globals);
+    // The command's words are its own, whatever they look like.
+    char** const end = argv + argc;
+    char** const dashes = std::find_if(argv, end, [](const char* word) { return std::strcmp(word, "--") == 0; });
+    if (dashes != end) globals.command.assign(dashes + 1, end);
     try {
-        app.parse(argc, argv);
+        app.parse(static_cast<int>(dashes - argv), argv);
+        if (dashes != end && !app.got_subcommand("submit")) throw CLI::ExtrasError(globals.command);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? kExitOk : kExitUsage;
     }

@@ -149,8 +149,8 @@ int stats(const Globals& globals) {
         for (const QueueInfo& queue : stats->queues) queues.add({queue.name, number(queue.queued), number(queue.running)});
         print("\n" + queues.format(terminal));
     }
-    print_line("\n" + number(stats->workers) + " workers with " + number(stats->slots) + " slots, " +
-               number(stats->submitters) + " submitters");
+    print_line("\nworkers " + number(stats->workers) + ", slots " + number(stats->slots) + ", submitters " +
+               number(stats->submitters));
     return kExitOk;
 }
 

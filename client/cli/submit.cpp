@@ -1,10 +1,10 @@
 #include "submit.hpp"
 
-#include <unistd.h>
-
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iostream>
-#include <iterator>
+#include <sstream>
 
 #include "command_job.hpp"
 #include "job_json.hpp"
@@ -36,20 +36,20 @@ With --wait: the command's own exit code (0 or 1 for jobs that are no commands; 
 
 /// The bytes of a file, or of standard input for "-".
 Result<std::string> read_all(const std::string& name) {
-    std::string bytes;
-    if (name == "-") {
-        bytes.assign(std::istreambuf_iterator<char>(std::cin), {});
-    } else {
-        std::ifstream file(name, std::ios::binary);
+    std::ifstream file;
+    if (name != "-") {
+        file.open(name, std::ios::binary);
         if (!file) return Error{Code::bad_field, "cannot open " + name + ": " + std::strerror(errno), 0};
-        bytes.assign(std::istreambuf_iterator<char>(file), {});
-        if (file.bad()) return Error{Code::bad_field, "cannot read " + name + ": " + std::strerror(errno), 0};
     }
-    return bytes;
+    std::istream& in = name == "-" ? std::cin : file;
+    std::ostringstream bytes;
+    bytes << in.rdbuf();
+    if (in.bad()) return Error{Code::bad_field, "cannot read " + name + ": " + std::strerror(errno), 0};
+    return std::move(bytes).str();
 }
 
 int usage(const std::string& text) {
-    complain(text + "\nRun jobyard submit --help for more.");
+    complain(text + "; see jobyard submit --help");
     return kExitUsage;
 }
 
@@ -124,8 +124,10 @@ void add_submit(CLI::App& app, Globals& globals) {
         ->check(CLI::Range(kPriorityMin, kPriorityMax));
     verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
     verb->add_option("--payload", options->payload, "File with the payload (of a command: its standard input); - reads it here");
-    verb->add_option("--delay", options->delay, "Not before this long from now")->check(is_duration());
-    verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")->check(is_duration());
+    verb->add_option("--delay", options->delay, "Not before this long from now")
+        ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
+    verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")
+        ->check(is_duration(std::chrono::milliseconds(kMaxTimeoutMs)));
     verb->add_option("--key", options->key, "Your own name for the job in its queue: the same key again makes no second job");
     verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried")->capture_default_str()
         ->check(CLI::Range(1U, kMaxAttemptsLimit));
@@ -136,12 +138,13 @@ void add_submit(CLI::App& app, Globals& globals) {
     verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input");
     verb->add_flag("--wait", options->wait, "Wait for the end; pass on output and exit code");
     add_common(*verb, globals);
-    verb->prefix_command();  // from the first word that is no option of ours, all belongs to the command
+    verb->allow_extras();  // to say more about them than that they were not expected
     verb->callback([&globals, options, verb] {
-        std::vector<std::string> command = verb->remaining();
-        globals.action = [&globals, options, command = std::move(command)]() -> int {
-            if (!command.empty() && command.front().starts_with('-'))
-                return usage("unknown option " + command.front());
+        const std::vector<std::string> extras = verb->remaining();
+        globals.action = [&globals, options, extras]() -> int {
+            const std::vector<std::string>& command = globals.command;
+            if (!extras.empty() && extras.front().starts_with('-')) return usage("unknown option " + extras.front());
+            if (!extras.empty()) return usage("\"" + extras.front() + "\" was not expected; a command stands after --");
             if (options->batch.empty()) return submit_one(globals, *options, command);
             const bool more = !command.empty() || !options->type.empty() || !options->payload.empty() ||
                               !options->key.empty() || !options->env.empty() || !options->cwd.empty();

@@ -119,7 +119,10 @@ std::string Table::format(const Terminal& terminal) const {
         if (right) out += pad;
         out += painted(terminal, colour, text);
         if (!right && !last) out += pad;
-        out += last ? "\n" : std::string(kGap, ' ');
+        out += std::string(kGap, ' ');
+        if (!last) return;
+        out.erase(out.find_last_not_of(' ') + 1);
+        out += '\n';
     };
     for (std::size_t i = 0; i < columns_.size(); ++i) append(i, columns_[i].title, Colour::bold);
     for (const std::vector<Cell>& row : rows_)
@@ -150,7 +153,6 @@ void Progress::clear() {
     std::fputs("\r\033[K", stderr);
     std::fflush(stderr);
     drawn_ = false;
-    next_ = {};
 }
 
 }  // namespace jobyard::cli

@@ -20,12 +20,14 @@ void add_common(CLI::App& verb, Globals& globals) {
     verb.add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
     verb.add_flag("--json", globals.json, "Print JSON, one object a line");
     verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
-        ->check(is_duration());
+        ->check(is_duration(std::chrono::days(3650)));
 }
 
-CLI::Validator is_duration() {
-    return {[](const std::string& given) {
-                return parse_duration(given) ? std::string() : "\"" + given + "\": expected " + kDurationForm;
+CLI::Validator is_duration(std::chrono::milliseconds most) {
+    return {[most](const std::string& given) -> std::string {
+                const auto duration = parse_duration(given);
+                if (duration && *duration <= most) return {};
+                return "\"" + given + "\": expected " + kDurationForm + ", at most " + short_duration(most);
             },
             "DURATION"};
 }
@@ -44,7 +46,11 @@ std::unique_ptr<Client> connected_client(const Globals& globals) {
         connected = client->connect(globals.call_limit() - at_first);
     }
     if (connected) return client;
-    complain(connected.error());
+    if (connected.error().code == Code::timeout)
+        complain("the broker at " + broker_endpoint(globals.broker) + " could not be reached within " +
+                 short_duration(globals.call_limit()) + "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
+    else
+        complain(connected.error());
     return nullptr;
 }
 
@@ -62,13 +68,7 @@ int complain(const Error& error) {
 
 int complain_about(JobId job, const Error& error) {
     Error about = error;
-    about.text = "job " + std::to_string(job.value) + ": ";
-    switch (error.code) {
-        case Code::unknown_job: about.text += "this broker has never made it; check the number and --broker"; break;
-        case Code::retired: about.text += "it ended, and retention has removed its record"; break;
-        case Code::not_dead: about.text += "it is not in the dead letter queue, so it cannot be redriven"; break;
-        default: about.text += error.text;
-    }
+    about.text = "job " + std::to_string(job.value) + ": " + error.text;
     return complain(about);
 }
 

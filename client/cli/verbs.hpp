@@ -25,7 +25,8 @@ enum Exit : int {
 struct Globals {
     std::string broker;
     bool json = false;
-    std::string time_limit;  ///< as given; empty: each verb's own
+    std::vector<std::string> command;  ///< what stands after --
+    std::string time_limit;            ///< as given; empty: each verb's own
     std::function<int()> action;
 
     /// For calls that are answered at once.
@@ -46,7 +47,7 @@ void add_dead(CLI::App& app, Globals& globals);
 /// --broker, --json, --time-limit.
 void add_common(CLI::App& verb, Globals& globals);
 /// Refuses what is none, with what was expected.
-CLI::Validator is_duration();
+CLI::Validator is_duration(std::chrono::milliseconds most);
 std::chrono::milliseconds duration_of(const std::string& given);
 
 /// A client with a session. If there is none it says why; exit with kExitUnreachable then.

@@ -7,8 +7,8 @@
 
 namespace jobyard {
 
-/// `given` if not empty, else $JOBYARD_BROKER, else the default endpoint: ipc://$XDG_RUNTIME_DIR/jobyard/broker, without
-/// that variable ipc:///tmp/jobyard-UID/broker.
+/// `given` if not empty, else $JOBYARD_BROKER, else the default endpoint: ipc://$XDG_RUNTIME_DIR/jobyard/broker,
+/// without that variable ipc:///tmp/jobyard-UID/broker.
 std::string broker_endpoint(std::string given);
 
 /// For an ipc endpoint in the default directory: the directory must belong to this user and be closed to others (mode

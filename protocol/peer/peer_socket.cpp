@@ -240,8 +240,8 @@ void PeerSocket::wake() {
 void PeerSocket::reopen() {
     static_cast<void>(impl_->set(ZMQ_LINGER, 0));
     impl_->disconnect();
-    // Fails only for want of descriptors or memory, which can happen after hours of running; an owner that hears nothing
-    // tries again, and until then the socket is one that never connects.
+    // Fails only for want of descriptors or memory, which can happen after hours of running; an owner that hears
+    // nothing tries again, and until then the socket is one that never connects.
     if (!impl_->connect()) impl_->disconnect();
 }
 

@@ -1,10 +1,10 @@
 #pragma once
-// One peer's connection to a broker: a DEALER socket with the options PROTOCOL.md asks for, its monitor, and a wake-up for
-// other threads. It knows frames and connection events, not messages.
+// One peer's connection to a broker: a DEALER socket with the options PROTOCOL.md asks for, its monitor, and a wake-up
+// for other threads. It knows frames and connection events, not messages.
 //
 // Owned and used by one thread (the library's network thread); only `wake()` may be called from others. Reconnecting is
-// libzmq's, with growing pauses (seeded, so that peers do not come back in step); `reopen()` makes a new socket, for when
-// the connection is half dead.
+// libzmq's, with growing pauses (seeded, so that peers do not come back in step); `reopen()` makes a new socket, for
+// when the connection is half dead.
 
 #include <chrono>
 #include <cstdint>
@@ -23,7 +23,7 @@ enum class Connection : std::uint8_t {
 };
 
 class PeerSocket {
-   public:
+ public:
     struct Options {
         std::string endpoint;
         int reconnect_max_ms = 1000;  ///< a worker 1 s, a submitter 5 s
@@ -61,7 +61,7 @@ class PeerSocket {
     /// nothing; an owner whose other threads may still call wake() closes first and destroys when they are gone.
     void close();
 
-   private:
+ private:
     struct Impl;
     explicit PeerSocket(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;

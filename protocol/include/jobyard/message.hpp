@@ -105,7 +105,7 @@ struct SubmitItem {
     std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
     std::uint32_t max_attempts = kDefaultMaxAttempts;
     std::string_view key = {};  ///< idempotency key; empty: none
-    Backoff backoff;
+    Backoff backoff = {};
 };
 
 /// Items number themselves: `first_number`, `first_number` + 1, …

@@ -7,8 +7,9 @@
 //     });
 //     jobyard::WorkerEnd end = worker.run();
 //
-// A job may be run more than once (a worker may die between doing and reporting); its completion is recorded once. What a
-// handler changes outside should bear that: pass `job.token`, which only grows, and refuse what comes with a smaller one.
+// A job may be run more than once (a worker may die between doing and reporting); its completion is recorded once. What
+// a handler changes outside should bear that: pass `job.token`, which only grows, and refuse what comes with a smaller
+// one.
 
 #include <chrono>
 #include <cstdint>
@@ -38,27 +39,27 @@ struct Job {
 
 /// A handler's line to the library while it runs. Every call may be made from any thread until the handler returns.
 class Context {
-   public:
+ public:
     /// When the attempt will be failed for having run too long; `time_point::max()` if the job has no timeout.
     [[nodiscard]] std::chrono::steady_clock::time_point deadline() const;
 
-    /// True from when the job should stop: it was cancelled, its lease was lost, its timeout has passed, or the worker is
-    /// leaving. What the handler returns afterwards: a Success still counts if nothing was reported before; a Failure is
-    /// reported as the cause (cancelled, or handed back uncharged).
+    /// True from when the job should stop: it was cancelled, its lease was lost, its timeout has passed, or the worker
+    /// is leaving. What the handler returns afterwards: a Success still counts if nothing was reported before; a
+    /// Failure is reported as the cause (cancelled, or handed back uncharged).
     [[nodiscard]] bool cancelled() const;
 
     /// A file descriptor that is readable from when cancelled() is true, for handlers that wait in poll(). Owned by the
     /// library; do not read or close it. -1 if the process has no descriptor left.
     [[nodiscard]] int cancel_fd();
 
-    /// Says how far the job is: `fraction` from 0 to 1, `text` up to 255 bytes. Cheap; the broker learns the latest with
-    /// the next renewal of the lease (10 s).
+    /// Says how far the job is: `fraction` from 0 to 1, `text` up to 255 bytes. Cheap; the broker learns the latest
+    /// with the next renewal of the lease (10 s).
     void progress(double fraction, std::string_view text = {});
 
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
 
-   private:
+ private:
     friend class WorkerThreads;
     struct Impl;
     explicit Context(Impl& impl) : impl_(impl) {}
@@ -105,8 +106,8 @@ struct WorkerOptions {
     std::string broker = {};
     /// For people, in logs and in the records of attempts; empty: host name and process number.
     std::string name = {};
-    /// Handlers that may run at once, each in a thread of its own; at most 1,024. 0: half as many as there are cores, at
-    /// least 1.
+    /// Handlers that may run at once, each in a thread of its own; at most 1,024. 0: half as many as there are cores,
+    /// at least 1.
     unsigned slots = 0;
     /// Jobs held at most, running ones included; more than `slots` means fetching ahead, which short jobs want and long
     /// ones do not. At most 1,024; 0: as many as there are slots.
@@ -122,7 +123,7 @@ struct WorkerOptions {
 };
 
 class Worker {
-   public:
+ public:
     explicit Worker(WorkerOptions options);
     /// run() must have returned.
     ~Worker();
@@ -137,13 +138,13 @@ class Worker {
     /// runs no handlers. Once in the life of a Worker.
     WorkerEnd run();
 
-    /// Makes run() finish: nothing new is begun, jobs that were not begun go back at once, running ones have `drain` time
-    /// to end, are then told to stop and go back uncharged. From any thread and from a signal handler.
+    /// Makes run() finish: nothing new is begun, jobs that were not begun go back at once, running ones have `drain`
+    /// time to end, are then told to stop and go back uncharged. From any thread and from a signal handler.
     void stop();
     /// The same without waiting: running handlers are told to stop at once and have a second.
     void stop_now();
 
-   private:
+ private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

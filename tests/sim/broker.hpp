@@ -1,0 +1,124 @@
+#pragma once
+// The broker's process: the real core in a loop that keeps the order of the real one (broker/server.cpp), over the
+// simulated disk and network. What dies with the process is its Life; a start makes a new one from the disk, as
+// broker/recovery.cpp does.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core.hpp"
+#include "disk.hpp"
+#include "model.hpp"
+#include "network.hpp"
+
+namespace jobyard::sim {
+
+class Broker : public End {
+   public:
+    Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug);
+
+    void start();
+    /// kill -9; it is started again some time later.
+    void crash();
+    /// SIGTERM: says goodbye and ends.
+    void stop();
+    [[nodiscard]] bool is_up() const { return life_ != nullptr; }
+    /// Starts again soon from now on.
+    void be_calm() { calm_ = true; }
+    void jump_clock(std::int64_t ms) { wall_offset_ms_ += ms; }
+    [[nodiscard]] const broker::Core* core() const { return life_ == nullptr ? nullptr : life_->core.get(); }
+
+    void on_opened(ConnectionId) override {}
+    void on_frames(ConnectionId connection, Frames frames) override;
+    void on_closed(ConnectionId connection) override;
+
+   private:
+    /// A message from its arrival until it has been decided; the envelope's views point into the frames.
+    struct Pending {
+        std::unique_ptr<Frames> frames;
+        Envelope envelope;
+        broker::Settled settled;
+        std::vector<broker::Need> needs;
+    };
+    struct Asked {
+        enum class For : std::uint8_t { message, payload, agenda } what = For::message;
+        broker::PeerId peer;
+        std::vector<broker::Need> needs;
+        broker::Snapshot snapshot;
+    };
+    struct Peer {
+        std::string name;
+        Uuid instance;
+        std::map<RequestId, std::vector<Claim>> claims;  ///< of each HELLO
+    };
+    enum class Leaving : std::uint8_t { no, asked, said };
+    struct Life {
+        explicit Life(Broker& broker) : loop(broker.process, [&broker] { broker.turn(); }) {}
+        Loop loop;
+        std::unique_ptr<broker::Core> core;
+        Leaving leaving = Leaving::no;
+
+        // Time: the broker's own stands still while it is stopped.
+        std::int64_t now_us = 0;
+        std::int64_t looked_us = 0;  ///< simulated time at the last turn
+        std::int64_t sleeps_us = 0;  ///< as it meant to, since then
+
+        std::unique_ptr<broker::Batch> open = std::make_unique<broker::Batch>();
+        std::unique_ptr<broker::Batch> in_flight;
+        std::deque<std::unique_ptr<broker::Batch>> retained;
+        std::uint64_t durable = 0;
+        bool committed = false;  ///< the batch in flight has become durable
+
+        std::vector<std::pair<broker::PeerId, Frames>> inbox;
+        std::vector<broker::PeerId> gone;
+        std::map<broker::PeerId, std::deque<Pending>> waiting;
+        std::deque<Asked> asked;  ///< the reader takes them in order
+        std::deque<Asked> answered;
+        std::deque<broker::Outgoing> outbox;
+        std::map<broker::PeerId, std::deque<broker::Outgoing>> held;
+        std::map<broker::PeerId, Peer> peers;
+    };
+
+    void recover();
+    void turn();
+    void leave(broker::Turn now, broker::Output& out);
+    void pass_time();
+    [[nodiscard]] broker::Turn reading();
+    void end_process();
+    void decode(broker::PeerId peer, Frames frames, std::vector<std::pair<broker::PeerId, Pending>>& rest, broker::Turn now,
+                broker::Output& out);
+    void take(broker::PeerId peer, Pending pending, broker::Turn now, broker::Output& out);
+    void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now, broker::Output& out);
+    void answered_message(const Asked& answer, broker::Turn now, broker::Output& out);
+    void answered_payloads(const Asked& answer);
+    void ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
+    void read_next();
+    [[nodiscard]] broker::Found found_from(const Asked& answer) const;
+    void take_durable();
+    void hand_over(broker::Turn now, broker::Output& out);
+    void post(broker::Output& out);
+    void release();
+    void send_or_hold(broker::Outgoing& message);
+    bool send(broker::Outgoing& message);
+    [[nodiscard]] bool in_hand(const broker::PayloadRef& payload, std::string_view& bytes) const;
+    void check_dispatch(const broker::Output& out);
+    void check_submit(const Submit& submit) const;
+    void tell_model(const broker::Outgoing& message, std::string_view payload);
+
+    World& world_;
+    Network& network_;
+    Disk& disk_;
+    Model& model_;
+    const Plan& plan_;
+    const broker::PlantedBug bug_;
+    Random random_;
+    std::int64_t wall_offset_ms_ = 1'700'000'000'000;
+    bool calm_ = false;
+    std::unique_ptr<Life> life_;
+};
+
+}  // namespace jobyard::sim

@@ -1,0 +1,75 @@
+#include "disk.hpp"
+
+#include <utility>
+
+#include "jobyard/result.hpp"
+#include "record.hpp"
+
+namespace jobyard::sim {
+
+using broker::Batch;
+using broker::Need;
+using broker::Op;
+using broker::Snapshot;
+using broker::Table;
+
+void Disk::write(const Batch& batch, std::int64_t time_us, Process& process, std::function<void()> done) {
+    JOBYARD_ASSERT(!writing_);
+    writing_ = batch;
+    world_.after(time_us, [this, number = ++writes_, &process, told = std::move(done)] {
+        if (!writing_ || number != writes_) return;  // the crash has decided about it
+        apply(*std::exchange(writing_, std::nullopt));
+        process.after(0, told);
+    });
+}
+
+void Disk::write_now(const Batch& batch) { apply(batch); }
+
+void Disk::crash() {
+    if (!writing_) return;
+    const bool made_it = random_.percent(50);
+    world_.tell("disk", "batch ", writing_->seq, made_it ? " had just become durable" : " is lost");
+    if (made_it) apply(*writing_);
+    writing_.reset();
+}
+
+void Disk::apply(const Batch& batch) {
+    for (const Op& op : batch.ops()) {
+        Rows& rows = tables_[static_cast<std::size_t>(op.table)];
+        const std::string key(batch.key(op));
+        if (op.kind == Op::Kind::put) {
+            rows[key] = batch.value(op);
+            continue;
+        }
+        const auto row = rows.find(key);
+        if (row == rows.end()) continue;
+        if (op.kind == Op::Kind::move) tables_[static_cast<std::size_t>(op.to)][key] = std::move(row->second);
+        rows.erase(row);
+    }
+    watcher_(batch);
+}
+
+const std::string* Disk::get(Table table, const std::string& key) const {
+    const auto row = rows(table).find(key);
+    return row == rows(table).end() ? nullptr : &row->second;
+}
+
+Snapshot Disk::read(const std::vector<Need>& needs) const {
+    Snapshot snapshot;
+    if (const std::string* applied = get(Table::meta, std::string(broker::kMetaApplied)))
+        snapshot.applied_seq = broker::from_big_endian(*applied);
+    for (const Need& need : needs) {
+        std::vector<broker::Row>& found = snapshot.rows.emplace_back();
+        const Rows& table = rows(need.table);
+        auto row = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+        for (; row != table.end(); ++row) {
+            if (need.kind == Need::Kind::row && row->first != need.key) break;
+            if (need.kind == Need::Kind::prefix && !row->first.starts_with(need.key)) break;
+            if (need.kind == Need::Kind::after && found.size() == need.limit) break;
+            found.push_back({row->first, row->second});
+        }
+    }
+    return snapshot;
+}
+
+}  // namespace jobyard::sim

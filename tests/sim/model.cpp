@@ -1,0 +1,476 @@
+#include "model.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "record.hpp"
+
+namespace jobyard::sim {
+
+using broker::AttemptRow;
+using broker::Batch;
+using broker::EndRow;
+using broker::Op;
+using broker::StateRow;
+using broker::Table;
+
+namespace {
+
+constexpr std::int64_t kRounding = 2 * kMs;  ///< times are cut to milliseconds on both sides
+
+std::string text(JobId job) { return "job " + std::to_string(job.value); }
+std::string text(LeaseToken token) { return "token " + to_text(token); }
+std::string text(JobId job, LeaseToken token) { return text(job) + " under " + text(token); }
+
+/// The broker's pause after so many errors, without jitter.
+std::int64_t pause_us(const Backoff& backoff, std::uint32_t errors) {
+    const double grown = backoff.initial_ms * std::pow(backoff.factor_percent / 100.0, errors - 1);
+    return static_cast<std::int64_t>(std::min<double>(grown, backoff.max_ms)) * kMs;
+}
+
+}  // namespace
+
+void Totals::add(const Totals& other) {
+    submitted += other.submitted;
+    completed += other.completed;
+    dead += other.dead;
+    cancelled += other.cancelled;
+    redriven += other.redriven;
+    retired += other.retired;
+    dispatched += other.dispatched;
+    executions += other.executions;
+    run_twice += other.run_twice;
+    stale_ends += other.stale_ends;
+    claims_kept += other.claims_kept;
+    refusals += other.refusals;
+}
+
+void Model::broken(std::string rule, std::string how) { throw Broken{std::move(rule), std::move(how)}; }
+
+Model::Record& Model::record(JobId job) { return jobs_[job]; }
+
+// --- clients ---------------------------------------------------------------------------------------------------------
+
+Wish& Model::wish(const std::string& name) {
+    std::unique_ptr<Wish>& wish = wishes_[name];
+    if (wish == nullptr) {
+        wish = std::make_unique<Wish>();
+        wish->name = name;
+        wish->wished_at = world_.now();
+    }
+    return *wish;
+}
+
+void Model::was_told(const Wish& wish, Code code, JobId job, JobState state) {
+    const auto found = jobs_.find(job);
+    if (found == jobs_.end() || found->second.stage == Record::Stage::absent)
+        broken("P1 acknowledged means durable", text(job) + " was acknowledged and is not on disk");
+    Record& known = found->second;
+    if (known.wish != &wish)
+        broken("P4 submit is idempotent",
+               "the submit of " + wish.name + " was answered with " + text(job) + ", which is " + known.wish->name);
+    if (code == Code::existing && wish.key.empty())
+        broken("P4 submit is idempotent", wish.name + " has no key and was answered `existing`");
+    if (state == JobState::retired && known.stage != Record::Stage::retired)
+        broken("P2 every job ends", text(job) + " was said to be retired and is not");
+    if (!known.told) told_.push_back(job);
+    known.told = true;
+}
+
+void Model::was_refused(Wish& wish, Code code) {
+    if (code == Code::outcome_unknown || code == Code::closed) return;  // nobody knows
+    ++totals_.refusals;
+    if (code == Code::conflict) {
+        const auto holder = keys_.find(wish.queue + "/" + wish.key);
+        if (wish.key.empty() || holder == keys_.end() || record(holder->second).wish == &wish)
+            broken("P4 submit is idempotent", wish.name + " was answered `conflict` and has none");
+        return;
+    }
+    if (!wish.key.empty()) return;  // the same wish may have been granted to somebody else
+    wish.refused = true;
+    if (wish.job)
+        broken("P4 a refused submit makes no job", wish.name + " was refused (" + to_string(code) + ") and is " + text(wish.job));
+}
+
+void Model::cancel_answered(JobId job, Code code, JobState state) {
+    Record& known = record(job);
+    if (code == Code::ok && (known.ends.empty() || known.ends.back().state != JobState::cancelled))
+        broken("P1 acknowledged means durable", text(job) + " was said to be cancelled and is not on disk");
+    if (code != Code::ended) {
+        known.cancel_promised = true;
+    } else if (std::none_of(known.ends.begin(), known.ends.end(), [&](const End& end) { return end.state == state; })) {
+        broken("P1 acknowledged means durable", text(job) + " was said to be " + to_string(state) + " and is not on disk");
+    }
+}
+
+void Model::redrive_answered(JobId job) {
+    if (record(job).ends.empty())
+        broken("P1 acknowledged means durable", text(job) + " was said to be redriven and has never ended");
+    if (record(job).is_live() || record(job).ends.size() > 1 || record(job).stage == Record::Stage::retired) return;
+    broken("P1 acknowledged means durable", text(job) + " was said to be redriven and is still dead on disk");
+}
+
+void Model::ended(const ResultItem& item, std::string_view payload) {
+    const Record& known = record(item.job);
+    const auto end = std::find_if(known.ends.begin(), known.ends.end(), [&](const End& e) {
+        return e.state == item.state && e.reason == item.reason && e.result_size == payload.size();
+    });
+    if (end == known.ends.end())
+        broken("P1 acknowledged means durable",
+               "a watcher was told that " + text(item.job) + " is " + to_string(item.state) + ", which is not on disk");
+    if (item.state != JobState::completed) return;
+    if (executions_.at(end->token).result != payload)
+        broken("P3 exactly-once recorded completion", "the result of " + text(item.job) + " is not what " + text(end->token) + " gave");
+}
+
+void Model::result_is_missing(JobId job, Code code) const {
+    const Record& known = jobs_.at(job);
+    if (code == Code::unknown_job || (code == Code::retired && known.stage != Record::Stage::retired))
+        broken("P2 every job is somewhere a person can see it", text(job) + " was asked for and is " + to_string(code));
+}
+
+JobId Model::any_told(Random& random) const {
+    if (told_.empty()) return {};
+    // Mostly one of the last: they are still alive.
+    const std::size_t recent = std::min<std::size_t>(told_.size(), random.percent(70) ? 20 : told_.size());
+    return told_[told_.size() - 1 - random.below(recent)];
+}
+
+JobId Model::any_dead(Random& random) const {
+    std::vector<JobId> dead;
+    for (const JobId job : told_) {
+        const Record& known = jobs_.at(job);
+        if (known.stage == Record::Stage::ended && known.ends.back().state == JobState::dead) dead.push_back(job);
+    }
+    return dead.empty() ? JobId{} : dead[random.below(dead.size())];
+}
+
+// --- workers ---------------------------------------------------------------------------------------------------------
+
+void Model::begins(const std::string& worker, LeaseToken token) {
+    Execution& execution = executions_.at(token);
+    if (execution.began_at >= 0 || execution.worker != worker)
+        broken("P3 one token, one execution", worker + " begins " + text(execution.job, token) + " for a second time");
+    if (execution.recorded && execution.outcome == Outcome::released)
+        broken("P3 what was handed back is not begun", worker + " begins " + text(execution.job, token));
+    execution.began_at = world_.now();
+    ++totals_.executions;
+    const std::vector<LeaseToken>& all = executions_of_[execution.job];
+    const bool twice = std::any_of(all.begin(), all.end(), [&](LeaseToken other) {
+        const Execution& earlier = executions_.at(other);
+        return other != token && earlier.began_at >= 0 && (earlier.ended_at < 0 || earlier.succeeded);
+    });
+    if (twice) ++totals_.run_twice;
+}
+
+void Model::finishes(LeaseToken token, bool succeeded, bool retryable, std::string result) {
+    Execution& execution = executions_.at(token);
+    execution.ended_at = world_.now();
+    execution.succeeded = succeeded;
+    execution.retryable = retryable;
+    execution.result = std::move(result);
+}
+
+void Model::worker_died(const std::string& worker) {
+    for (auto& [token, execution] : executions_)
+        if (execution.worker == worker && execution.began_at >= 0 && execution.ended_at < 0) execution.ended_at = world_.now();
+    disturbed(worker, world_.now());
+}
+
+void Model::end_answered(LeaseToken token, Outcome told_as, Code code) {
+    const Execution& execution = executions_.at(token);
+    if (code == Code::stale_lease) ++totals_.stale_ends;
+    if (code != Code::ok) return;
+    if (!execution.recorded)
+        broken("P3 a result is accepted only with the live token",
+               text(execution.job, token) + " was answered ok and its end is not on disk");
+    const bool completed = execution.outcome == Outcome::completed;
+    if (completed != (told_as == Outcome::completed))
+        broken("P3 a result is accepted only with the live token",
+               text(execution.job, token) + " was answered ok as " + to_string(told_as) + " and recorded as " +
+                   to_string(execution.outcome));
+}
+
+void Model::disturbed(const std::string& worker, std::int64_t until_us) {
+    std::int64_t& known = disturbed_until_[worker];
+    known = std::max(known, until_us);
+}
+
+void Model::broker_disturbed(std::int64_t until_us) { broker_disturbed_until_ = std::max(broker_disturbed_until_, until_us); }
+
+// --- the broker's edges ----------------------------------------------------------------------------------------------
+
+void Model::broker_started(const broker::Core& core, std::set<Uuid> known_workers) {
+    awaited_ = std::move(known_workers);
+    started_at_ = world_.now();
+    picks_ = aged_picks_ = 0;
+    candidates_.clear();
+    next_candidate_ = 1;
+    broker_disturbed(world_.now());
+    for (auto& [job, known] : jobs_) {
+        known.live = {};
+        const broker::Job* loaded = core.job(job);
+        if ((loaded != nullptr) != known.is_live())
+            broken("P1 acknowledged means durable",
+                   text(job) + (known.is_live() ? " is not there" : " is there again") + " after a restart");
+        if (loaded == nullptr) continue;
+        if (loaded->errors != known.errors || loaded->crashes != known.crashes)
+            broken("P6 attempts are charged to the right budget", text(job) + " came back with other charges after a restart");
+    }
+}
+
+void Model::claim_answered(JobId job, LeaseToken token, Code code) {
+    if (code != Code::ok && code != Code::cancel_requested) return;
+    Record& known = record(job);
+    const auto execution = executions_.find(token);
+    if (execution == executions_.end() || execution->second.job != job) return;  // never sent: nothing runs
+    if (execution->second.recorded)
+        broken("P7 only what still runs is claimed", "the claim of " + text(job, token) + " was accepted after its end");
+    if (known.newest_sent > token)
+        broken("P3 a token is void once a newer one was sent",
+               "the claim of " + text(job, token) + " was accepted after " + text(known.newest_sent) + " had been sent");
+    known.live = token;
+    ++totals_.claims_kept;
+}
+
+void Model::dispatched(const std::string& worker, const DispatchItem& item, std::string_view payload) {
+    ++totals_.dispatched;
+    Record& known = record(item.job);
+    const std::string what = text(item.job, item.token);
+    if (known.stage == Record::Stage::absent)
+        broken("P1 a job is sent only when it is on disk", what + " was sent to " + worker + " before its submit was durable");
+    if (known.wish->payload != payload || known.wish->queue != item.queue || known.wish->type != item.type)
+        broken("P1 acknowledged means durable", what + " was sent with another payload, queue or type than submitted");
+    const auto [execution, is_new] = executions_.try_emplace(item.token);
+    if (!is_new)
+        broken("P3 a token is granted once",
+               what + " was sent to " + worker + "; " + execution->second.worker + " has had it for " + text(execution->second.job));
+    execution->second.job = item.job;
+    execution->second.worker = worker;
+    executions_of_[item.job].push_back(item.token);
+    if (const auto ended = ended_unsent_.find(item.token); ended != ended_unsent_.end()) {
+        execution->second.recorded = true;
+        execution->second.outcome = ended->second;
+        return;  // the session it goes to was over before it left
+    }
+    if (known.newest_sent >= item.token)
+        broken("P3 tokens of a job increase", what + " was sent after " + text(known.newest_sent));
+    if (known.live && !executions_.at(known.live).recorded)
+        broken("P7 what runs is not dispatched again",
+               what + " was sent to " + worker + " while " + executions_.at(known.live).worker + " holds " + text(known.live));
+    if (!awaited_.empty() && world_.now() - started_at_ < std::int64_t{plan_.timing.claim_window_ms} * kMs - kRounding)
+        broken("P7 nothing is dispatched in the claim window", what + " was sent to " + worker);
+    if (world_.now() < known.not_before - kRounding && plan_.faults.clock_jump == 0)
+        broken("P2 delays and pauses are kept", what + " was sent too early");
+    known.newest_sent = known.live = item.token;
+}
+
+void Model::granted(const broker::Core& core, const std::vector<JobId>& jobs) {
+    for (; next_candidate_ < core.numbers().next_job; ++next_candidate_) candidates_.push_back({next_candidate_});
+    if (jobs.empty()) return;
+    std::erase_if(candidates_, [&](JobId job) { return core.job(job) == nullptr; });
+    picks_ += jobs.size();
+    for (const JobId chosen : jobs) {
+        const broker::Job& picked = *core.job(chosen);
+        if (record(chosen).cancel_promised) broken("P2 a cancelled job is not dispatched", text(chosen));
+        bool aged = false;
+        bool older = false;
+        for (const JobId id : candidates_) {
+            const broker::Job& waits = *core.job(id);
+            if (waits.state != JobState::queued || waits.class_id != picked.class_id) continue;
+            if (waits.priority > picked.priority) aged = true;
+            if (std::pair(waits.order, waits.id) < std::pair(picked.order, picked.id)) {
+                if (waits.priority >= picked.priority)
+                    broken("P5 the oldest among equals goes first", text(chosen) + " was chosen before " + text(id));
+                older = true;
+            }
+        }
+        if (aged && older)
+            broken("P5 the highest priority goes first", text(chosen) + " was chosen and is neither the most urgent nor the oldest");
+        if (aged) ++aged_picks_;
+    }
+    if (!plan_.workers_differ && aged_picks_ > picks_ / broker::kAgingShare + 1)
+        broken("P5 the highest priority goes first", "more than one choice in 20 went to the oldest job");
+}
+
+// --- what becomes durable --------------------------------------------------------------------------------------------
+
+void Model::durable(const Batch& batch) {
+    for (const Op& op : batch.ops()) {
+        const std::string_view key = batch.key(op);
+        const std::string_view value = batch.value(op);
+        if (key.size() < 8) continue;
+        const JobId job{broker::from_big_endian(key)};
+        const bool put = op.kind == Op::Kind::put;
+        const bool erased = op.kind == Op::Kind::erase;
+        if (op.table == Table::live && put) job_made(job, batch.view(batch.payload_of(job).value()));
+        if (op.table == Table::state && put) state_written(job, value);
+        if ((op.table == Table::done || op.table == Table::dead) && put) job_ended(job, value);
+        if ((op.table == Table::done || op.table == Table::buried) && erased) job_retired(job);
+        if (op.table == Table::buried && op.kind == Op::Kind::move) job_redriven(job);
+        if (op.table != Table::attempts || !put) continue;
+        AttemptRow row;
+        JOBYARD_ASSERT(read_row(value, row));
+        const Record& known = record(job);
+        // A redrive copies the end of the round before among the attempts.
+        if (known.is_live() || known.ends.empty() || known.ends.back().token != row.token) attempt_ended(job, row, "attempts");
+    }
+}
+
+void Model::job_made(JobId job, std::string_view payload) {
+    Record& known = record(job);
+    if (known.stage != Record::Stage::absent) broken("P1 a job number is issued once", text(job) + " was made twice");
+    const auto wish = wishes_.find(std::string(payload.substr(0, payload.find(';'))));
+    if (wish == wishes_.end() || wish->second->payload != payload)
+        broken("P1 what is submitted is what is kept", text(job) + " has a payload that nobody submitted");
+    known.wish = wish->second.get();
+    Wish& wished = *known.wish;
+    if (wished.job) broken("P4 one job a submit", wished.name + " made " + text(wished.job) + " and " + text(job));
+    if (wished.refused) broken("P4 a refused submit makes no job", wished.name + " was refused and made " + text(job));
+    if (!wished.key.empty() && !keys_.emplace(wished.queue + "/" + wished.key, job).second)
+        broken("P4 one job a key", "key " + wished.key + " of queue " + wished.queue + " made a second job: " + text(job));
+    wished.job = job;
+    known.stage = Record::Stage::live;
+    known.not_before = wished.wished_at + static_cast<std::int64_t>(wished.item.delay_ms) * kMs;
+    ++totals_.submitted;
+    ++unended_;
+}
+
+void Model::attempt_ended(JobId job, const AttemptRow& row, const char* table) {
+    Record& known = record(job);
+    const std::string what = text(job, row.token) + " (" + to_string(row.outcome) + ", table " + table + ")";
+    if (!known.is_live()) broken("P2 every job ends once per round", what + " ended after its job had ended");
+    const auto sent = executions_.find(row.token);
+    if (sent == executions_.end() || sent->second.job != job) {
+        const bool of_handler = row.outcome == Outcome::completed || row.outcome == Outcome::failed || row.outcome == Outcome::timeout;
+        if (of_handler) broken("P3 a result is accepted only with the live token", what + " was never sent to anybody");
+        ended_unsent_[row.token] = row.outcome;
+    } else {
+        Execution& execution = sent->second;
+        if (execution.recorded) broken("P3 exactly-once recorded completion", what + " was recorded twice");
+        execution.recorded = true;
+        execution.outcome = row.outcome;
+        check_cause(job, row, execution);
+    }
+    if (known.newest_sent > row.token)
+        broken("P3 a token is void once a newer one was sent", what + " was recorded after " + text(known.newest_sent) + " had been sent");
+    if (row.outcome == Outcome::failed || row.outcome == Outcome::timeout) {
+        ++known.errors;
+        std::int64_t since = world_.now();
+        if (sent != executions_.end()) since = row.outcome == Outcome::failed ? sent->second.ended_at : sent->second.began_at;
+        known.not_before = since + pause_us(known.wish->item.backoff, known.errors);
+    }
+    if (row.outcome == Outcome::worker_lost || row.outcome == Outcome::lease_expired) ++known.crashes;
+}
+
+/// Whether what was recorded is what happened.
+void Model::check_cause(JobId job, const AttemptRow& row, const Execution& execution) const {
+    const std::string what = text(job, row.token) + " of " + execution.worker;
+    const bool finished = execution.ended_at >= 0 && !execution.result.empty();
+    switch (row.outcome) {
+        case Outcome::completed:
+            if (!finished || !execution.succeeded) broken("P3 a result is what a handler gave", what + " is completed without a success");
+            break;
+        case Outcome::failed:
+            if (!finished || execution.succeeded) broken("P6 attempts are charged to the right budget", what + " is charged with an error it did not make");
+            break;
+        case Outcome::timeout:
+            if (execution.began_at < 0 || world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms} * kMs - kRounding)
+                broken("P6 attempts are charged to the right budget", what + " timed out before its time");
+            break;
+        case Outcome::cancelled:
+            if (!jobs_.at(job).cancel_asked) broken("P2 every job ends once per round", what + " was cancelled by nobody");
+            break;
+        case Outcome::worker_lost:
+        case Outcome::lease_expired: {
+            const auto disturbed = disturbed_until_.find(execution.worker);
+            const std::int64_t until = std::max(broker_disturbed_until_, disturbed == disturbed_until_.end() ? 0 : disturbed->second);
+            const std::int64_t patience = (std::int64_t{plan_.timing.lease_ms} + plan_.timing.lost_after_ms) * kMs + 10 * kSecond;
+            if (world_.now() - until > patience)
+                broken("P6 a worker that nothing happened to is not lost", what + " is charged with a " + to_string(row.outcome));
+            break;
+        }
+        case Outcome::released:
+        case Outcome::none: break;
+    }
+}
+
+void Model::job_ended(JobId job, std::string_view bytes) {
+    EndRow row;
+    JOBYARD_ASSERT(read_row(bytes, row));
+    Record& known = record(job);
+    if (!known.is_live()) broken("P2 every job ends exactly once per round", text(job) + " ended a second time, as " + to_string(row.state));
+    if (row.last.outcome != Outcome::none) attempt_ended(job, row.last, "ended");
+    if (row.errors != known.errors || row.crashes != known.crashes)
+        broken("P6 attempts are charged to the right budget",
+               text(job) + " ended with errors=" + std::to_string(row.errors) + " crashes=" + std::to_string(row.crashes) + "; there were " +
+                   std::to_string(known.errors) + " and " + std::to_string(known.crashes));
+    const bool last_was_retryable = row.last.token && executions_.contains(row.last.token) && executions_.at(row.last.token).retryable;
+    bool right = false;
+    switch (row.state) {
+        case JobState::completed: right = row.last.outcome == Outcome::completed; break;
+        case JobState::cancelled: right = known.cancel_asked && row.last.outcome != Outcome::completed; break;
+        case JobState::dead:
+            if (row.reason == Reason::crash_loop) right = known.crashes == kCrashBudget;
+            if (row.reason == Reason::failed) right = known.errors == known.wish->item.max_attempts;
+            if (row.reason == Reason::not_retryable) right = !last_was_retryable;
+            break;
+        default: break;
+    }
+    if (!right)
+        broken("P2 a job ends for a reason", text(job) + " ended as " + to_string(row.state) + " (" + to_string(row.reason) +
+                                                 ") after " + to_string(row.last.outcome));
+    known.stage = Record::Stage::ended;
+    known.ends.push_back({row.state, row.reason, row.last.token, row.result_size});
+    --unended_;
+    (row.state == JobState::completed ? totals_.completed : row.state == JobState::dead ? totals_.dead : totals_.cancelled) += 1;
+}
+
+void Model::state_written(JobId job, std::string_view bytes) {
+    StateRow row;
+    JOBYARD_ASSERT(read_row(bytes, row));
+    const Record& known = record(job);
+    if (!known.is_live()) return;  // of a batch in which it ends as well
+    if (row.errors != known.errors || row.crashes != known.crashes)
+        broken("P6 attempts are charged to the right budget",
+               text(job) + " was written with errors=" + std::to_string(row.errors) + " crashes=" + std::to_string(row.crashes) +
+                   "; there were " + std::to_string(known.errors) + " and " + std::to_string(known.crashes));
+}
+
+void Model::job_redriven(JobId job) {
+    Record& known = record(job);
+    if (known.stage != Record::Stage::ended || known.ends.back().state != JobState::dead || !known.redrive_asked)
+        broken("P2 only the dead are redriven, by who asked for it", text(job));
+    known.stage = Record::Stage::live;
+    known.errors = known.crashes = 0;
+    known.not_before = 0;
+    candidates_.push_back(job);
+    ++totals_.redriven;
+    ++unended_;
+}
+
+void Model::job_retired(JobId job) {
+    Record& known = record(job);
+    if (!plan_.retention) broken("P2 ended jobs are kept until retention retires them", text(job) + " was retired");
+    if (known.stage != Record::Stage::ended) broken("P2 unended jobs are never retired", text(job));
+    known.stage = Record::Stage::retired;
+    ++totals_.retired;
+}
+
+// --- the end ---------------------------------------------------------------------------------------------------------
+
+std::string Model::unended() const {
+    std::string list;
+    for (const auto& [job, known] : jobs_)
+        if (known.is_live()) list += (list.empty() ? "" : ", ") + text(job);
+    return list;
+}
+
+void Model::check_totals(const broker::Core& core) const {
+    const broker::NumbersRow& numbers = core.numbers();
+    if (numbers.submitted_total != totals_.submitted || numbers.completed_total != totals_.completed ||
+        numbers.dead_total != totals_.dead || numbers.cancelled_total != totals_.cancelled)
+        broken("P2 every job ends exactly once per round", "the broker's totals are not those of the jobs that ended");
+}
+
+}  // namespace jobyard::sim
