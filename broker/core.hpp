@@ -94,6 +94,8 @@ class Core {
     /// Bytes that were no message.
     void refuse(PeerId peer, SessionId session, RequestId request, Code code, std::string text, std::string field,
                 Output& out, std::uint32_t retry_after_ms = 0);
+    /// A result was not there any more when it was to be sent: these of its bytes were not pushed.
+    void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes);
     /// Its connection has closed for certain.
     void peer_gone(PeerId peer, Turn turn);
     void expire(Turn turn, Output& out);
@@ -236,6 +238,7 @@ class Core {
                    Turn turn, Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
                                                    std::size_t watched, Outgoing& texts) const;
+    [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
                     Turn turn, Output& out);

@@ -111,6 +111,13 @@ void Core::push(Session& session, PendingResult result) {
     with_results_.insert(session.index);
 }
 
+void Core::result_is_gone(PeerId peer, SessionId id, std::uint64_t bytes) {
+    Session* session = session_of(peer, id);
+    if (session == nullptr) return;
+    session->pushed -= bytes;  // the peer will never count them, and would never grant them again
+    with_results_.insert(session->index);
+}
+
 void Core::flush_results(Session& session, Output& out) {
     while (!session.results.empty() && session.pushed <= session.granted) {
         Results list;

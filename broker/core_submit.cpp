@@ -66,6 +66,12 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
                 continue;
             }
         }
+        // Only what makes a job needs room: a key that names one is answered however full the broker is.
+        if (const auto refusal = no_room_for(item)) {
+            ++counters_.refused;
+            answers.items.push_back(*refusal);
+            continue;
+        }
         const auto backoff = intern(item.backoff);
         if (!backoff) {
             answers.items.push_back({Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
@@ -85,19 +91,16 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
     }
 }
 
-/// All the reasons not to take an item, in one place and before anything changes.
+/// All that can be wrong with an item, in one place and before anything changes.
 std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
                                        std::size_t watched, Outgoing& texts) const {
     const Instance& instance = instances_.at(session.instance_number);
     const auto bad = [](const char* field, const char* text) {
         return Answer{Code::bad_field, {}, {}, text, field, 0};
     };
-    const auto full = [](Code code, const char* text, std::uint32_t retry_after_ms = kRetryAfterMs) {
-        return Answer{code, {}, {}, text, {}, retry_after_ms};
-    };
     if (number <= instance.confirmed) return bad("first_number", "this number is at or below the confirmed mark");
     if (number > instance.confirmed + kSubmitWindow)
-        return full(Code::busy, "the submit window is full: confirm what has been answered");
+        return Answer{Code::busy, {}, {}, "the submit window is full: confirm what has been answered", {}, kRetryAfterMs};
     const auto known_class = ready_.find_class(item.queue, item.type);
     if (!known_class && !is_name(item.queue)) return bad("queue", "1 to 255 bytes of UTF-8 without control characters");
     if (!known_class && !is_name(item.type)) return bad("type", "1 to 255 bytes of UTF-8 without control characters");
@@ -111,12 +114,24 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
     if (item.backoff.factor_percent < 100 || item.backoff.factor_percent > kMaxBackoffFactorPercent)
         return bad("backoff_factor_percent", "100 to 10000");
     if (item.backoff.jitter_percent > 100) return bad("backoff_jitter_percent", "0 to 100");
-    const Limits& limits = config_.limits;
-    if (item.payload_length > limits.payload_bytes)
+    const std::uint64_t payload_bytes = config_.limits.payload_bytes;
+    if (item.payload_length > payload_bytes)
         return Answer{Code::too_large, {}, {},
                       texts.keep("the payload has " + std::to_string(item.payload_length) + " bytes, at most " +
-                                 std::to_string(limits.payload_bytes) + " are taken (limit payload_bytes)"),
+                                 std::to_string(payload_bytes) + " are taken (limit payload_bytes)"),
                       "payload_length", 0};
+    if (item.watch && watches_enough(session, watched))
+        return Answer{Code::busy, {}, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000};
+    return std::nullopt;
+}
+
+/// The bounds that a new job would cross.
+std::optional<Answer> Core::no_room_for(const SubmitItem& item) const {
+    const auto full = [](Code code, const char* text, std::uint32_t retry_after_ms = kRetryAfterMs) {
+        return Answer{code, {}, {}, text, {}, retry_after_ms};
+    };
+    const Limits& limits = config_.limits;
+    const auto known_class = ready_.find_class(item.queue, item.type);
     if (free_disk_ < limits.submit_free_bytes)
         return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
     if (jobs_.size() >= limits.jobs) return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
@@ -129,8 +144,6 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
             return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)", 60'000);
     }
     if (queue_is_full(item.queue)) return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
-    if (item.watch && watches_enough(session, watched))
-        return full(Code::busy, "this session watches as many jobs as it may (limit watches)", 1000);
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
     return std::nullopt;

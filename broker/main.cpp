@@ -7,9 +7,12 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <future>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <spdlog/async.h>
 #include <spdlog/sinks/basic_file_sink.h>
@@ -51,13 +54,41 @@ void open_log(const Config& config) {
     spdlog::set_default_logger(std::move(logger));
 }
 
+/// Whoever reads the log may have stopped reading: its last lines get a moment, and then the process ends all the same.
+[[noreturn]] void close_log_and_exit(int code) {
+    constexpr auto kMoment = std::chrono::seconds(2);
+    const auto closed = std::make_shared<std::promise<void>>();
+    std::thread([closed] {
+        spdlog::shutdown();
+        closed->set_value();
+    }).detach();
+    closed->get_future().wait_for(kMoment);
+    std::_Exit(code);
+}
+
+struct Opened {
+    std::unique_ptr<Store> store;
+    Recovered recovered;
+};
+
+Result<Opened> open_store(const Config& config, const DataDirectory& directory) {
+    auto store = Store::open({directory.store_path(), config.map_bytes});
+    if (!store) return store.error();
+    CoreConfig core;
+    core.limits = config.limits;
+    core.timing = config.timing;
+    core.software = "jobyard-broker/" JOBYARD_VERSION;
+    auto recovered = recover(**store, core, {0, wall_now(), 0});
+    if (!recovered) return recovered.error();
+    return Opened{*std::move(store), *std::move(recovered)};
+}
+
 /// A store that lacks only space gets the ballast's, and goes on with submits and dispatch refused until there is more.
-Result<std::unique_ptr<Store>> open_store(const Config& config, DataDirectory& directory) {
-    const Store::Options options{directory.store_path(), config.map_bytes};
-    auto store = Store::open(options);
-    if (store || store.error().code != Code::disk_full || !directory.drop_ballast()) return store;
+Result<Opened> open_store_or_make_room(const Config& config, DataDirectory& directory) {
+    auto opened = open_store(config, directory);
+    if (opened || opened.error().code != Code::disk_full || !directory.drop_ballast()) return opened;
     spdlog::warn("the disk is full: the ballast file was removed to be able to start");
-    return Store::open(options);
+    return open_store(config, directory);
 }
 
 void tell_ready(const Config& config, const Socket& socket) {
@@ -82,18 +113,13 @@ int run(const Config& config) {
     auto directory = DataDirectory::open(config.data);
     if (!directory) return fail(directory.error().code == Code::busy ? Exit::in_use : Exit::data_directory, directory.error());
     if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
-    auto store = open_store(config, **directory);
-    if (!store) return fail(Exit::data_directory, store.error());
-    CoreConfig core;
-    core.limits = config.limits;
-    core.timing = config.timing;
-    core.software = "jobyard-broker/" JOBYARD_VERSION;
-    const auto recovered = recover(**store, core, {0, wall_now(), 0});
-    if (!recovered) return fail(Exit::data_directory, recovered.error());
+    const auto opened = open_store_or_make_room(config, **directory);
+    if (!opened) return fail(Exit::data_directory, opened.error());
     auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
     if (!socket) return fail(Exit::bind, socket.error());
-    Server server(*recovered->core, recovered->applied_seq, **directory, **store, **socket);
-    spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered->epoch);
+    const Recovered& recovered = opened->recovered;
+    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, **socket);
+    spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
     tell_ready(config, **socket);
     if (auto ended = server.run(); !ended) {
         spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended", ended.error().text);
@@ -116,6 +142,5 @@ int main(int argc, char** argv) {
     } catch (const std::exception& error) {
         std::fprintf(stderr, "jobyard-broker: %s\n", error.what());
     }
-    spdlog::shutdown();
-    return code;
+    jobyard::broker::close_log_and_exit(code);
 }

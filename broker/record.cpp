@@ -180,12 +180,12 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
     if (id.size() != 16) return false;
     row.instance = uuid_from_bytes(id);
     row.confirmed = in.uint();
-    row.runs.resize(in.array() / 3);
-    for (Run& run : row.runs) {
+    row.runs.clear();
+    for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
+        Run& run = row.runs.emplace_back();
         run.first = in.uint();
         run.count = in.uint();
         run.first_job = in.uint();
-        if (in.failed()) return false;
     }
     return !in.failed();
 }

@@ -416,15 +416,17 @@ void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
         }
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
-    drop_without_payload(first);
+    do_without_payload(first);
     if (!send(first)) note_gone(peer);
     messages.pop_front();
     for (Outgoing& message : messages) send_or_hold(message);
 }
 
-/// A job may have ended, or a result been retired, while its payload was being read: then nobody wants it any more.
-void Server::drop_without_payload(Outgoing& message) {
-    const auto keep = [&](auto& items) {
+/// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been retired, or
+/// gone with a redrive: whoever watches the job is told without it.
+void Server::do_without_payload(Outgoing& message) {
+    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
+        auto& items = dispatch->items;
         std::size_t kept = 0;
         for (std::size_t i = 0; i < items.size(); ++i) {
             if (items[i].payload_length != message.payloads[i].slice.size) continue;
@@ -433,9 +435,15 @@ void Server::drop_without_payload(Outgoing& message) {
         }
         items.resize(kept);
         message.payloads.resize(kept);
-    };
-    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) keep(dispatch->items);
-    if (auto* results = std::get_if<Results>(&message.envelope.message)) keep(results->items);
+    } else if (auto* results = std::get_if<Results>(&message.envelope.message)) {
+        for (std::size_t i = 0; i < results->items.size(); ++i) {
+            ResultItem& item = results->items[i];
+            if (item.payload_length == message.payloads[i].slice.size) continue;
+            core_.result_is_gone(message.peer, message.envelope.session, item.payload_length);
+            if (item.state == JobState::completed) item.state = JobState::retired;
+            item.payload_length = message.payloads[i].slice.size = 0;
+        }
+    }
 }
 
 bool Server::in_hand(const PayloadRef& payload, std::string_view& bytes) const {
@@ -536,6 +544,7 @@ Result<void> Server::say_goodbye() {
     post(out);
     const Turn now = turn();
     hand_over(now, out);
+    release();  // what rests on nothing new has nothing to wait for
     while (!outbox_.empty() || !committer_.idle() || core_.has_writes(out)) {
         if (std::chrono::steady_clock::now() > give_up) {
             spdlog::warn("some answers could not be sent in time; those who wait for them will ask again");

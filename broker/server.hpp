@@ -85,7 +85,7 @@ class Server {
     void release();
     void send_or_hold(Outgoing& message);
     bool send(Outgoing& message);
-    static void drop_without_payload(Outgoing& message);
+    void do_without_payload(Outgoing& message);
     [[nodiscard]] bool in_hand(const PayloadRef& payload, std::string_view& bytes) const;
     void note_gone(PeerId peer) { gone_.push_back(peer); }
     void trim_retained();

@@ -228,7 +228,7 @@ void Socket::wait(const std::vector<int>& fds, int timeout_ms) {
     std::vector<zmq_pollitem_t> items{{router_, 0, ZMQ_POLLIN, 0}, {monitor_, 0, ZMQ_POLLIN, 0}};
     for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
     const auto now = steady_clock::now();
-    for (const Suspect& suspect : suspects_) {
+    for (const auto& [peer, suspect] : suspects_) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(suspect.due - now).count();
         if (timeout_ms < 0 || left < timeout_ms) timeout_ms = static_cast<int>(std::max<long>(left, 0));
     }
@@ -310,11 +310,11 @@ void Socket::remember(PeerId peer, Frame& frame) {
     const bool owned = owner != owners_.end() && owner->second != peer;
     if (!inode || (owned && is_older(peer, owner->second))) {
         // What it sent outlived its connection.
-        suspects_.push_back({peer, 0, steady_clock::now()});
+        suspects_[peer] = {0, steady_clock::now()};
         return;
     }
     if (owned) {
-        suspects_.push_back({owner->second, 0, steady_clock::now()});
+        suspects_[owner->second] = {0, steady_clock::now()};
         connections_.erase(owner->second);
     }
     connections_[peer] = {fd, *inode};
@@ -322,6 +322,7 @@ void Socket::remember(PeerId peer, Frame& frame) {
 }
 
 void Socket::forget(PeerId peer) {
+    suspects_.erase(peer);
     const auto found = connections_.find(peer);
     if (found == connections_.end()) return;
     owners_.erase(found->second.fd);
@@ -341,21 +342,27 @@ void Socket::read_monitor() {
         std::memcpy(&value, event.view().data() + sizeof what, sizeof value);
         if (what != ZMQ_EVENT_DISCONNECTED) continue;
         const auto owner = owners_.find(static_cast<int>(value));
-        if (owner != owners_.end()) suspects_.push_back({owner->second, 0, steady_clock::now()});
+        if (owner != owners_.end()) suspects_[owner->second] = {0, steady_clock::now()};
     }
 }
 
 void Socket::take_disconnected(std::vector<PeerId>& peers) {
     read_monitor();
     const auto now = steady_clock::now();
-    std::erase_if(suspects_, [&](Suspect& suspect) {
-        if (suspect.due > now) return false;
-        if (suspect.named > 0 && !connections_.contains(suspect.peer)) return true;  // its send was `gone`
-        peers.push_back(suspect.peer);
-        if (++suspect.named == kNameAfter.size()) return true;
-        suspect.due = now + kNameAfter[suspect.named];
-        return false;
-    });
+    for (auto at = suspects_.begin(); at != suspects_.end();) {
+        auto& [peer, suspect] = *at;
+        if (suspect.due > now) {
+            ++at;
+            continue;
+        }
+        peers.push_back(peer);
+        if (++suspect.named == kNameAfter.size()) {
+            at = suspects_.erase(at);
+        } else {
+            suspect.due = now + kNameAfter[suspect.named];
+            ++at;
+        }
+    }
 }
 
 bool is_loopback(const std::string& endpoint) {

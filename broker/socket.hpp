@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -104,7 +105,6 @@ class Socket {
         ino_t inode;  ///< tells this connection from a later one with the same descriptor
     };
     struct Suspect {
-        PeerId peer;
         std::size_t named;  ///< how often
         std::chrono::steady_clock::time_point due;
     };
@@ -127,7 +127,8 @@ class Socket {
     /// Connections whose descriptor is known, from their first message on. A descriptor has one owner, the newest.
     std::unordered_map<PeerId, Connection> connections_;
     std::unordered_map<int, PeerId> owners_;
-    std::vector<Suspect> suspects_;
+    /// Named until a send finds them gone, or often enough.
+    std::map<PeerId, Suspect> suspects_;
 
     SocketCounters counters_;
 };

@@ -51,7 +51,9 @@ struct Room {
     std::optional<Error> ended;  ///< nothing will be answered any more; guarded by `mutex`
 
     [[nodiscard]] bool is_forked() const { return forks != fork_count(); }
-    [[nodiscard]] std::size_t door_of(const Call& call) const { return std::hash<const Call*>{}(&call) / 64 % doors.size(); }
+    [[nodiscard]] std::size_t door_of(const Call& call) const {
+        return std::hash<const Call*>{}(&call) / 64 % doors.size();
+    }
     /// False if the deadline came first.
     bool wait(Call& call, Stage stage, Deadline deadline);
     /// What to tell a caller whose time limit has passed.

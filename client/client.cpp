@@ -62,7 +62,8 @@ bool Room::wait(Call& call, Stage stage, Deadline deadline) {
 
 std::string Room::why_silent() const {
     if (welcomed) return {};
-    return "; the broker at " + endpoint + " cannot be reached: start jobyard-broker, or name the endpoint it listens on";
+    return "; the broker at " + endpoint +
+           " cannot be reached: start jobyard-broker, or name the endpoint it listens on";
 }
 
 Error Room::no_answer(std::chrono::milliseconds limit) {
@@ -80,7 +81,7 @@ using client::JobVerb;
 using client::Stage;
 using client::Watched;
 
-// --- Submission -------------------------------------------------------------------------------------------------------
+// --- Submission ------------------------------------------------------------------------------------------------------
 
 Result<JobId> Submission::id(std::chrono::milliseconds limit) const {
     if (watched_->room->is_forked()) return client::forked_error();
@@ -104,7 +105,7 @@ bool Submission::has_id() const { return watched_->stage.load(std::memory_order_
 bool Submission::has_result() const { return watched_->stage.load(std::memory_order_acquire) >= Stage::done; }
 bool Submission::was_existing() const { return has_id() && watched_->code == Code::existing; }
 
-// --- Client -----------------------------------------------------------------------------------------------------------
+// --- Client ----------------------------------------------------------------------------------------------------------
 
 struct Client::Impl {
     explicit Impl(const Options& given) : options(given), network(given) {}
@@ -126,7 +127,9 @@ struct Client::Impl {
     }
     [[nodiscard]] Error no_room() const {
         return {Code::timeout,
-                "no room within " + std::to_string(options.submit_limit.count()) + " ms: as many jobs are pending as may be", 0};
+                "no room within " + std::to_string(options.submit_limit.count()) +
+                    " ms: as many jobs are pending as may be",
+                0};
     }
 
     /// Asks about each job and waits for all; `take` makes an answer of a call that did not fail.
@@ -147,10 +150,8 @@ struct Client::Impl {
         for (const std::shared_ptr<Asked>& call : calls) {
             if (!network.room()->wait(*call, Stage::done, deadline))
                 answers.emplace_back(network.room()->no_answer(limit));
-            else if (call->error)
-                answers.emplace_back(*call->error);
-            else
-                answers.emplace_back(take(*call));
+            else if (call->error) answers.emplace_back(*call->error);
+            else answers.emplace_back(take(*call));
         }
         return answers;
     }
@@ -173,10 +174,8 @@ Client::Client(Options options) : impl_(std::make_unique<Impl>(options)) {}
 
 Client::~Client() {
     // In a child the thread, and whoever held a lock, do not exist: there is nothing that could be ended in order.
-    if (impl_->is_forked())
-        static_cast<void>(impl_.release());
-    else
-        impl_->network.close(deadline_after(impl_->options.linger));
+    if (impl_->is_forked()) static_cast<void>(impl_.release());
+    else impl_->network.close(deadline_after(impl_->options.linger));
 }
 
 Result<void> Client::connect(std::chrono::milliseconds limit) {
@@ -250,7 +249,9 @@ std::vector<Submission> Client::watch(std::span<const JobId> jobs, std::chrono::
     return submissions;
 }
 
-Submission Client::watch(JobId job, std::chrono::milliseconds limit) { return watch(std::span(&job, 1), limit).front(); }
+Submission Client::watch(JobId job, std::chrono::milliseconds limit) {
+    return watch(std::span(&job, 1), limit).front();
+}
 
 Result<JobResult> Client::wait(JobId job, std::chrono::milliseconds limit) { return watch(job, limit).result(limit); }
 
@@ -288,18 +289,17 @@ Result<JobInfo> Client::show(JobId job, std::chrono::milliseconds limit) {
 
 Result<JobPage> Client::list(const JobFilter& filter, std::uint64_t cursor, std::uint32_t size,
                              std::chrono::milliseconds limit) {
-    return impl_->ask_one<JobPage>(
-        client::ListQuestion{filter.state, filter.queue, filter.type, cursor, size}, limit,
-        [](Asked& call) -> Result<JobPage> {
-            JobPage page;
-            page.next_cursor = call.next_cursor;
-            for (const std::string& map : call.maps) {
-                Result<JobInfo> job = decode_job_info(map);
-                if (!job) return job.error();
-                page.jobs.push_back(*std::move(job));
-            }
-            return page;
-        });
+    return impl_->ask_one<JobPage>(client::ListQuestion{filter.state, filter.queue, filter.type, cursor, size}, limit,
+                                   [](Asked& call) -> Result<JobPage> {
+                                       JobPage page;
+                                       page.next_cursor = call.next_cursor;
+                                       for (const std::string& map : call.maps) {
+                                           Result<JobInfo> job = decode_job_info(map);
+                                           if (!job) return job.error();
+                                           page.jobs.push_back(*std::move(job));
+                                       }
+                                       return page;
+                                   });
 }
 
 Result<BrokerStats> Client::stats(std::chrono::milliseconds limit) {

@@ -9,7 +9,8 @@ namespace {
 
 // One `read` for each kind of field; the key decides which, so a map may have its keys in any order.
 
-template <class T> requires std::is_unsigned_v<T>
+template <class T>
+requires std::is_unsigned_v<T>
 void read(wire::Reader& in, T& value) {
     const std::uint64_t number = in.uint();
     if (number > std::numeric_limits<T>::max()) return in.fail();
@@ -40,7 +41,7 @@ void read(wire::Reader& in, std::vector<T>& items) {
 
 /// Reads the value of the first field that has the key; false if none has.
 class Field {
-   public:
+ public:
     Field(wire::Reader& in, std::string_view key) : in_(in), key_(key) {}
     template <class T>
     Field& operator()(std::string_view name, T& value) {
@@ -52,7 +53,7 @@ class Field {
     }
     [[nodiscard]] bool taken() const { return taken_; }
 
-   private:
+ private:
     wire::Reader& in_;
     std::string_view key_;
     bool taken_ = false;

@@ -86,7 +86,7 @@ Network::Network(const Client::Options& options)
 
 Network::~Network() { JOBYARD_ASSERT(!thread_.joinable()); }
 
-// --- callers' threads -------------------------------------------------------------------------------------------------
+// --- callers' threads ------------------------------------------------------------------------------------------------
 
 void Network::submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal) {
     std::size_t taken = 0;
@@ -161,7 +161,7 @@ bool Network::close(Deadline deadline) {
     return answered;
 }
 
-// --- the network thread -----------------------------------------------------------------------------------------------
+// --- the network thread ----------------------------------------------------------------------------------------------
 
 void Network::run() {
     for (bool stopping = false; !stopping;) {
@@ -195,8 +195,7 @@ bool Network::take_posted() {
                            const Ticket ticket = take_ticket(job);
                            if (job->stage == Stage::open)
                                session_.submit(ticket, item_of(job->spec), job->spec.payload, now);
-                           else
-                               session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
+                           else session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
                        },
                        [&](const std::shared_ptr<Asked>& call) {
                            session_.ask(take_ticket(call), call->question, to_ms(call->deadline));
@@ -222,17 +221,15 @@ Ticket Network::take_ticket(Posted posted) {
 /// False if more may be there.
 bool Network::receive() {
     for (Connection event{}; socket_->next_event(event);) {
-        if (event == Connection::connected)
-            session_.on_connected(now_ms());
-        else
-            session_.on_disconnected();
+        if (event == Connection::connected) session_.on_connected(now_ms());
+        else session_.on_disconnected();
     }
     for (int i = 0; i < kMessagesPerTurn; ++i) {
         PeerSocket::Frames frames;
         if (!socket_->receive(frames)) return true;
         const auto decoded = decode_header(frames.header, frames.payload.size());
-        // What cannot be read comes from a broker of another version; there is nobody to tell but its operator, who sees
-        // what this side does not answer.
+        // What cannot be read comes from a broker of another version; there is nobody to tell but its operator, who
+        // sees what this side does not answer.
         const auto* envelope = std::get_if<Envelope>(&decoded);
         if (envelope == nullptr) continue;
         session_.on_message(*envelope, frames.payload, now_ms());
@@ -294,8 +291,12 @@ void Network::finish(std::vector<Completion>& completions) {
                        [&](const Ended& ended) {
                            Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[ended.ticket]);
                            const ResultItem& item = ended.item;
-                           job.result = {item.job,     item.state,              item.reason,
-                                         item.attempt, std::string(item.error), std::string(ended.payload)};
+                           job.result = {item.job,
+                                         item.state,
+                                         item.reason,
+                                         item.attempt,
+                                         std::string(item.error),
+                                         std::string(ended.payload)};
                            move_to(job, Stage::done);
                            free_ticket(ended.ticket);
                        },

@@ -17,7 +17,7 @@
 namespace jobyard::client {
 
 class Network {
-   public:
+ public:
     explicit Network(const Client::Options& options);
     /// close() must have been called.
     ~Network();
@@ -26,8 +26,8 @@ class Network {
 
     [[nodiscard]] const std::shared_ptr<Room>& room() const { return room_; }
 
-    /// Takes what there is room for, waiting for room until the deadline; the rest fails with `refusal`, unless the client
-    /// has ended. A list is handed over as one.
+    /// Takes what there is room for, waiting for room until the deadline; the rest fails with `refusal`, unless the
+    /// client has ended. A list is handed over as one.
     void submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal);
     void watch(std::span<const std::shared_ptr<Watched>> jobs);
     void ask(std::span<const std::shared_ptr<Asked>> calls);
@@ -38,7 +38,7 @@ class Network {
     /// Waits until nothing is pending, then stops the thread. False if the deadline came first.
     bool close(Deadline deadline);
 
-   private:
+ private:
     using Posted = std::variant<std::shared_ptr<Watched>, std::shared_ptr<Asked>>;
 
     [[nodiscard]] bool has_room() const { return pending_ < max_pending_ && pending_bytes_ < max_pending_bytes_; }

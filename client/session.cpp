@@ -19,9 +19,7 @@ struct Overloaded : Fs... {
     using Fs::operator()...;
 };
 
-bool may_succeed_later(Code code) {
-    return code == Code::busy || code == Code::queue_full || code == Code::disk_full;
-}
+bool may_succeed_later(Code code) { return code == Code::busy || code == Code::queue_full || code == Code::disk_full; }
 
 Answer answer_of(Code code, std::string_view text = {}) {
     Answer answer;
@@ -33,11 +31,14 @@ Answer answer_of(Code code, std::string_view text = {}) {
 /// What a person can do about it, where the broker gave the code alone.
 std::string text_of(const Answer& answer) {
     if (!answer.text.empty())
-        return answer.field.empty() ? std::string(answer.text) : std::string(answer.field) + ": " + std::string(answer.text);
+        return answer.field.empty() ? std::string(answer.text)
+                                    : std::string(answer.field) + ": " + std::string(answer.text);
     switch (answer.code) {
-        case Code::conflict: return "the key names a job with other content; choose another key, or send the same content";
+        case Code::conflict:
+            return "the key names a job with other content; choose another key, or send the same content";
         case Code::retired: return "it ended, and retention has removed its record";
-        case Code::unknown_job: return "the broker has never made this job; check the number, and which broker is asked";
+        case Code::unknown_job:
+            return "the broker has never made this job; check the number, and which broker is asked";
         case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven";
         case Code::busy: return "the broker is at one of its limits; try again later";
         case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
@@ -57,7 +58,7 @@ std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
 Session::Session(Options options, std::int64_t now_ms)
     : options_(std::move(options)), heard_ms_(now_ms), instance_(options_.new_instance()) {}
 
-// --- what callers want ------------------------------------------------------------------------------------------------
+// --- what callers want -----------------------------------------------------------------------------------------------
 
 void Session::submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
@@ -102,7 +103,7 @@ void Session::end(Error error) {
     while (!asks_.empty()) fail_ask(asks_.begin()->first, *ended_);
 }
 
-// --- the connection ---------------------------------------------------------------------------------------------------
+// --- the connection --------------------------------------------------------------------------------------------------
 
 void Session::on_connected(std::int64_t now_ms) {
     on_disconnected();
@@ -192,12 +193,13 @@ void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::
         end({Code::replaced, "another session of this client's instance has taken over; make a new client", 0});
     } else if (const std::optional<Request> request = take_request(envelope.request)) {
         if (request->submits > 0 && may_succeed_later(refusal.code)) return send_again_later(*request, refusal, now_ms);
-        answer_all(*request, {refusal.code, {}, JobState::none, refusal.text, refusal.field, refusal.retry_after_ms}, now_ms);
+        answer_all(*request, {refusal.code, {}, JobState::none, refusal.text, refusal.field, refusal.retry_after_ms},
+                   now_ms);
     }
 }
 
-/// The list was refused without a look at its numbers, some of which may have made a job in an earlier session: only the
-/// same numbers can be sent again without making it twice.
+/// The list was refused without a look at its numbers, some of which may have made a job in an earlier session: only
+/// the same numbers can be sent again without making it twice.
 void Session::send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms) {
     for (std::uint64_t i = 0; i < request.submits; ++i) numbered(request.first_number + i).state = Job::State::unsent;
     to_send_ = std::min(to_send_, request.first_number);
@@ -224,10 +226,11 @@ void Session::forget_other_store() {
     for (const auto& [key, asked] : asks_)
         if (std::holds_alternative<JobQuestion>(asked.question)) about_jobs.push_back(key);
     for (const AskKey key : about_jobs)
-        fail_ask(key, {Code::unknown_job, "the broker has come back with another store, which does not have this job", 0});
+        fail_ask(key,
+                 {Code::unknown_job, "the broker has come back with another store, which does not have this job", 0});
 }
 
-// --- answers ----------------------------------------------------------------------------------------------------------
+// --- answers ---------------------------------------------------------------------------------------------------------
 
 void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_ms) {
     const std::optional<Request> request = take_request(id);
@@ -242,7 +245,8 @@ void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_
 }
 
 void Session::answer_all(const Request& request, const Answer& answer, std::int64_t now_ms) {
-    for (std::uint64_t i = 0; i < request.submits; ++i) answer_submit(numbered(request.first_number + i), answer, now_ms);
+    for (std::uint64_t i = 0; i < request.submits; ++i)
+        answer_submit(numbered(request.first_number + i), answer, now_ms);
     for (const AskKey key : request.asks) answer_ask(key, answer, now_ms);
     advance_confirmed();
 }
@@ -278,8 +282,8 @@ void Session::answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms) 
         }
     }
     const auto* about = std::get_if<JobQuestion>(&asked.question);
-    const bool good = about != nullptr && (answer.code == Code::ok || answer.code == Code::ended ||
-                                           answer.code == Code::cancel_requested);
+    const bool good = about != nullptr &&
+                      (answer.code == Code::ok || answer.code == Code::ended || answer.code == Code::cancel_requested);
     if (!good) return fail_ask(key, {answer.code, text_of(answer), answer.retry_after_ms});
     if (about->verb == JobVerb::watch) return;  // its result will come
     completions_.emplace_back(Answered{asked.ticket, answer.code, answer.state});
@@ -315,6 +319,10 @@ void Session::on_results(const Results& results, std::string_view payload) {
         offset += item.payload_length;
         for (auto [watcher, last] = watchers_.equal_range(item.job); watcher != last;) {
             const AskKey key = (watcher++)->second;  // forget_ask erases it
+            if (item.state == JobState::retired) {
+                fail_ask(key, {Code::retired, text_of(answer_of(Code::retired)), 0});
+                continue;
+            }
             completions_.emplace_back(Ended{asks_.at(key).ticket, item, result});
             forget_ask(key);
         }
@@ -346,7 +354,8 @@ void Session::forget_ask(AskKey key) {
     const auto found = asks_.find(key);
     const Asked& asked = found->second;
     if (asked.deadline_ms != kNever) deadlines_.erase({asked.deadline_ms, key});
-    if (const auto* about = std::get_if<JobQuestion>(&asked.question); about != nullptr && about->verb == JobVerb::watch) {
+    if (const auto* about = std::get_if<JobQuestion>(&asked.question);
+        about != nullptr && about->verb == JobVerb::watch) {
         auto [watcher, last] = watchers_.equal_range(about->job);
         watchers_.erase(std::find_if(watcher, last, [key](const auto& entry) { return entry.second == key; }));
     }
@@ -354,7 +363,7 @@ void Session::forget_ask(AskKey key) {
     asks_.erase(found);
 }
 
-// --- time -------------------------------------------------------------------------------------------------------------
+// --- time ------------------------------------------------------------------------------------------------------------
 
 void Session::on_tick(std::int64_t now_ms) {
     // Refused jobs are older than those that wait: they go first, in the order in which they were refused.
@@ -390,7 +399,7 @@ std::int64_t Session::next_deadline_ms() const {
     return next;
 }
 
-// --- what comes out ---------------------------------------------------------------------------------------------------
+// --- what comes out --------------------------------------------------------------------------------------------------
 
 bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
     out.payload.clear();
@@ -475,8 +484,7 @@ bool Session::next_ask(OutgoingMessage& out) {
     out.envelope.request = new_request({0, 0, {key}});
     if (const auto* list = std::get_if<ListQuestion>(&asked.question))
         out.envelope.message = List{list->state, list->queue, list->type, list->cursor, list->limit};
-    else
-        out.envelope.message = AskStats{};
+    else out.envelope.message = AskStats{};
     return true;
 }
 

@@ -1,13 +1,14 @@
 #pragma once
-// A submitter's side of the conversation with the broker, as a pure state machine: no socket, clock, thread or randomness.
-// What callers want, connection events, messages and the time go in; messages and completions come out. Same inputs, same
-// outputs. PROTOCOL.md, "Sessions", "Submitting" and "Asking and steering", is its specification.
+// A submitter's side of the conversation with the broker, as a pure state machine: no socket, clock, thread or
+// randomness. What callers want, connection events, messages and the time go in; messages and completions come out.
+// Same inputs, same outputs. PROTOCOL.md, "Sessions", "Submitting" and "Asking and steering", is its specification.
 //
 // What it promises: a job that went in comes out in exactly one Submitted or Failed; it was made at most once, however
 // often connections broke meanwhile; a Failed that is not `outcome_unknown` or `closed` made no job.
 //
 // The driver (client.cpp, or a simulator) goes in turns. In each it
-//   1. hands in what callers want, then what happened: on_connected / on_disconnected, then on_message for every message
+//   1. hands in what callers want, then what happened: on_connected / on_disconnected, then on_message for every
+//   message
 //      that is here; takes the completions after each on_message, because some are views into it;
 //   2. calls on_tick once, with the time, when it has read all that had arrived, and takes the completions;
 //   3. sends what next_message gives until it gives nothing: whatever has come together by then shares lists;
@@ -35,8 +36,8 @@ inline constexpr std::int64_t kNever = INT64_MAX;
 /// The driver's name for something it asked for; completions carry it back. It is in use until its last completion.
 using Ticket = std::uint64_t;
 
-/// The job was made (`ok`), or its key named one that was there before (`existing`). The ticket's last completion unless
-/// the job is watched: then Ended or Failed follows.
+/// The job was made (`ok`), or its key named one that was there before (`existing`). The ticket's last completion
+/// unless the job is watched: then Ended or Failed follows.
 struct Submitted {
     Ticket ticket = 0;
     Code code = Code::ok;
@@ -90,9 +91,10 @@ struct OutgoingMessage {
 };
 
 class Session {
-   public:
+ public:
     struct Options {
-        /// Called for the first instance and for each that follows a retired one. 128 random bits; seeded in a simulator.
+        /// Called for the first instance and for each that follows a retired one. 128 random bits; seeded in a
+        /// simulator.
         std::function<Uuid()> new_instance;
         std::string software;
         /// A job that the broker has not taken by then fails, unless it is on its way: such a one ends with its answer.
@@ -110,8 +112,8 @@ class Session {
     void submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms);
     /// Fails with `timeout` at the deadline. A watch ends with Ended.
     void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
-    /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker keeps
-    /// the window for a day.
+    /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker
+    /// keeps the window for a day.
     void close();
 
     // --- the connection
@@ -141,7 +143,7 @@ class Session {
     /// From the last WELCOME.
     [[nodiscard]] std::size_t max_payload() const { return max_payload_; }
 
-   private:
+ private:
     enum class Link : std::uint8_t { down, hello_due, hello_sent, welcomed };
     struct Job {
         Ticket ticket = 0;
@@ -220,13 +222,13 @@ class Session {
 
     // Submits. A job is in exactly one of these. Numbers begin when a job is first sent.
     Uuid instance_;
-    bool welcomed_before_ = false;                // as this instance
-    std::deque<Job> waiting_;                     // have no number
-    std::multimap<std::int64_t, Job> refused_;    // by when they go back to `waiting_`
-    std::deque<Job> window_;                      // numbers confirmed_ + 1, + 2, …
-    std::uint64_t confirmed_ = 0;                 // up to here all are answered
-    std::uint64_t to_send_ = 1;                   // no number below it is unsent
-    std::int64_t submits_held_until_ms_ = 0;      // the broker refused a whole list: 0 if it did not
+    bool welcomed_before_ = false;              // as this instance
+    std::deque<Job> waiting_;                   // have no number
+    std::multimap<std::int64_t, Job> refused_;  // by when they go back to `waiting_`
+    std::deque<Job> window_;                    // numbers confirmed_ + 1, + 2, …
+    std::uint64_t confirmed_ = 0;               // up to here all are answered
+    std::uint64_t to_send_ = 1;                 // no number below it is unsent
+    std::int64_t submits_held_until_ms_ = 0;    // the broker refused a whole list: 0 if it did not
 
     // Asks, in the order they came: one of `unsent_`, `refused_asks_`, a request, or (a watch) waiting for its result.
     std::map<AskKey, Asked> asks_;

@@ -33,11 +33,12 @@ TEST(CliFormat, AJobIsOneLineOfJson) {
     attempt.outcome = "failed";
     attempt.error = "bad \"picture\"";
     job.attempts.push_back(attempt);
-    EXPECT_EQ(job_json(job),
-              R"({"id":"9007199254740993","queue":"images","type":"resize","priority":8,"state":"dead","reason":"failed",)"
-              R"("attempt":1,"max_attempts":1,"errors":0,"crashes":0,"timeout_ms":0,"created_at":"2026-11-21T07:35:00.123Z",)"
-              R"("payload_bytes":0,"attempts":[{"attempt":1,"worker":"w1","token":"17",)"
-              R"("started_at":"2026-11-21T07:35:01.000Z","outcome":"failed","error":"bad \"picture\""}]})");
+    EXPECT_EQ(
+        job_json(job),
+        R"({"id":"9007199254740993","queue":"images","type":"resize","priority":8,"state":"dead","reason":"failed",)"
+        R"("attempt":1,"max_attempts":1,"errors":0,"crashes":0,"timeout_ms":0,"created_at":"2026-11-21T07:35:00.123Z",)"
+        R"("payload_bytes":0,"attempts":[{"attempt":1,"worker":"w1","token":"17",)"
+        R"("started_at":"2026-11-21T07:35:01.000Z","outcome":"failed","error":"bad \"picture\""}]})");
 }
 
 TEST(CliFormat, AResultThatIsNoTextIsBase64) {
@@ -48,9 +49,11 @@ TEST(CliFormat, AResultThatIsNoTextIsBase64) {
     result.bytes = "plain";
     EXPECT_EQ(result_json(result, true),
               R"({"id":"7","state":"completed","reason":"","attempt":1,"error":"","result":"plain"})");
-    for (const auto& [bytes, base64] : {std::pair("\xff", "/w=="), std::pair("\xff\xfe", "//4="), std::pair("\xff\xfe\xfd", "//79")}) {
+    for (const auto& [bytes, base64] :
+         {std::pair("\xff", "/w=="), std::pair("\xff\xfe", "//4="), std::pair("\xff\xfe\xfd", "//79")}) {
         result.bytes = bytes;
-        EXPECT_NE(result_json(result, true).find(std::string(R"("result_base64":")") + base64 + "\""), std::string::npos);
+        EXPECT_NE(result_json(result, true).find(std::string(R"("result_base64":")") + base64 + "\""),
+                  std::string::npos);
     }
 }
 
@@ -62,12 +65,23 @@ TEST(CliFormat, BytesThatAreNoUtf8AreReplacedInJson) {
 
 TEST(CliFormat, ACommandIsAMapOfTextAndBytes) {
     const std::string encoded = encode_command({{"cat", "-"}, {{"A", "1"}}, "/tmp", "in"});
-    EXPECT_EQ(encoded, "\x84\xa4" "argv\x92\xa3" "cat\xa1-\xa3" "cwd\xa4/tmp\xa3" "env\x81\xa1" "A\xa1" "1\xa5stdin\xc4\x02in");
-    EXPECT_EQ(encode_command({{"ls"}, {}, {}, {}}), "\x81\xa4" "argv\x91\xa2ls");
+    EXPECT_EQ(encoded,
+              "\x84\xa4"
+              "argv\x92\xa3"
+              "cat\xa1-\xa3"
+              "cwd\xa4/tmp\xa3"
+              "env\x81\xa1"
+              "A\xa1"
+              "1\xa5stdin\xc4\x02in");
+    EXPECT_EQ(encode_command({{"ls"}, {}, {}, {}}),
+              "\x81\xa4"
+              "argv\x91\xa2ls");
 }
 
 TEST(CliFormat, OnlyACommandsResultIsTakenForOne) {
-    const std::string map = "\x83\xab" "exit_status\x07\xa6stdout\xc4\x03out\xa9truncated\xc3";
+    const std::string map =
+        "\x83\xab"
+        "exit_status\x07\xa6stdout\xc4\x03out\xa9truncated\xc3";
     const std::optional<CommandResult> result = decode_command_result(map);
     ASSERT_TRUE(result);
     EXPECT_EQ(result->exit_status, 7);

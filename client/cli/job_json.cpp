@@ -55,8 +55,7 @@ std::string base64(std::string_view bytes) {
         std::uint32_t group = 0;
         for (std::size_t k = 0; k < 3; ++k)
             group = group << 8U | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U);
-        for (std::size_t k = 0; k < 4; ++k)
-            out += i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
+        for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
     }
     return out;
 }
@@ -109,8 +108,7 @@ std::string result_json(const JobResult& result, bool bytes) {
             out["result"] = command_object(*command, true);
         else if (Json text = result.bytes; line(text) == text.dump(-1, ' ', false, Json::error_handler_t::ignore))
             out["result"] = std::move(text);
-        else
-            out["result_base64"] = base64(result.bytes);
+        else out["result_base64"] = base64(result.bytes);
     }
     return line(out);
 }

@@ -17,8 +17,9 @@ void add_version(CLI::App& app, jobyard::cli::Globals& globals) {
     verb->callback([&globals] {
         globals.action = [&globals] {
             const std::string protocol = std::to_string(jobyard::kProtocolVersion);
-            jobyard::cli::print_line(globals.json ? "{\"version\":\"" JOBYARD_VERSION "\",\"protocol\":" + protocol + "}"
-                                                  : "jobyard " JOBYARD_VERSION ", protocol " + protocol);
+            jobyard::cli::print_line(globals.json
+                                         ? "{\"version\":\"" JOBYARD_VERSION "\",\"protocol\":" + protocol + "}"
+                                         : "jobyard " JOBYARD_VERSION ", protocol " + protocol);
             return jobyard::cli::kExitOk;
         };
     });
@@ -31,16 +32,17 @@ int main(int argc, char** argv) try {
     CLI::App app("jobyard: submit jobs to a broker, wait for them, look at them, steer them");
     app.name("jobyard");
     app.require_subcommand(1);
-    app.footer("\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker).\n"
-               "Colour and progress bars appear on a terminal only; NO_COLOR turns colour off.\n\n"
-               "Exit codes: 0 ok; 1 a job did not complete; 2 wrong usage; 3 no broker, or the time limit passed; 4 refused.\n"
-               "submit --wait exits as the command did.\n\n"
-               "Examples:\n"
-               "  jobyard submit -- gzip -k /data/a.log\n"
-               "  jobyard submit --batch jobs.jsonl\n"
-               "  jobyard wait 17\n"
-               "  jobyard list --state running\n"
-               "  jobyard VERB --help tells more about each.");
+    app.footer(
+        "\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker).\n"
+        "Colour and progress bars appear on a terminal only; NO_COLOR turns colour off.\n\n"
+        "Exit codes: 0 ok; 1 a job did not complete; 2 wrong usage; 3 no broker, or the time limit passed; 4 refused.\n"
+        "submit --wait exits as the command did.\n\n"
+        "Examples:\n"
+        "  jobyard submit -- gzip -k /data/a.log\n"
+        "  jobyard submit --batch jobs.jsonl\n"
+        "  jobyard wait 17\n"
+        "  jobyard list --state running\n"
+        "  jobyard VERB --help tells more about each.");
     Globals globals;
     app.add_option("--broker", globals.broker, "Endpoint of the broker");
     add_submit(app, globals);

@@ -46,9 +46,12 @@ void print_attempts(const JobInfo& job, const Terminal& terminal) {
     for (const AttemptInfo& attempt : job.attempts) {
         const bool timed = attempt.started_at && attempt.ended_at;
         const bool good = attempt.outcome == to_string(Outcome::completed);
-        table.add({std::to_string(attempt.attempt), attempt.worker, attempt.started_at ? iso_time(*attempt.started_at) : "",
+        table.add({std::to_string(attempt.attempt),
+                   attempt.worker,
+                   attempt.started_at ? iso_time(*attempt.started_at) : "",
                    timed ? short_duration(*attempt.ended_at - *attempt.started_at) : "",
-                   {attempt.outcome, good ? Colour::green : Colour::red}, attempt.error});
+                   {attempt.outcome, good ? Colour::green : Colour::red},
+                   attempt.error});
     }
     print("\n" + table.format(terminal));
     const AttemptInfo& last = job.attempts.back();
@@ -96,8 +99,7 @@ void print_job(const JobInfo& job, const std::optional<CommandResult>& result) {
                             std::to_string(result->output_bytes) + " bytes of output" +
                             (result->truncated ? " (truncated)" : "") + ", " + std::to_string(result->errors_bytes) +
                             " bytes of errors");
-    else if (job.result_bytes)
-        field("result", std::to_string(*job.result_bytes) + " bytes");
+    else if (job.result_bytes) field("result", std::to_string(*job.result_bytes) + " bytes");
     field("error", printable(job.error));
     print_attempts(job, terminal);
 }
@@ -117,10 +119,8 @@ int show(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
         if (job->type == kCommandType && has_ended(job->state) && job->result_bytes.value_or(0) > 0)
             if (const Result<JobResult> result = client->wait(id, globals.call_limit()))
                 command = decode_command_result(result->bytes);
-        if (globals.json)
-            print_line(job_json(*job, command));
-        else
-            print_job(*job, command);
+        if (globals.json) print_line(job_json(*job, command));
+        else print_job(*job, command);
     }
     return worst;
 }
@@ -145,8 +145,10 @@ int stats(const Globals& globals) {
     jobs.add({"dead", number(stats->dead), "completed, kept", number(stats->completed_kept)});
     print(jobs.format(terminal));
     if (!stats->queues.empty()) {
-        Table queues({{"QUEUE", Table::Kind::flexible}, {"QUEUED", Table::Kind::right}, {"RUNNING", Table::Kind::right}});
-        for (const QueueInfo& queue : stats->queues) queues.add({queue.name, number(queue.queued), number(queue.running)});
+        Table queues(
+            {{"QUEUE", Table::Kind::flexible}, {"QUEUED", Table::Kind::right}, {"RUNNING", Table::Kind::right}});
+        for (const QueueInfo& queue : stats->queues)
+            queues.add({queue.name, number(queue.queued), number(queue.running)});
         print("\n" + queues.format(terminal));
     }
     print_line("\nworkers " + number(stats->workers) + ", slots " + number(stats->slots) + ", submitters " +
@@ -163,7 +165,8 @@ Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, 
     std::uint64_t cursor = 0;
     do {
         const std::uint64_t left = most - jobs.size();
-        Result<JobPage> page = client.list(filter, cursor, static_cast<std::uint32_t>(std::min<std::uint64_t>(left, kPage)), limit);
+        Result<JobPage> page =
+            client.list(filter, cursor, static_cast<std::uint32_t>(std::min<std::uint64_t>(left, kPage)), limit);
         if (!page) return page.error();
         cursor = page->next_cursor;
         std::move(page->jobs.begin(), page->jobs.end(), std::back_inserter(jobs));
@@ -192,9 +195,14 @@ int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t mo
                      {"WORKER", Table::Kind::flexible},
                      {"NOTE", Table::Kind::flexible}});
         for (const JobInfo& job : *jobs)
-            table.add({std::to_string(job.id.value), job.queue, job.type, std::to_string(job.priority),
+            table.add({std::to_string(job.id.value),
+                       job.queue,
+                       job.type,
+                       std::to_string(job.priority),
                        {to_string(job.state), colour_of(job.state)},
-                       std::to_string(job.attempt) + "/" + std::to_string(job.max_attempts), ago(job.created_at), job.worker,
+                       std::to_string(job.attempt) + "/" + std::to_string(job.max_attempts),
+                       ago(job.created_at),
+                       job.worker,
                        note_of(job)});
         if (!jobs->empty()) print(table.format(Terminal::of(stdout)));
     }
@@ -207,7 +215,8 @@ void add_show(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("show", "Show all that is known of jobs, with their attempts");
     auto numbers = std::make_shared<std::vector<std::uint64_t>>();
     verb->add_option("ID", *numbers, "Numbers of jobs")->required();
-    verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n") + kExitCodes);
+    verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n") +
+                 kExitCodes);
     add_common(*verb, globals);
     verb->callback([&globals, numbers] { globals.action = [&globals, numbers] { return show(globals, *numbers); }; });
 }
@@ -218,7 +227,8 @@ void add_list(CLI::App& app, Globals& globals) {
     auto state = std::make_shared<std::string>();
     auto most = std::make_shared<std::uint64_t>(100);
     verb->add_option("--state", *state, "Only jobs in this state")
-        ->check(CLI::IsMember({"scheduled", "queued", "assigned", "running", "retrying", "completed", "dead", "cancelled"}));
+        ->check(CLI::IsMember(
+            {"scheduled", "queued", "assigned", "running", "retrying", "completed", "dead", "cancelled"}));
     verb->add_option("--queue", filter->queue, "Only jobs of this queue");
     verb->add_option("--type", filter->type, "Only jobs of this type");
     verb->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();

@@ -25,9 +25,10 @@ int cancel(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
         } else if (globals.json) {
             print_line(answer_json(jobs[i], answer->code));
         } else {
-            const std::string text = answer->code == Code::ok                 ? "cancelled"
-                                     : answer->code == Code::cancel_requested ? "running; its worker is told to stop it"
-                                                                              : std::string("had ended: ") + to_string(answer->state);
+            const std::string text = answer->code == Code::ok ? "cancelled"
+                                     : answer->code == Code::cancel_requested
+                                         ? "running; its worker is told to stop it"
+                                         : std::string("had ended: ") + to_string(answer->state);
             print_line(std::to_string(jobs[i].value) + "  " + text);
         }
     }
@@ -41,10 +42,8 @@ int redrive(const Globals& globals, Client& client, const std::vector<JobId>& jo
     for (std::size_t i = 0; i < jobs.size(); ++i) {
         const Code code = answers[i] ? Code::ok : answers[i].error().code;
         if (globals.json) print_line(answer_json(jobs[i], code, answers[i] ? "" : answers[i].error().text));
-        if (answers[i])
-            ++redriven;
-        else
-            worst = std::max(worst, complain_about(jobs[i], answers[i].error()));
+        if (answers[i]) ++redriven;
+        else worst = std::max(worst, complain_about(jobs[i], answers[i].error()));
     }
     return worst;
 }
@@ -97,7 +96,8 @@ void add_cancel(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("cancel", "Cancel jobs, running or not");
     auto numbers = std::make_shared<std::vector<std::uint64_t>>();
     verb->add_option("ID", *numbers, "Numbers of jobs")->required();
-    verb->footer(std::string("\nA running job gets TERM, then KILL; it is cancelled when its worker says so, unless it completes first.\n\n"
+    verb->footer(std::string("\nA running job gets TERM, then KILL; it is cancelled when its worker says so, unless it "
+                             "completes first.\n\n"
                              "Example:\n  jobyard list --json --queue tests | jq -r .id | xargs jobyard cancel\n") +
                  kExitCodes);
     add_common(*verb, globals);
@@ -130,7 +130,8 @@ void add_dead(CLI::App& app, Globals& globals) {
                               "Examples:\n  jobyard dead redrive 17\n  jobyard dead redrive --all --queue images\n") +
                   kExitCodes);
     add_common(*again, globals);
-    again->callback([&globals, options] { globals.action = [&globals, options] { return redrive_verb(globals, *options); }; });
+    again->callback(
+        [&globals, options] { globals.action = [&globals, options] { return redrive_verb(globals, *options); }; });
 }
 
 }  // namespace jobyard::cli

@@ -74,7 +74,8 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
     } else {
         Command job{command, {}, options.cwd, std::move(spec.payload)};
         for (const std::string& assignment : options.env)
-            if (!add_environment(job.env, assignment)) return usage("--env \"" + assignment + "\": expected NAME=VALUE");
+            if (!add_environment(job.env, assignment))
+                return usage("--env \"" + assignment + "\": expected NAME=VALUE");
         spec.type = kCommandType;
         spec.payload = encode_command(job);
     }
@@ -120,16 +121,20 @@ void add_submit(CLI::App& app, Globals& globals) {
     auto options = std::make_shared<SubmitOptions>();
     verb->footer(kFooter);
     verb->add_option("--queue", options->queue, "Queue")->capture_default_str();
-    verb->add_option("--priority", options->priority, "1 to 10; 10 goes first")->capture_default_str()
+    verb->add_option("--priority", options->priority, "1 to 10; 10 goes first")
+        ->capture_default_str()
         ->check(CLI::Range(kPriorityMin, kPriorityMax));
     verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
-    verb->add_option("--payload", options->payload, "File with the payload (of a command: its standard input); - reads it here");
+    verb->add_option("--payload", options->payload,
+                     "File with the payload (of a command: its standard input); - reads it here");
     verb->add_option("--delay", options->delay, "Not before this long from now")
         ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
     verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")
         ->check(is_duration(std::chrono::milliseconds(kMaxTimeoutMs)));
-    verb->add_option("--key", options->key, "Your own name for the job in its queue: the same key again makes no second job");
-    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried")->capture_default_str()
+    verb->add_option("--key", options->key,
+                     "Your own name for the job in its queue: the same key again makes no second job");
+    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried")
+        ->capture_default_str()
         ->check(CLI::Range(1U, kMaxAttemptsLimit));
     verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
         ->expected(1)

@@ -83,7 +83,8 @@ std::string printable(std::string_view text) {
     for (char& byte : out)
         if (static_cast<unsigned char>(byte) < 0x20 || byte == 0x7f) byte = ' ';
     if (is_clean_text(out)) return out;
-    std::replace_if(out.begin(), out.end(), [](char byte) { return static_cast<unsigned char>(byte) >= 0x80; }, '?');
+    std::replace_if(
+        out.begin(), out.end(), [](char byte) { return static_cast<unsigned char>(byte) >= 0x80; }, '?');
     return out;
 }
 
@@ -99,7 +100,8 @@ std::vector<std::size_t> Table::widths(std::size_t terminal_width) const {
     while (total > terminal_width) {
         std::size_t* widest = nullptr;
         for (std::size_t i = 0; i < widths.size(); ++i)
-            if (columns_[i].kind == Kind::flexible && widths[i] > kNarrowest && (widest == nullptr || widths[i] > *widest))
+            if (columns_[i].kind == Kind::flexible && widths[i] > kNarrowest &&
+                (widest == nullptr || widths[i] > *widest))
                 widest = &widths[i];
         if (widest == nullptr) break;
         --*widest;

@@ -33,7 +33,7 @@ std::string printable(std::string_view text);
 
 /// Columns as wide as what is in them. On a terminal that is too narrow the flexible columns give way.
 class Table {
-   public:
+ public:
     enum class Kind : std::uint8_t { left, right, flexible };
     struct Column {
         std::string title;
@@ -49,7 +49,7 @@ class Table {
     void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
     [[nodiscard]] std::string format(const Terminal& terminal) const;
 
-   private:
+ private:
     [[nodiscard]] std::vector<std::size_t> widths(std::size_t terminal_width) const;
     std::vector<Column> columns_;
     std::vector<std::vector<Cell>> rows_;
@@ -57,7 +57,7 @@ class Table {
 
 /// One line on standard error that is drawn again and again; nothing if that is no terminal.
 class Progress {
-   public:
+ public:
     explicit Progress(std::string what);
     ~Progress() { clear(); }
     Progress(const Progress&) = delete;
@@ -68,7 +68,7 @@ class Progress {
     /// Before anything else is printed.
     void clear();
 
-   private:
+ private:
     const std::string what_;
     const Terminal terminal_;
     bool drawn_ = false;

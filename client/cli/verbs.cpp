@@ -37,7 +37,8 @@ std::chrono::milliseconds duration_of(const std::string& given) {
 }
 
 std::unique_ptr<Client> connected_client(const Globals& globals) {
-    auto client = std::make_unique<Client>(Client::Options{.broker = globals.broker, .submit_limit = globals.call_limit()});
+    auto client =
+        std::make_unique<Client>(Client::Options{.broker = globals.broker, .submit_limit = globals.call_limit()});
     const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
     Result<void> connected = client->connect(at_first);
     if (!connected && connected.error().code == Code::timeout && at_first < globals.call_limit()) {
@@ -48,9 +49,9 @@ std::unique_ptr<Client> connected_client(const Globals& globals) {
     if (connected) return client;
     if (connected.error().code == Code::timeout)
         complain("the broker at " + broker_endpoint(globals.broker) + " could not be reached within " +
-                 short_duration(globals.call_limit()) + "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
-    else
-        complain(connected.error());
+                 short_duration(globals.call_limit()) +
+                 "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
+    else complain(connected.error());
     return nullptr;
 }
 
@@ -61,8 +62,8 @@ void complain(const std::string& text) {
 
 int complain(const Error& error) {
     complain(error.text);
-    const bool unreachable = error.code == Code::timeout || error.code == Code::closed || error.code == Code::internal ||
-                             error.code == Code::version_not_spoken;
+    const bool unreachable = error.code == Code::timeout || error.code == Code::closed ||
+                             error.code == Code::internal || error.code == Code::version_not_spoken;
     return unreachable ? kExitUnreachable : kExitRefused;
 }
 

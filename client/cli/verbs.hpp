@@ -66,7 +66,8 @@ std::vector<JobId> job_ids(const std::vector<std::uint64_t>& numbers);
 
 /// Prints how a job ended, as `jobyard wait` does, and gives its exit code.
 int report_end(const Globals& globals, JobId job, const Result<JobResult>& result);
-/// Prints the result itself; of a command its standard output and error. With `pass_status` the exit code is the command's.
+/// Prints the result itself; of a command its standard output and error. With `pass_status` the exit code is the
+/// command's.
 int report_result(const Globals& globals, const JobResult& result, bool is_command, bool pass_status);
 
 }  // namespace jobyard::cli

@@ -39,8 +39,8 @@ int result(const Globals& globals, JobId id) {
     const Result<JobInfo> job = client->show(id, globals.call_limit());
     if (!job) return complain_about(id, job.error());
     if (!has_ended(job->state)) {
-        complain("job " + std::to_string(id.value) + " is " + to_string(job->state) + " and has no result yet; jobyard wait " +
-                 std::to_string(id.value) + " waits for its end");
+        complain("job " + std::to_string(id.value) + " is " + to_string(job->state) +
+                 " and has no result yet; jobyard wait " + std::to_string(id.value) + " waits for its end");
         return kExitNotCompleted;
     }
     const Result<JobResult> ended = client->wait(id, globals.call_limit());
@@ -54,9 +54,11 @@ void add_wait(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("wait", "Wait until jobs have ended and tell how");
     auto numbers = std::make_shared<std::vector<std::uint64_t>>();
     verb->add_option("ID", *numbers, "Numbers of jobs")->required();
-    verb->footer("\nExamples:\n  jobyard wait 17 18 19\n  jobyard wait --time-limit 10m --json 17\n\n"
-                 "Exit codes, of the worst: 0 all completed; 1 one is dead or cancelled; 2 wrong usage; 3 no broker, or the time\n"
-                 "limit passed; 4 one is not known, or retention has removed it.");
+    verb->footer(
+        "\nExamples:\n  jobyard wait 17 18 19\n  jobyard wait --time-limit 10m --json 17\n\n"
+        "Exit codes, of the worst: 0 all completed; 1 one is dead or cancelled; 2 wrong usage; 3 no broker, or the "
+        "time\n"
+        "limit passed; 4 one is not known, or retention has removed it.");
     add_common(*verb, globals);
     verb->callback([&globals, numbers] { globals.action = [&globals, numbers] { return wait(globals, *numbers); }; });
 }
@@ -65,12 +67,15 @@ void add_result(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("result", "Print the result of a job that has ended");
     auto number = std::make_shared<std::uint64_t>();
     verb->add_option("ID", *number, "Number of a job")->required();
-    verb->footer("\nOf a command: what it wrote to standard output and standard error. Of any other job: its result, as it is.\n"
-                 "With --json a command's output is text in which bytes that are no UTF-8 are replaced; another result that is no\n"
-                 "UTF-8 is \"result_base64\".\n\n"
-                 "Examples:\n  jobyard result 17 > out.bin\n  jobyard result --json 17 | jq .result.exit_status\n\n"
-                 "Exit codes: 0 the job completed; 1 it did not, or has not ended; 2 wrong usage; 3 no broker, or the time limit\n"
-                 "passed; 4 it is not known, or retention has removed it.");
+    verb->footer(
+        "\nOf a command: what it wrote to standard output and standard error. Of any other job: its result, as it is.\n"
+        "With --json a command's output is text in which bytes that are no UTF-8 are replaced; another result that is "
+        "no\n"
+        "UTF-8 is \"result_base64\".\n\n"
+        "Examples:\n  jobyard result 17 > out.bin\n  jobyard result --json 17 | jq .result.exit_status\n\n"
+        "Exit codes: 0 the job completed; 1 it did not, or has not ended; 2 wrong usage; 3 no broker, or the time "
+        "limit\n"
+        "passed; 4 it is not known, or retention has removed it.");
     add_common(*verb, globals);
     verb->callback([&globals, number] { globals.action = [&globals, number] { return result(globals, {*number}); }; });
 }

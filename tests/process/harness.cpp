@@ -113,7 +113,7 @@ bool is_alive(pid_t pid) {
 
 // --- processes -------------------------------------------------------------------------------------------------------
 
-Process::Process(const Options& options) {
+Process::Process(const Options& options) : name_(options.argv.front()) {
     const int input = memory_file(options.input);
     output_ = memory_file();
     if (options.errors_to < 0) errors_ = memory_file();
@@ -146,6 +146,8 @@ Process::Process(const Options& options) {
 
 Process::~Process() {
     if (running()) kill();
+    if (const std::string text = errors(); testing::Test::HasFailure() && !text.empty())
+        std::cerr << "--- standard error of " << name_ << ":\n" << text << "---\n";
     ::close(output_);
     if (errors_ >= 0) ::close(errors_);
 }
@@ -190,9 +192,8 @@ BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen) : fl
 }
 
 BrokerProcess::~BrokerProcess() {
-    if (!process_) return;
-    process_->kill();
-    if (testing::Test::HasFailure()) std::cerr << "--- log of the broker:\n" << log() << "---\n";
+    if (process_) process_->kill();
+    if (testing::Test::HasFailure() && !log_.empty()) std::cerr << "--- log of the broker's runs before:\n" << log_ << "---\n";
 }
 
 bool BrokerProcess::try_start() {
@@ -208,7 +209,7 @@ bool BrokerProcess::try_start() {
     char bytes[256];
     for (ssize_t got = 0; (got = ::read(ready[0], bytes, sizeof bytes)) > 0;) text.append(bytes, static_cast<std::size_t>(got));
     ::close(ready[0]);
-    return text == "READY\n" + endpoint_ + "\n";
+    return text.starts_with("READY\n");
 }
 
 void BrokerProcess::start() {
@@ -309,10 +310,14 @@ std::uint64_t counter(Client& client, const std::string& name) {
 }
 
 bool workers_arrived(Client& client, std::uint64_t count) {
-    return eventually([&] {
+    std::string last;
+    const bool arrived = eventually([&] {
         const Result<BrokerStats> stats = client.stats(kPatience);
+        last = stats ? std::to_string(stats->workers) + " workers" : stats.error().text;
         return stats && stats->workers == count;
     });
+    if (!arrived) std::cerr << "waited for " << count << " workers; at last: " << last << "\n";
+    return arrived;
 }
 
 JobState state_of(Client& client, JobId job) {

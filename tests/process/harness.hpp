@@ -66,6 +66,7 @@ class Process {
 
    private:
     bool collect();
+    const std::string name_;
     pid_t pid_ = -1;
     int output_ = -1;
     int errors_ = -1;

@@ -142,14 +142,16 @@ TEST_F(Hostile, AHundredThousandSmallMessagesDoNotGrowTheBroker) {
     EXPECT_LT(after, before + (64U << 20U));
 }
 
-TEST_F(Hostile, APeerThatNeverReadsItsAnswersIsBounded) {
+TEST_F(Hostile, APeerThatNeverReadsItsAnswersLosesItsConnectionAndIsBounded) {
     const std::uint64_t before = broker_.private_bytes();
-    {
-        RawPeer deaf(broker_.endpoint());
-        deaf.hello(submitter_hello());
-        for (int i = 0; i < 20'000; ++i) deaf.send(AskStats{}, {}, {5});
-        EXPECT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "others do not wait for it";
-    }
+    RawPeer deaf(broker_.endpoint(), 1);
+    deaf.hello(submitter_hello());
+    const std::string ask = header_of({deaf.session(), {5}, AskStats{}});
+    EXPECT_TRUE(eventually([&] {
+        for (int i = 0; i < 1000; ++i) deaf.send_frames({ask, ""});
+        return counter(honest_, "broker.kicked") > 0;
+    }));
+    EXPECT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "others do not wait for it";
     const std::uint64_t after = broker_.private_bytes();
     std::cout << "private memory before " << (before >> 20U) << " MiB, after " << (after >> 20U) << " MiB\n";
     EXPECT_LT(after, before + (200U << 20U));

@@ -8,14 +8,14 @@
 
 namespace jobyard::test {
 
-RawPeer::RawPeer(const std::string& endpoint) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
+RawPeer::RawPeer(const std::string& endpoint, int receive_mark) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
     const auto set = [this](int option, int value) {
         if (zmq_setsockopt(socket_, option, &value, sizeof value) != 0) throw std::runtime_error("zmq_setsockopt");
     };
     set(ZMQ_IMMEDIATE, 1);
     set(ZMQ_LINGER, 0);
     set(ZMQ_SNDHWM, 0);
-    set(ZMQ_RCVHWM, 0);
+    set(ZMQ_RCVHWM, receive_mark);
     set(ZMQ_SNDTIMEO, static_cast<int>(std::chrono::milliseconds(kPatience).count()));
     if (zmq_connect(socket_, endpoint.c_str()) != 0) throw std::runtime_error("zmq_connect to " + endpoint);
 }

@@ -15,7 +15,8 @@ namespace jobyard::test {
 
 class RawPeer {
    public:
-    explicit RawPeer(const std::string& endpoint);
+    /// With a `receive_mark` it takes only so many messages off its connection that it was not asked for.
+    explicit RawPeer(const std::string& endpoint, int receive_mark = 0);
     ~RawPeer();
     RawPeer(const RawPeer&) = delete;
     RawPeer& operator=(const RawPeer&) = delete;

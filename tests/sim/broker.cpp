@@ -45,19 +45,6 @@ bool overtakes(const Message& message) {
            std::holds_alternative<Grant>(message);
 }
 
-/// A job may have ended, or a result been retired, while its payload was being read.
-template <class Items>
-void drop_without_payload(Items& items, std::vector<PayloadRef>& payloads) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        if (items[i].payload_length != payloads[i].slice.size) continue;
-        items[kept] = items[i];
-        payloads[kept++] = payloads[i];
-    }
-    items.resize(kept);
-    payloads.resize(kept);
-}
-
 }  // namespace
 
 Broker::Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug)
@@ -219,7 +206,8 @@ void Broker::turn() {
     hand_over(now, out);
     release();
     if (random_.percent(2)) core.check_invariants();
-    const std::int64_t sleep_ms = std::clamp<std::int64_t>(core.next_deadline() - life.now_us / kMs, 0, kLongestSleepMs);
+    const std::int64_t sleep_ms =
+        std::clamp<std::int64_t>(core.next_deadline() - life.now_us / kMs, 0, kLongestSleepMs);
     life.sleeps_us = std::max<std::int64_t>(sleep_ms * kMs, 100);
     life.loop.wake_at(world_.now() + life.sleeps_us);
 }
@@ -339,7 +327,8 @@ void Broker::take_durable() {
     life_->retained.push_back(std::move(life_->in_flight));
     release();
     // Kept while a snapshot older than it may still come.
-    while (life_->retained.size() > kRetainedBatches && life_->asked.empty() && life_->answered.empty()) life_->retained.pop_front();
+    while (life_->retained.size() > kRetainedBatches && life_->asked.empty() && life_->answered.empty())
+        life_->retained.pop_front();
 }
 
 // --- sending ---------------------------------------------------------------------------------------------------------
@@ -371,7 +360,8 @@ void Broker::send_or_hold(Outgoing& message) {
         std::string_view bytes;
         if (in_hand(payload, bytes)) {
             if (payload.kind == PayloadRef::Kind::own) continue;
-            payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
+            payload = {
+                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
             message.bytes.append(bytes);
             continue;
         }
@@ -415,11 +405,33 @@ void Broker::answered_payloads(const Asked& answer) {
         }
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
-    if (auto* dispatch = std::get_if<Dispatch>(&first.envelope.message)) drop_without_payload(dispatch->items, first.payloads);
-    if (auto* results = std::get_if<Results>(&first.envelope.message)) drop_without_payload(results->items, first.payloads);
+    do_without_payload(first);
     JOBYARD_ASSERT(send(first));
     messages.pop_front();
     for (Outgoing& message : messages) send_or_hold(message);
+}
+
+/// A job may have ended while its payload was being read; a result may have been retired, or gone with a redrive.
+void Broker::do_without_payload(Outgoing& message) {
+    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
+        auto& items = dispatch->items;
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            if (items[i].payload_length != message.payloads[i].slice.size) continue;
+            items[kept] = items[i];
+            message.payloads[kept++] = message.payloads[i];
+        }
+        items.resize(kept);
+        message.payloads.resize(kept);
+    } else if (auto* results = std::get_if<Results>(&message.envelope.message)) {
+        for (std::size_t i = 0; i < results->items.size(); ++i) {
+            ResultItem& item = results->items[i];
+            if (item.payload_length == message.payloads[i].slice.size) continue;
+            life_->core->result_is_gone(message.peer, message.envelope.session, item.payload_length);
+            if (item.state == JobState::completed) item.state = JobState::retired;
+            item.payload_length = message.payloads[i].slice.size = 0;
+        }
+    }
 }
 
 /// The batch being written and the open one are looked at only for the sake of a planted bug: else nothing that is sent
@@ -450,7 +462,8 @@ bool Broker::send(Outgoing& message) {
     Frames frames;
     for (const PayloadRef& payload : message.payloads) {
         std::string_view bytes;
-        if (payload.kind == PayloadRef::Kind::own) bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
+        if (payload.kind == PayloadRef::Kind::own)
+            bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
         else if (!in_hand(payload, bytes)) return false;
         frames.payload += bytes;
     }

@@ -18,7 +18,7 @@
 namespace jobyard::sim {
 
 class Broker : public End {
-   public:
+ public:
     Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug);
 
     void start();
@@ -36,7 +36,7 @@ class Broker : public End {
     void on_frames(ConnectionId connection, Frames frames) override;
     void on_closed(ConnectionId connection) override;
 
-   private:
+ private:
     /// A message from its arrival until it has been decided; the envelope's views point into the frames.
     struct Pending {
         std::unique_ptr<Frames> frames;
@@ -89,12 +89,14 @@ class Broker : public End {
     void pass_time();
     [[nodiscard]] broker::Turn reading();
     void end_process();
-    void decode(broker::PeerId peer, Frames frames, std::vector<std::pair<broker::PeerId, Pending>>& rest, broker::Turn now,
-                broker::Output& out);
+    void decode(broker::PeerId peer, Frames frames, std::vector<std::pair<broker::PeerId, Pending>>& rest,
+                broker::Turn now, broker::Output& out);
     void take(broker::PeerId peer, Pending pending, broker::Turn now, broker::Output& out);
-    void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now, broker::Output& out);
+    void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now,
+                broker::Output& out);
     void answered_message(const Asked& answer, broker::Turn now, broker::Output& out);
     void answered_payloads(const Asked& answer);
+    void do_without_payload(broker::Outgoing& message);
     void ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
     void read_next();
     [[nodiscard]] broker::Found found_from(const Asked& answer) const;

@@ -46,7 +46,8 @@ void Client::close() {
     process.tell("closes, waiting for ", life_->calls.size(), " answers");
     life_->session.close();
     turn();
-    if (!life_->calls.empty()) throw Broken{"P4 what went in comes out", process.name() + " has closed and waits for " + pending_text()};
+    if (!life_->calls.empty())
+        throw Broken{"P4 what went in comes out", process.name() + " has closed and waits for " + pending_text()};
     end_process();
 }
 
@@ -99,7 +100,8 @@ void Client::turn() {
     if (session.wants_reopen()) life_->link.reopen();
     if (session.ended() && session.ended()->code != Code::closed)
         throw Broken{"P9 a good client is not refused", process.name() + ": " + session.ended()->text};
-    if (session.next_deadline_ms() != client::kNever) life_->loop.wake_at(std::max(session.next_deadline_ms(), now_ms() + 1) * kMs);
+    if (session.next_deadline_ms() != client::kNever)
+        life_->loop.wake_at(std::max(session.next_deadline_ms(), now_ms() + 1) * kMs);
 }
 
 // --- what it wants ---------------------------------------------------------------------------------------------------
@@ -115,23 +117,24 @@ void Client::act_later() {
 }
 
 void Client::act() {
-    const auto about = [&](client::JobVerb verb, JobId job) {
-        if (job) ask(client::JobQuestion{verb, job});
+    const auto any_or = [&](Model::Which which) {
+        return model_.any_told(random_.percent(80) ? which : Model::Which::any, random_);
     };
-    if (random_.percent(plan_.cancels)) {
-        const JobId job = model_.any_told(random_);
-        if (job) model_.asks_cancel(job);
-        about(client::JobVerb::cancel, job);
-    }
-    if (random_.percent(plan_.redrives)) {
-        const JobId job = random_.percent(80) ? model_.any_dead(random_) : model_.any_told(random_);
-        if (job) model_.asks_redrive(job);
-        about(client::JobVerb::redrive, job);
-    }
+    if (random_.percent(plan_.cancels))
+        if (const JobId job = any_or(Model::Which::live)) {
+            model_.asks_cancel(job);
+            ask(client::JobQuestion{client::JobVerb::cancel, job});
+        }
+    if (random_.percent(plan_.redrives))
+        if (const JobId job = any_or(Model::Which::dead)) {
+            model_.asks_redrive(job);
+            ask(client::JobQuestion{client::JobVerb::redrive, job});
+        }
     if (random_.percent(plan_.looks)) {
-        about(client::JobVerb::show, model_.any_told(random_));
-        about(client::JobVerb::watch, model_.any_told(random_));
-        ask(client::ListQuestion{random_.percent(50) ? JobState::none : JobState::dead, {}, {}, 0, 1 + static_cast<std::uint32_t>(random_.below(50))});
+        for (const client::JobVerb verb : {client::JobVerb::show, client::JobVerb::watch})
+            if (const JobId job = any_or(Model::Which::live)) ask(client::JobQuestion{verb, job});
+        const JobState state = random_.percent(50) ? JobState::none : JobState::dead;
+        ask(client::ListQuestion{state, {}, {}, 0, 1 + static_cast<std::uint32_t>(random_.below(50))});
         ask(client::StatsQuestion{});
     }
     for (std::uint64_t jobs = random_.below(10); jobs > 0 && model_.wishes() < plan_.jobs; --jobs) submit();
@@ -159,7 +162,9 @@ Wish& Client::new_wish() {
     wish.key = key;
     wish.type = random_.percent(70) ? "steady" : "other";
     wish.payload = name + ";";
-    wish.payload.append(static_cast<std::size_t>(random_.percent(plan_.large) ? random_.any_size(500, 20'000) : random_.any_size(1, 200)), 'p');
+    wish.payload.append(static_cast<std::size_t>(random_.percent(plan_.large) ? random_.any_size(500, 20'000)
+                                                                              : random_.any_size(1, 200)),
+                        'p');
     SubmitItem& item = wish.item;
     item.queue = wish.queue;
     item.type = wish.type;
@@ -253,8 +258,9 @@ void Client::note_received(const Message& message) {
     if (results == nullptr) return;
     for (const ResultItem& item : results->items) {
         if (life_->pushed > life_->granted)
-            throw Broken{"P8 results are pushed within the grant", process.name() + " has been pushed " + std::to_string(life_->pushed) +
-                                                                       " bytes and more, and granted " + std::to_string(life_->granted)};
+            throw Broken{"P8 results are pushed within the grant",
+                         process.name() + " has been pushed " + std::to_string(life_->pushed) +
+                             " bytes and more, and granted " + std::to_string(life_->granted)};
         life_->pushed += item.payload_length + kResultOverhead;
     }
 }
@@ -264,9 +270,11 @@ std::string Client::pending_text() const {
     for (const auto& [ticket, call] : life_->calls) {
         if (!list.empty()) list += ", ";
         if (const auto* submitting = std::get_if<Submitting>(&call)) {
-            list += submitting->job ? "the end of job " + std::to_string(submitting->job.value) : "the answer to " + submitting->wish->name;
+            list += submitting->job ? "the end of job " + std::to_string(submitting->job.value)
+                                    : "the answer to " + submitting->wish->name;
         } else if (const auto* about = std::get_if<client::JobQuestion>(&std::get<client::Question>(call))) {
-            list += "verb " + std::to_string(static_cast<int>(about->verb)) + " on job " + std::to_string(about->job.value);
+            list +=
+                "verb " + std::to_string(static_cast<int>(about->verb)) + " on job " + std::to_string(about->job.value);
         } else {
             list += "a list";
         }

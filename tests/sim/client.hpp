@@ -14,7 +14,7 @@
 namespace jobyard::sim {
 
 class Client : public End {
-   public:
+ public:
     Client(World& world, Network& network, Model& model, const Plan& plan, std::string name);
 
     void start();
@@ -33,7 +33,7 @@ class Client : public End {
     void on_frames(ConnectionId connection, Frames frames) override;
     void on_closed(ConnectionId connection) override;
 
-   private:
+ private:
     struct Submitting {
         Wish* wish = nullptr;
         bool watch = false;

@@ -24,20 +24,23 @@ constexpr std::int64_t kLookEvery = 1 * kSecond;
 thread_local std::uint64_t current_seed = 0;
 
 class Cluster {
-   public:
+ public:
     explicit Cluster(const RunOptions& options)
         : world_(options.seed, options.listener),
           plan_(make_plan(world_.random().fork())),
           model_(world_, plan_),
           disk_(world_, [this](const broker::Batch& batch) { model_.durable(batch); }),
-          network_(world_, plan_, [this](const End& peer, std::int64_t until) { model_.disturbed(peer.process.name(), until); }),
+          network_(world_, plan_,
+                   [this](const End& peer, std::int64_t until) { model_.disturbed(peer.process.name(), until); }),
           broker_(world_, network_, disk_, model_, plan_, options.bug),
           random_(world_.random().fork()) {
         if (options.fault_seconds != 0) plan_.fault_seconds = options.fault_seconds;
         for (int i = 1; i <= plan_.workers; ++i)
-            workers_.push_back(std::make_unique<Worker>(world_, network_, model_, plan_, "worker-" + std::to_string(i)));
+            workers_.push_back(
+                std::make_unique<Worker>(world_, network_, model_, plan_, "worker-" + std::to_string(i)));
         for (int i = 1; i <= plan_.clients; ++i)
-            clients_.push_back(std::make_unique<Client>(world_, network_, model_, plan_, "client-" + std::to_string(i)));
+            clients_.push_back(
+                std::make_unique<Client>(world_, network_, model_, plan_, "client-" + std::to_string(i)));
     }
 
     void run(Report& report) {
@@ -56,30 +59,37 @@ class Cluster {
         report.totals = model_.totals();
     }
 
-   private:
+ private:
     void start() {
         broker_.start();
         for (const auto& worker : workers_) worker->start();
         for (const auto& client : clients_) client->start();
         const Plan::Faults& f = plan_.faults;
-        befall("broker crash", f.broker_crash, [this] { return if_up(broker_, [](Broker& broker) { broker.crash(); }); });
-        befall("broker restart", f.broker_restart, [this] { return if_up(broker_, [](Broker& broker) { broker.stop(); }); });
+        befall("broker crash", f.broker_crash,
+               [this] { return if_up(broker_, [](Broker& broker) { broker.crash(); }); });
+        befall("broker restart", f.broker_restart,
+               [this] { return if_up(broker_, [](Broker& broker) { broker.stop(); }); });
         befall("broker stall", f.broker_stall, [this] {
             return if_up(broker_, [this](Broker& broker) {
                 model_.broker_disturbed(world_.now() + pause(broker.process, 40 * kSecond));
             });
         });
-        befall("worker crash", f.worker_crash, [this] { return if_up(any(workers_), [](Worker& worker) { worker.crash(); }); });
+        befall("worker crash", f.worker_crash,
+               [this] { return if_up(any(workers_), [](Worker& worker) { worker.crash(); }); });
         befall("worker pause", f.worker_pause, [this] {
             return if_up(any(workers_), [this](Worker& worker) {
                 model_.disturbed(worker.process.name(), world_.now() + pause(worker.process, 60 * kSecond));
             });
         });
-        befall("worker drain", f.worker_drain, [this] { return if_up(any(workers_), [](Worker& worker) { worker.drain(); }); });
-        befall("client crash", f.client_crash, [this] { return if_up(any(clients_), [](Client& client) { client.crash(); }); });
-        befall("client close", f.client_close, [this] { return if_up(any(clients_), [](Client& client) { client.close(); }); });
+        befall("worker drain", f.worker_drain,
+               [this] { return if_up(any(workers_), [](Worker& worker) { worker.drain(); }); });
+        befall("client crash", f.client_crash,
+               [this] { return if_up(any(clients_), [](Client& client) { client.crash(); }); });
+        befall("client close", f.client_close,
+               [this] { return if_up(any(clients_), [](Client& client) { client.close(); }); });
         befall("connection cut", f.cut, [this] { return network_.cut_one(); });
-        befall("slow connection", f.slow, [this] { return network_.slow_one(random_.any_size(10 * kMs, 30 * kSecond)); });
+        befall("slow connection", f.slow,
+               [this] { return network_.slow_one(random_.any_size(10 * kMs, 30 * kSecond)); });
         befall("clock jump", f.clock_jump, [this] {
             const std::int64_t ms = random_.any_size(1, 600'000);
             broker_.jump_clock(random_.percent(50) ? ms : -ms);
@@ -90,11 +100,12 @@ class Cluster {
     /// Again and again, until all is calm.
     void befall(std::string kind, std::int64_t mean_ms, std::function<bool()> fault) {
         if (mean_ms == 0) return;
-        world_.after(random_.between(1, 2 * mean_ms * kMs), [this, kind = std::move(kind), mean_ms, fault = std::move(fault)] {
-            if (calm_) return;
-            if (fault()) ++faults_[kind];
-            befall(kind, mean_ms, fault);
-        });
+        world_.after(random_.between(1, 2 * mean_ms * kMs),
+                     [this, kind = std::move(kind), mean_ms, fault = std::move(fault)] {
+                         if (calm_) return;
+                         if (fault()) ++faults_[kind];
+                         befall(kind, mean_ms, fault);
+                     });
     }
     template <class Actor, class F>
     static bool if_up(Actor& actor, F&& fault) {

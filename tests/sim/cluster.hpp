@@ -19,7 +19,7 @@ struct RunOptions {
     std::uint64_t seed = 1;
     std::int64_t fault_seconds = 0;  ///< 0: as the seed says
     broker::PlantedBug bug = broker::PlantedBug::none;
-    World::Listener listener;  ///< to read the story
+    World::Listener listener = {};  ///< to read the story
 };
 
 struct Report {

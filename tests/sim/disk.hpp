@@ -1,6 +1,6 @@
 #pragma once
-// The broker's store, simulated: tables as maps. One batch at a time is being written; a crash loses what is still in the
-// broker's memory, and of the batch being written chance decides whether it became durable.
+// The broker's store, simulated: tables as maps. One batch at a time is being written; a crash loses what is still in
+// the broker's memory, and of the batch being written chance decides whether it became durable.
 
 #include <array>
 #include <functional>
@@ -14,7 +14,7 @@
 namespace jobyard::sim {
 
 class Disk {
-   public:
+ public:
     /// `watcher` sees every batch at the moment it becomes durable.
     Disk(World& world, std::function<void(const broker::Batch&)> watcher)
         : world_(world), random_(world.random().fork()), watcher_(std::move(watcher)) {}
@@ -30,7 +30,7 @@ class Disk {
     [[nodiscard]] const std::string* get(broker::Table table, const std::string& key) const;
     [[nodiscard]] broker::Snapshot read(const std::vector<broker::Need>& needs) const;
 
-   private:
+ private:
     void apply(const broker::Batch& batch);
 
     World& world_;

@@ -1,5 +1,5 @@
-// jobyard-simulate: runs whole clusters in one process, one a seed, and checks the promises. Several seeds run at a time;
-// each is by itself.
+// jobyard-simulate: runs whole clusters in one process, one a seed, and checks the promises. Several seeds run at a
+// time; each is by itself.
 
 #include <algorithm>
 #include <atomic>
@@ -58,8 +58,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
         else if (name == "--first") arguments.first = number();
         else if (name == "--seconds") arguments.run.fault_seconds = static_cast<std::int64_t>(number());
         else if (name == "--threads") arguments.threads = static_cast<unsigned>(std::max(1ULL, number()));
-        else if (name == "--bug" && value == "answer_before_commit") arguments.run.bug = PlantedBug::answer_before_commit;
-        else if (name == "--bug" && value == "token_reuse_after_restart") arguments.run.bug = PlantedBug::token_reuse_after_restart;
+        else if (name == "--bug" && value == "answer_before_commit")
+            arguments.run.bug = PlantedBug::answer_before_commit;
+        else if (name == "--bug" && value == "token_reuse_after_restart")
+            arguments.run.bug = PlantedBug::token_reuse_after_restart;
         else if (name == "--verbose") arguments.first = number(), arguments.seeds = 1, arguments.verbose = true;
         else return std::nullopt;
     }
@@ -67,16 +69,18 @@ std::optional<Arguments> parse(int argc, char** argv) {
 }
 
 void print_broken(const Report& report) {
-    std::printf("seed %llu broke a promise\n  %s\n  %s\n", static_cast<unsigned long long>(report.seed), report.broken->rule.c_str(),
-                report.broken->how.c_str());
+    std::printf("seed %llu broke a promise\n  %s\n  %s\n", static_cast<unsigned long long>(report.seed),
+                report.broken->rule.c_str(), report.broken->how.c_str());
 }
 
 void print_totals(std::uint64_t seeds, const Report& sum, double real_seconds) {
-    const auto count = [](const char* what, std::uint64_t n) { std::printf("  %-28s %12llu\n", what, static_cast<unsigned long long>(n)); };
+    const auto count = [](const char* what, std::uint64_t n) {
+        std::printf("  %-28s %12llu\n", what, static_cast<unsigned long long>(n));
+    };
     const double hours = static_cast<double>(sum.simulated_us) / 3.6e9;
     std::printf("%llu seeds, %.1f simulated hours, %llu events in %.1f s: %.0f events/s, %.0f x real time\n",
-                static_cast<unsigned long long>(seeds), hours, static_cast<unsigned long long>(sum.events), real_seconds,
-                static_cast<double>(sum.events) / real_seconds, hours * 3600 / real_seconds);
+                static_cast<unsigned long long>(seeds), hours, static_cast<unsigned long long>(sum.events),
+                real_seconds, static_cast<double>(sum.events) / real_seconds, hours * 3600 / real_seconds);
     const Totals& t = sum.totals;
     count("jobs", t.submitted);
     count("completed", t.completed);

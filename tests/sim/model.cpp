@@ -89,7 +89,8 @@ void Model::was_refused(Wish& wish, Code code) {
     if (!wish.key.empty()) return;  // the same wish may have been granted to somebody else
     wish.refused = true;
     if (wish.job)
-        broken("P4 a refused submit makes no job", wish.name + " was refused (" + to_string(code) + ") and is " + text(wish.job));
+        broken("P4 a refused submit makes no job",
+               wish.name + " was refused (" + to_string(code) + ") and is " + text(wish.job));
 }
 
 void Model::cancel_answered(JobId job, Code code, JobState state) {
@@ -99,7 +100,8 @@ void Model::cancel_answered(JobId job, Code code, JobState state) {
     if (code != Code::ended) {
         known.cancel_promised = true;
     } else if (std::none_of(known.ends.begin(), known.ends.end(), [&](const End& end) { return end.state == state; })) {
-        broken("P1 acknowledged means durable", text(job) + " was said to be " + to_string(state) + " and is not on disk");
+        broken("P1 acknowledged means durable",
+               text(job) + " was said to be " + to_string(state) + " and is not on disk");
     }
 }
 
@@ -113,14 +115,17 @@ void Model::redrive_answered(JobId job) {
 void Model::ended(const ResultItem& item, std::string_view payload) {
     const Record& known = record(item.job);
     const auto end = std::find_if(known.ends.begin(), known.ends.end(), [&](const End& e) {
-        return e.state == item.state && e.reason == item.reason && e.result_size == payload.size();
+        const bool is_whole = e.result_size == payload.size();
+        const bool went_with_a_redrive = e.state == JobState::dead && payload.empty();
+        return e.state == item.state && e.reason == item.reason && (is_whole || went_with_a_redrive);
     });
     if (end == known.ends.end())
         broken("P1 acknowledged means durable",
                "a watcher was told that " + text(item.job) + " is " + to_string(item.state) + ", which is not on disk");
     if (item.state != JobState::completed) return;
     if (executions_.at(end->token).result != payload)
-        broken("P3 exactly-once recorded completion", "the result of " + text(item.job) + " is not what " + text(end->token) + " gave");
+        broken("P3 exactly-once recorded completion",
+               "the result of " + text(item.job) + " is not what " + text(end->token) + " gave");
 }
 
 void Model::result_is_missing(JobId job, Code code) const {
@@ -129,20 +134,15 @@ void Model::result_is_missing(JobId job, Code code) const {
         broken("P2 every job is somewhere a person can see it", text(job) + " was asked for and is " + to_string(code));
 }
 
-JobId Model::any_told(Random& random) const {
-    if (told_.empty()) return {};
-    // Mostly one of the last: they are still alive.
-    const std::size_t recent = std::min<std::size_t>(told_.size(), random.percent(70) ? 20 : told_.size());
-    return told_[told_.size() - 1 - random.below(recent)];
-}
-
-JobId Model::any_dead(Random& random) const {
-    std::vector<JobId> dead;
+JobId Model::any_told(Which which, Random& random) const {
+    std::vector<JobId> jobs;
     for (const JobId job : told_) {
         const Record& known = jobs_.at(job);
-        if (known.stage == Record::Stage::ended && known.ends.back().state == JobState::dead) dead.push_back(job);
+        const bool dead = known.stage == Record::Stage::ended && known.ends.back().state == JobState::dead;
+        if (which == Which::any || (which == Which::live && known.is_live()) || (which == Which::dead && dead))
+            jobs.push_back(job);
     }
-    return dead.empty() ? JobId{} : dead[random.below(dead.size())];
+    return jobs.empty() ? JobId{} : jobs[random.below(jobs.size())];
 }
 
 // --- workers ---------------------------------------------------------------------------------------------------------
@@ -173,7 +173,8 @@ void Model::finishes(LeaseToken token, bool succeeded, bool retryable, std::stri
 
 void Model::worker_died(const std::string& worker) {
     for (auto& [token, execution] : executions_)
-        if (execution.worker == worker && execution.began_at >= 0 && execution.ended_at < 0) execution.ended_at = world_.now();
+        if (execution.worker == worker && execution.began_at >= 0 && execution.ended_at < 0)
+            execution.ended_at = world_.now();
     disturbed(worker, world_.now());
 }
 
@@ -186,9 +187,9 @@ void Model::end_answered(LeaseToken token, Outcome told_as, Code code) {
                text(execution.job, token) + " was answered ok and its end is not on disk");
     const bool completed = execution.outcome == Outcome::completed;
     if (completed != (told_as == Outcome::completed))
-        broken("P3 a result is accepted only with the live token",
-               text(execution.job, token) + " was answered ok as " + to_string(told_as) + " and recorded as " +
-                   to_string(execution.outcome));
+        broken("P3 a result is accepted only with the live token", text(execution.job, token) + " was answered ok as " +
+                                                                       to_string(told_as) + " and recorded as " +
+                                                                       to_string(execution.outcome));
 }
 
 void Model::disturbed(const std::string& worker, std::int64_t until_us) {
@@ -196,7 +197,9 @@ void Model::disturbed(const std::string& worker, std::int64_t until_us) {
     known = std::max(known, until_us);
 }
 
-void Model::broker_disturbed(std::int64_t until_us) { broker_disturbed_until_ = std::max(broker_disturbed_until_, until_us); }
+void Model::broker_disturbed(std::int64_t until_us) {
+    broker_disturbed_until_ = std::max(broker_disturbed_until_, until_us);
+}
 
 // --- the broker's edges ----------------------------------------------------------------------------------------------
 
@@ -215,7 +218,8 @@ void Model::broker_started(const broker::Core& core, std::set<Uuid> known_worker
                    text(job) + (known.is_live() ? " is not there" : " is there again") + " after a restart");
         if (loaded == nullptr) continue;
         if (loaded->errors != known.errors || loaded->crashes != known.crashes)
-            broken("P6 attempts are charged to the right budget", text(job) + " came back with other charges after a restart");
+            broken("P6 attempts are charged to the right budget",
+                   text(job) + " came back with other charges after a restart");
     }
 }
 
@@ -225,10 +229,12 @@ void Model::claim_answered(JobId job, LeaseToken token, Code code) {
     const auto execution = executions_.find(token);
     if (execution == executions_.end() || execution->second.job != job) return;  // never sent: nothing runs
     if (execution->second.recorded)
-        broken("P7 only what still runs is claimed", "the claim of " + text(job, token) + " was accepted after its end");
+        broken("P7 only what still runs is claimed",
+               "the claim of " + text(job, token) + " was accepted after its end");
     if (known.newest_sent > token)
-        broken("P3 a token is void once a newer one was sent",
-               "the claim of " + text(job, token) + " was accepted after " + text(known.newest_sent) + " had been sent");
+        broken(
+            "P3 a token is void once a newer one was sent",
+            "the claim of " + text(job, token) + " was accepted after " + text(known.newest_sent) + " had been sent");
     known.live = token;
     ++totals_.claims_kept;
 }
@@ -238,13 +244,14 @@ void Model::dispatched(const std::string& worker, const DispatchItem& item, std:
     Record& known = record(item.job);
     const std::string what = text(item.job, item.token);
     if (known.stage == Record::Stage::absent)
-        broken("P1 a job is sent only when it is on disk", what + " was sent to " + worker + " before its submit was durable");
+        broken("P1 a job is sent only when it is on disk",
+               what + " was sent to " + worker + " before its submit was durable");
     if (known.wish->payload != payload || known.wish->queue != item.queue || known.wish->type != item.type)
         broken("P1 acknowledged means durable", what + " was sent with another payload, queue or type than submitted");
     const auto [execution, is_new] = executions_.try_emplace(item.token);
     if (!is_new)
-        broken("P3 a token is granted once",
-               what + " was sent to " + worker + "; " + execution->second.worker + " has had it for " + text(execution->second.job));
+        broken("P3 a token is granted once", what + " was sent to " + worker + "; " + execution->second.worker +
+                                                 " has had it for " + text(execution->second.job));
     execution->second.job = item.job;
     execution->second.worker = worker;
     executions_of_[item.job].push_back(item.token);
@@ -256,8 +263,9 @@ void Model::dispatched(const std::string& worker, const DispatchItem& item, std:
     if (known.newest_sent >= item.token)
         broken("P3 tokens of a job increase", what + " was sent after " + text(known.newest_sent));
     if (known.live && !executions_.at(known.live).recorded)
-        broken("P7 what runs is not dispatched again",
-               what + " was sent to " + worker + " while " + executions_.at(known.live).worker + " holds " + text(known.live));
+        broken("P7 what runs is not dispatched again", what + " was sent to " + worker + " while " +
+                                                           executions_.at(known.live).worker + " holds " +
+                                                           text(known.live));
     if (!awaited_.empty() && world_.now() - started_at_ < std::int64_t{plan_.timing.claim_window_ms} * kMs - kRounding)
         broken("P7 nothing is dispatched in the claim window", what + " was sent to " + worker);
     if (world_.now() < known.not_before - kRounding && plan_.faults.clock_jump == 0)
@@ -286,7 +294,8 @@ void Model::granted(const broker::Core& core, const std::vector<JobId>& jobs) {
             }
         }
         if (aged && older)
-            broken("P5 the highest priority goes first", text(chosen) + " was chosen and is neither the most urgent nor the oldest");
+            broken("P5 the highest priority goes first",
+                   text(chosen) + " was chosen and is neither the most urgent nor the oldest");
         if (aged) ++aged_picks_;
     }
     if (!plan_.workers_differ && aged_picks_ > picks_ / broker::kAgingShare + 1)
@@ -313,7 +322,8 @@ void Model::durable(const Batch& batch) {
         JOBYARD_ASSERT(read_row(value, row));
         const Record& known = record(job);
         // A redrive copies the end of the round before among the attempts.
-        if (known.is_live() || known.ends.empty() || known.ends.back().token != row.token) attempt_ended(job, row, "attempts");
+        if (known.is_live() || known.ends.empty() || known.ends.back().token != row.token)
+            attempt_ended(job, row, "attempts");
     }
 }
 
@@ -328,7 +338,8 @@ void Model::job_made(JobId job, std::string_view payload) {
     if (wished.job) broken("P4 one job a submit", wished.name + " made " + text(wished.job) + " and " + text(job));
     if (wished.refused) broken("P4 a refused submit makes no job", wished.name + " was refused and made " + text(job));
     if (!wished.key.empty() && !keys_.emplace(wished.queue + "/" + wished.key, job).second)
-        broken("P4 one job a key", "key " + wished.key + " of queue " + wished.queue + " made a second job: " + text(job));
+        broken("P4 one job a key",
+               "key " + wished.key + " of queue " + wished.queue + " made a second job: " + text(job));
     wished.job = job;
     known.stage = Record::Stage::live;
     known.not_before = wished.wished_at + static_cast<std::int64_t>(wished.item.delay_ms) * kMs;
@@ -342,7 +353,8 @@ void Model::attempt_ended(JobId job, const AttemptRow& row, const char* table) {
     if (!known.is_live()) broken("P2 every job ends once per round", what + " ended after its job had ended");
     const auto sent = executions_.find(row.token);
     if (sent == executions_.end() || sent->second.job != job) {
-        const bool of_handler = row.outcome == Outcome::completed || row.outcome == Outcome::failed || row.outcome == Outcome::timeout;
+        const bool of_handler =
+            row.outcome == Outcome::completed || row.outcome == Outcome::failed || row.outcome == Outcome::timeout;
         if (of_handler) broken("P3 a result is accepted only with the live token", what + " was never sent to anybody");
         ended_unsent_[row.token] = row.outcome;
     } else {
@@ -353,11 +365,13 @@ void Model::attempt_ended(JobId job, const AttemptRow& row, const char* table) {
         check_cause(job, row, execution);
     }
     if (known.newest_sent > row.token)
-        broken("P3 a token is void once a newer one was sent", what + " was recorded after " + text(known.newest_sent) + " had been sent");
+        broken("P3 a token is void once a newer one was sent",
+               what + " was recorded after " + text(known.newest_sent) + " had been sent");
     if (row.outcome == Outcome::failed || row.outcome == Outcome::timeout) {
         ++known.errors;
         std::int64_t since = world_.now();
-        if (sent != executions_.end()) since = row.outcome == Outcome::failed ? sent->second.ended_at : sent->second.began_at;
+        if (sent != executions_.end())
+            since = row.outcome == Outcome::failed ? sent->second.ended_at : sent->second.began_at;
         known.not_before = since + pause_us(known.wish->item.backoff, known.errors);
     }
     if (row.outcome == Outcome::worker_lost || row.outcome == Outcome::lease_expired) ++known.crashes;
@@ -369,25 +383,33 @@ void Model::check_cause(JobId job, const AttemptRow& row, const Execution& execu
     const bool finished = execution.ended_at >= 0 && !execution.result.empty();
     switch (row.outcome) {
         case Outcome::completed:
-            if (!finished || !execution.succeeded) broken("P3 a result is what a handler gave", what + " is completed without a success");
+            if (!finished || !execution.succeeded)
+                broken("P3 a result is what a handler gave", what + " is completed without a success");
             break;
         case Outcome::failed:
-            if (!finished || execution.succeeded) broken("P6 attempts are charged to the right budget", what + " is charged with an error it did not make");
+            if (!finished || execution.succeeded)
+                broken("P6 attempts are charged to the right budget",
+                       what + " is charged with an error it did not make");
             break;
         case Outcome::timeout:
-            if (execution.began_at < 0 || world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms} * kMs - kRounding)
+            if (execution.began_at < 0 ||
+                world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms} * kMs - kRounding)
                 broken("P6 attempts are charged to the right budget", what + " timed out before its time");
             break;
         case Outcome::cancelled:
-            if (!jobs_.at(job).cancel_asked) broken("P2 every job ends once per round", what + " was cancelled by nobody");
+            if (!jobs_.at(job).cancel_asked)
+                broken("P2 every job ends once per round", what + " was cancelled by nobody");
             break;
         case Outcome::worker_lost:
         case Outcome::lease_expired: {
             const auto disturbed = disturbed_until_.find(execution.worker);
-            const std::int64_t until = std::max(broker_disturbed_until_, disturbed == disturbed_until_.end() ? 0 : disturbed->second);
-            const std::int64_t patience = (std::int64_t{plan_.timing.lease_ms} + plan_.timing.lost_after_ms) * kMs + 10 * kSecond;
+            const std::int64_t until =
+                std::max(broker_disturbed_until_, disturbed == disturbed_until_.end() ? 0 : disturbed->second);
+            const std::int64_t patience =
+                (std::int64_t{plan_.timing.lease_ms} + plan_.timing.lost_after_ms) * kMs + 10 * kSecond;
             if (world_.now() - until > patience)
-                broken("P6 a worker that nothing happened to is not lost", what + " is charged with a " + to_string(row.outcome));
+                broken("P6 a worker that nothing happened to is not lost",
+                       what + " is charged with a " + to_string(row.outcome));
             break;
         }
         case Outcome::released:
@@ -399,13 +421,17 @@ void Model::job_ended(JobId job, std::string_view bytes) {
     EndRow row;
     JOBYARD_ASSERT(read_row(bytes, row));
     Record& known = record(job);
-    if (!known.is_live()) broken("P2 every job ends exactly once per round", text(job) + " ended a second time, as " + to_string(row.state));
+    if (!known.is_live())
+        broken("P2 every job ends exactly once per round",
+               text(job) + " ended a second time, as " + to_string(row.state));
     if (row.last.outcome != Outcome::none) attempt_ended(job, row.last, "ended");
     if (row.errors != known.errors || row.crashes != known.crashes)
         broken("P6 attempts are charged to the right budget",
-               text(job) + " ended with errors=" + std::to_string(row.errors) + " crashes=" + std::to_string(row.crashes) + "; there were " +
-                   std::to_string(known.errors) + " and " + std::to_string(known.crashes));
-    const bool last_was_retryable = row.last.token && executions_.contains(row.last.token) && executions_.at(row.last.token).retryable;
+               text(job) + " ended with errors=" + std::to_string(row.errors) +
+                   " crashes=" + std::to_string(row.crashes) + "; there were " + std::to_string(known.errors) +
+                   " and " + std::to_string(known.crashes));
+    const bool last_was_retryable =
+        row.last.token && executions_.contains(row.last.token) && executions_.at(row.last.token).retryable;
     bool right = false;
     switch (row.state) {
         case JobState::completed: right = row.last.outcome == Outcome::completed; break;
@@ -418,12 +444,14 @@ void Model::job_ended(JobId job, std::string_view bytes) {
         default: break;
     }
     if (!right)
-        broken("P2 a job ends for a reason", text(job) + " ended as " + to_string(row.state) + " (" + to_string(row.reason) +
-                                                 ") after " + to_string(row.last.outcome));
+        broken("P2 a job ends for a reason", text(job) + " ended as " + to_string(row.state) + " (" +
+                                                 to_string(row.reason) + ") after " + to_string(row.last.outcome));
     known.stage = Record::Stage::ended;
     known.ends.push_back({row.state, row.reason, row.last.token, row.result_size});
     --unended_;
-    (row.state == JobState::completed ? totals_.completed : row.state == JobState::dead ? totals_.dead : totals_.cancelled) += 1;
+    (row.state == JobState::completed ? totals_.completed
+     : row.state == JobState::dead    ? totals_.dead
+                                      : totals_.cancelled) += 1;
 }
 
 void Model::state_written(JobId job, std::string_view bytes) {
@@ -433,8 +461,9 @@ void Model::state_written(JobId job, std::string_view bytes) {
     if (!known.is_live()) return;  // of a batch in which it ends as well
     if (row.errors != known.errors || row.crashes != known.crashes)
         broken("P6 attempts are charged to the right budget",
-               text(job) + " was written with errors=" + std::to_string(row.errors) + " crashes=" + std::to_string(row.crashes) +
-                   "; there were " + std::to_string(known.errors) + " and " + std::to_string(known.crashes));
+               text(job) + " was written with errors=" + std::to_string(row.errors) +
+                   " crashes=" + std::to_string(row.crashes) + "; there were " + std::to_string(known.errors) +
+                   " and " + std::to_string(known.crashes));
 }
 
 void Model::job_redriven(JobId job) {

@@ -1,7 +1,7 @@
 #pragma once
-// The reference model: what clients were told, what handlers did and what became durable, and the promises that tie them
-// together. It decides nothing and knows nothing of how the broker decides; each call says what happened and throws Broken
-// if that may not happen. The promises' numbers are those of DESIGN.md.
+// The reference model: what clients were told, what handlers did and what became durable, and the promises that tie
+// them together. It decides nothing and knows nothing of how the broker decides; each call says what happened and
+// throws Broken if that may not happen. The promises' numbers are those of DESIGN.md.
 
 #include <cstdint>
 #include <map>
@@ -16,8 +16,8 @@
 
 namespace jobyard::sim {
 
-/// What a client wants done. Every payload begins with the name of its wish, so that a job tells whose it is. The wishes
-/// of one key with one content share one.
+/// What a client wants done. Every payload begins with the name of its wish, so that a job tells whose it is. The
+/// wishes of one key with one content share one.
 struct Wish {
     std::string name;
     std::string queue;
@@ -39,7 +39,7 @@ struct Execution {
     bool succeeded = false;
     bool retryable = true;
     std::string result;
-    bool recorded = false;  ///< its end is on disk
+    bool recorded = false;            ///< its end is on disk
     Outcome outcome = Outcome::none;  ///< as recorded
 };
 
@@ -52,16 +52,16 @@ struct Totals {
     std::uint64_t retired = 0;
     std::uint64_t dispatched = 0;
     std::uint64_t executions = 0;
-    std::uint64_t run_twice = 0;      ///< begun although the same job ran elsewhere or had succeeded
-    std::uint64_t stale_ends = 0;     ///< ends that came too late and were refused
+    std::uint64_t run_twice = 0;   ///< begun although the same job ran elsewhere or had succeeded
+    std::uint64_t stale_ends = 0;  ///< ends that came too late and were refused
     std::uint64_t claims_kept = 0;
-    std::uint64_t refusals = 0;       ///< submits that came to nothing
+    std::uint64_t refusals = 0;  ///< submits that came to nothing
 
     void add(const Totals& other);
 };
 
 class Model {
-   public:
+ public:
     Model(World& world, const Plan& plan) : world_(world), plan_(plan) {}
 
     // --- clients
@@ -77,9 +77,9 @@ class Model {
     void redrive_answered(JobId job);
     void ended(const ResultItem& item, std::string_view payload);
     void result_is_missing(JobId job, Code code) const;
-    /// Any job that somebody was told of; none if there is no such.
-    [[nodiscard]] JobId any_told(Random& random) const;
-    [[nodiscard]] JobId any_dead(Random& random) const;
+    /// Any job that somebody was told of, as far as is durable; none if there is no such.
+    enum class Which : std::uint8_t { any, live, dead };
+    [[nodiscard]] JobId any_told(Which which, Random& random) const;
 
     // --- workers
 
@@ -109,7 +109,7 @@ class Model {
     void check_totals(const broker::Core& core) const;
     [[nodiscard]] const Totals& totals() const { return totals_; }
 
-   private:
+ private:
     struct End {
         JobState state = JobState::none;
         Reason reason = Reason::none;

@@ -40,18 +40,19 @@ bool Network::send(ConnectionId id, Side from, Frames frames) {
     const std::uint64_t number = direction.sent++;
     if (number >= direction.cut_at) return true;  // into the void
     direction.last_arrival_us = std::max(direction.last_arrival_us, world_.now() + delay());
-    world_.after(direction.last_arrival_us - world_.now(), [this, id, from, number, sent = std::move(frames)]() mutable {
-        const auto at = connections_.find(id);
-        if (at == connections_.end()) return;
-        Direction& way = at->second.from[index(from)];
-        if (number >= way.cut_at) return;
-        way.arrived = number + 1;
-        End* to = end(at->second, other(from));
-        if (to == nullptr || !at->second.knows_open[index(other(from))]) return;
-        world_.note(sent.header);
-        world_.note(sent.payload);
-        to->on_frames(id, std::move(sent));
-    });
+    world_.after(direction.last_arrival_us - world_.now(),
+                 [this, id, from, number, sent = std::move(frames)]() mutable {
+                     const auto at = connections_.find(id);
+                     if (at == connections_.end()) return;
+                     Direction& way = at->second.from[index(from)];
+                     if (number >= way.cut_at) return;
+                     way.arrived = number + 1;
+                     End* to = end(at->second, other(from));
+                     if (to == nullptr || !at->second.knows_open[index(other(from))]) return;
+                     world_.note(sent.header);
+                     world_.note(sent.payload);
+                     to->on_frames(id, std::move(sent));
+                 });
     return true;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
-// The network as ZeroMQ shows it: a connection delivers whole messages in order, late or not at all; when it breaks, what
-// was on its way is lost from some message on, in each direction on its own; each side notices sooner, later, or never
-// (then only silence tells). Nothing is lost or repeated inside a connection that holds.
+// The network as ZeroMQ shows it: a connection delivers whole messages in order, late or not at all; when it breaks,
+// what was on its way is lost from some message on, in each direction on its own; each side notices sooner, later, or
+// never (then only silence tells). Nothing is lost or repeated inside a connection that holds.
 
 #include <array>
 #include <cstdint>
@@ -27,7 +27,7 @@ using ConnectionId = std::uint32_t;
 /// Who holds one side of a connection. The calls come when something reaches the machine, whatever the process does: it
 /// reads them in its next turn.
 class End {
-   public:
+ public:
     explicit End(World& world, std::string name) : process(world, std::move(name)) {}
     virtual ~End() = default;
     virtual void on_opened(ConnectionId connection) = 0;
@@ -40,7 +40,7 @@ class End {
 enum class Side : std::uint8_t { peer, broker };
 
 class Network {
-   public:
+ public:
     /// Something happens, up to that time, that may make the other side of the end's connection think it dead.
     using Disturbed = std::function<void(const End& peer, std::int64_t until_us)>;
 
@@ -66,7 +66,7 @@ class Network {
     bool slow_one(std::int64_t time_us);
     void be_calm() { calm_ = true; }
 
-   private:
+ private:
     struct Direction {
         std::uint64_t sent = 0;
         std::uint64_t arrived = 0;

@@ -14,7 +14,7 @@
 namespace jobyard::sim {
 
 class Link {
-   public:
+ public:
     Link(Network& network, End& end, std::int64_t longest_pause_us)
         : network_(network), end_(end), longest_pause_us_(longest_pause_us) {
         reopen();
@@ -60,7 +60,7 @@ class Link {
         connection_ = network_.connect(end_, longest_pause_us_);
     }
 
-   private:
+ private:
     Network& network_;
     End& end_;
     std::int64_t longest_pause_us_;

@@ -49,7 +49,7 @@ struct Plan {
     std::uint64_t hanging = 0;
     int priorities = 1;
     int queues = 1;
-    bool workers_differ = false;  ///< in the queues and types they serve
+    bool workers_differ = false;     ///< in the queues and types they serve
     std::int64_t run_time = 0;       ///< at most, of a handler that does not hang
     std::uint32_t prefetch = 0;      ///< jobs a worker holds beyond its slots
     std::uint64_t result_grant = 0;  ///< of a client

@@ -9,7 +9,7 @@ namespace jobyard::sim {
 
 /// splitmix64 (Steele, Lea, Flood 2014).
 class Random {
-   public:
+ public:
     explicit Random(std::uint64_t seed) : state_(seed) {}
 
     std::uint64_t next() {
@@ -42,7 +42,7 @@ class Random {
     /// A stream of its own, so that what one actor draws does not change what another does.
     Random fork() { return Random(next()); }
 
-   private:
+ private:
     std::uint64_t state_;
 };
 

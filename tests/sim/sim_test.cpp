@@ -20,7 +20,7 @@ std::string story_of(const RunOptions& options) {
 }
 
 class Simulation : public testing::TestWithParam<std::uint64_t> {
-   protected:
+ protected:
     static void SetUpTestSuite() { name_seed_on_abort(); }
 };
 
@@ -29,7 +29,8 @@ TEST_P(Simulation, KeepsEveryPromise) {
     for (std::uint64_t seed = GetParam(); seed < GetParam() + kSeedsPerTest; ++seed) {
         const RunOptions options{.seed = seed};
         const Report report = run(options);
-        ASSERT_FALSE(report.broken) << "seed " << seed << ": " << report.broken->rule << ": " << report.broken->how << "\n"
+        ASSERT_FALSE(report.broken) << "seed " << seed << ": " << report.broken->rule << ": " << report.broken->how
+                                    << "\n"
                                     << story_of(options);
         totals.add(report.totals);
     }
@@ -42,7 +43,8 @@ TEST_P(Simulation, KeepsEveryPromise) {
     EXPECT_GT(totals.stale_ends, 0U);
     EXPECT_GT(totals.claims_kept, 0U);
 }
-INSTANTIATE_TEST_SUITE_P(Seeds, Simulation, testing::Range<std::uint64_t>(1, 1 + kSeedsPerTest * kTests, kSeedsPerTest));
+INSTANTIATE_TEST_SUITE_P(Seeds, Simulation,
+                         testing::Range<std::uint64_t>(1, 1 + kSeedsPerTest * kTests, kSeedsPerTest));
 
 TEST(SimulationItself, SameSeedGivesTheSameRun) {
     for (std::uint64_t seed = 1; seed <= 5; ++seed) {

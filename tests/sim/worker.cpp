@@ -23,7 +23,8 @@ worker::Session::Options options(const Plan& plan, const std::string& name, Rand
     // The first worker serves everything, so that every job can run.
     const auto serves = [&] { return !plan.workers_differ || name == "worker-1" || random.percent(70); };
     for (int queue = 0; queue < plan.queues; ++queue)
-        if (serves() || (queue == plan.queues - 1 && made.queues.empty())) made.queues.push_back("queue-" + std::to_string(queue));
+        if (serves() || (queue == plan.queues - 1 && made.queues.empty()))
+            made.queues.push_back("queue-" + std::to_string(queue));
     made.types = {"steady"};
     if (serves()) made.types.emplace_back("other");
     return made;
@@ -101,7 +102,8 @@ void Worker::turn() {
     session.on_tick(now_ms());
     carry_out();
     if (session.all_slots_stuck() && !session.is_draining()) session.drain({now_ms(), now_ms()});
-    if (session.refused()) throw Broken{"P9 a good worker is not refused", process.name() + ": " + session.refused()->text};
+    if (session.refused())
+        throw Broken{"P9 a good worker is not refused", process.name() + ": " + session.refused()->text};
     if (session.has_left()) {
         process.tell("has left");
         end_process();
@@ -181,7 +183,8 @@ void Worker::stop(const worker::StopOrder& order) {
                                           [&](const Report& report) { return report.token == order.token; });
         if (!reported) unstarted(order.token);
     } else if (!std::exchange(task.stopped, true) && random_.percent(80)) {
-        process.after(random_.any_size(1 * kMs, 500 * kMs), [this, token = order.token] { finish(token, false, true); });
+        process.after(random_.any_size(1 * kMs, 500 * kMs),
+                      [this, token = order.token] { finish(token, false, true); });
     }
 }
 
@@ -207,7 +210,8 @@ void Worker::run(Task& task) {
     const bool hangs = !calm_ && random_.percent(plan_.hanging);
     const bool fails = random_.percent(plan_.failing);
     const bool retryable = random_.percent(85);
-    const std::int64_t takes = hangs ? random_.any_size(10 * kSecond, 60 * kSecond) : random_.any_size(500, plan_.run_time);
+    const std::int64_t takes =
+        hangs ? random_.any_size(10 * kSecond, 60 * kSecond) : random_.any_size(500, plan_.run_time);
     process.after(takes, [this, token = task.token, fails, retryable] { finish(token, !fails, retryable); });
 }
 
@@ -221,7 +225,8 @@ void Worker::finish(LeaseToken token, bool succeeds, bool retryable) {
     report.ending.outcome = succeeds ? Outcome::completed : Outcome::failed;
     report.ending.retryable = retryable;
     report.ending.result = "result of " + to_text(token) + ";";
-    if (random_.percent(plan_.large)) report.ending.result.append(static_cast<std::size_t>(random_.any_size(500, 20'000)), 'r');
+    if (random_.percent(plan_.large))
+        report.ending.result.append(static_cast<std::size_t>(random_.any_size(500, 20'000)), 'r');
     if (!succeeds) report.ending.error = "it did not work";
     process.tell("ends ", task.job, succeeds ? " well" : " with an error");
     model_.finishes(token, succeeds, retryable, report.ending.result);
@@ -240,10 +245,13 @@ void Worker::note_sent(const Envelope& envelope) {
         }
     };
     const Message& message = envelope.message;
-    if (const auto* complete = std::get_if<Complete>(&message)) ends(complete->items, [](auto&) { return Outcome::completed; });
+    if (const auto* complete = std::get_if<Complete>(&message))
+        ends(complete->items, [](auto&) { return Outcome::completed; });
     if (const auto* fail = std::get_if<Fail>(&message)) ends(fail->items, [](auto& item) { return item.outcome; });
-    if (const auto* release = std::get_if<Release>(&message)) ends(release->items, [](auto&) { return Outcome::released; });
-    if (const auto* credit = std::get_if<Credit>(&message)) life_->most_credit = std::max(life_->most_credit, credit->credit);
+    if (const auto* release = std::get_if<Release>(&message))
+        ends(release->items, [](auto&) { return Outcome::released; });
+    if (const auto* credit = std::get_if<Credit>(&message))
+        life_->most_credit = std::max(life_->most_credit, credit->credit);
     if (const auto* hello = std::get_if<Hello>(&message)) life_->most_credit = hello->credit;
 }
 
@@ -257,7 +265,8 @@ void Worker::check_credit() const {
         if (!lost) ++held;
     }
     if (held > life_->most_credit)
-        throw Broken{"P8 credit is never exceeded", process.name() + " holds " + std::to_string(held) + " jobs and stated credit " +
+        throw Broken{"P8 credit is never exceeded", process.name() + " holds " + std::to_string(held) +
+                                                        " jobs and stated credit " +
                                                         std::to_string(life_->most_credit)};
 }
 

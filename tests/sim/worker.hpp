@@ -1,6 +1,6 @@
 #pragma once
-// A worker's process: the real session, driven in the turns that worker/session.hpp asks for, with simulated slots whose
-// handlers take their time, succeed, fail, hang past their timeout, and mind being told to stop or do not.
+// A worker's process: the real session, driven in the turns that worker/session.hpp asks for, with simulated slots
+// whose handlers take their time, succeed, fail, hang past their timeout, and mind being told to stop or do not.
 
 #include <deque>
 #include <map>
@@ -16,7 +16,7 @@
 namespace jobyard::sim {
 
 class Worker : public End {
-   public:
+ public:
     Worker(World& world, Network& network, Model& model, const Plan& plan, std::string name);
 
     void start();
@@ -32,7 +32,7 @@ class Worker : public End {
     void on_frames(ConnectionId connection, Frames frames) override;
     void on_closed(ConnectionId connection) override;
 
-   private:
+ private:
     struct Task {
         JobId job;
         LeaseToken token;

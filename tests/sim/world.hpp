@@ -28,7 +28,7 @@ struct Broken {
 class Process;
 
 class World {
-   public:
+ public:
     /// Gets every line of the story, if somebody wants to read it.
     using Listener = std::function<void(const std::string& line)>;
 
@@ -60,7 +60,7 @@ class World {
         listener_(line);
     }
 
-   private:
+ private:
     friend class Process;
     struct Event {
         std::int64_t time_us;
@@ -95,7 +95,7 @@ class World {
 std::string to_text(LeaseToken token);
 
 class Process {
-   public:
+ public:
     Process(World& world, std::string name) : world_(world), name_(std::move(name)) {}
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
@@ -113,7 +113,7 @@ class Process {
         world_.tell(name_, parts...);
     }
 
-   private:
+ private:
     friend class World;
     World& world_;
     std::string name_;
@@ -123,14 +123,14 @@ class Process {
 
 /// A process's main loop: a turn when something happened, or when it is time.
 class Loop {
-   public:
+ public:
     Loop(Process& process, std::function<void()> turn) : process_(process), turn_(std::move(turn)) {}
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
     /// At that time, unless it is to wake before.
     void wake_at(std::int64_t time_us);
 
-   private:
+ private:
     Process& process_;
     std::function<void()> turn_;
     std::int64_t due_us_ = INT64_MAX;

@@ -6,12 +6,12 @@
 //     jobyard::Result<jobyard::JobId> id = job.id();             // durable now
 //     jobyard::Result<jobyard::JobResult> result = job.result(5min);
 //
-// submit() returns at once; what a loop submits travels in lists. The client reconnects by itself and sends again what was
-// not answered; a job is made once however often that happens. Results are pushed, not polled for.
+// submit() returns at once; what a loop submits travels in lists. The client reconnects by itself and sends again what
+// was not answered; a job is made once however often that happens. Results are pushed, not polled for.
 //
-// A Client may be used from several threads. It has one thread of its own, which never runs the caller's code. Every call
-// that waits has a time limit, 30 s unless said otherwise, and then gives Code::timeout. In a child process after fork()
-// every call gives Code::forked: make a client there.
+// A Client may be used from several threads. It has one thread of its own, which never runs the caller's code. Every
+// call that waits has a time limit, 30 s unless said otherwise, and then gives Code::timeout. In a child process after
+// fork() every call gives Code::forked: make a client there.
 
 #include <chrono>
 #include <cstddef>
@@ -41,16 +41,16 @@ inline constexpr std::chrono::milliseconds kNoTimeLimit = std::chrono::milliseco
 
 /// A job to make. The names are those of PROTOCOL.md, "Submitting".
 struct JobSpec {
-    std::string type = {};           ///< decides which workers can run it
-    std::string payload = {};        ///< any bytes; see Client::max_payload()
+    std::string type = {};     ///< decides which workers can run it
+    std::string payload = {};  ///< any bytes; see Client::max_payload()
     std::string queue = "default";
     std::uint8_t priority = kDefaultPriority;  ///< 1 to 10, 10 first
-    std::string key = {};            ///< your own name for it within its queue: the same key again makes no second job
+    std::string key = {};  ///< your own name for it within its queue: the same key again makes no second job
     std::uint64_t delay_ms = 0;
     std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
     std::uint32_t max_attempts = kDefaultMaxAttempts;
     Backoff backoff = {};
-    bool watch = false;              ///< have the result sent to this client: Submission::result()
+    bool watch = false;  ///< have the result sent to this client: Submission::result()
 };
 
 /// How a job ended.
@@ -59,20 +59,21 @@ struct JobResult {
     JobState state = JobState::none;  ///< completed, dead or cancelled
     Reason reason = Reason::none;     ///< of a dead one
     std::uint32_t attempt = 0;
-    std::string error;                ///< of the last attempt, if it failed
-    std::string bytes;                ///< the result; of a dead job that of its last attempt, if that gave one
+    std::string error;  ///< of the last attempt, if it failed
+    std::string bytes;  ///< the result; of a dead job that of its last attempt, if that gave one
 
     [[nodiscard]] bool completed() const { return state == JobState::completed; }
 };
 
-/// A job that was submitted or is watched: a light handle, copied freely. It may outlive its client. What is known of the
-/// job, its result included, stays in memory as long as a handle does.
+/// A job that was submitted or is watched: a light handle, copied freely. It may outlive its client. What is known of
+/// the job, its result included, stays in memory as long as a handle does.
 class Submission {
-   public:
+ public:
     /// Waits until the job is durable, or it is certain that it was not made. Code::timeout says neither: ask again.
     /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers this client).
     [[nodiscard]] Result<JobId> id(std::chrono::milliseconds limit = kDefaultTimeLimit) const;
-    /// Waits until the job has ended, however it ended. Only if it was submitted with `watch` or comes from Client::watch.
+    /// Waits until the job has ended, however it ended. Only if it was submitted with `watch` or comes from
+    /// Client::watch.
     [[nodiscard]] Result<JobResult> result(std::chrono::milliseconds limit = kDefaultTimeLimit) const;
     /// Once id() has answered: the key named this job already, so none was made.
     [[nodiscard]] bool was_existing() const;
@@ -80,7 +81,7 @@ class Submission {
     [[nodiscard]] bool has_id() const;
     [[nodiscard]] bool has_result() const;
 
-   private:
+ private:
     friend class Client;
     explicit Submission(std::shared_ptr<client::Watched> watched) : watched_(std::move(watched)) {}
     std::shared_ptr<client::Watched> watched_;
@@ -96,15 +97,15 @@ struct JobPage {
     std::uint64_t next_cursor = 0;  ///< for the next page; 0: this was the last
 };
 
-/// What became of a cancel: `ok` (cancelled now), `cancel_requested` (it runs; its worker is told) or `ended` (as `state`
-/// says, before).
+/// What became of a cancel: `ok` (cancelled now), `cancel_requested` (it runs; its worker is told) or `ended` (as
+/// `state` says, before).
 struct CancelAnswer {
     Code code = Code::ok;
     JobState state = JobState::none;
 };
 
 class Client {
-   public:
+ public:
     struct Options {
         std::string broker = {};  ///< endpoint; empty: $JOBYARD_BROKER, else the default one of this user
         /// How long a submit may wait, for room here or for the broker to take it, before it fails.
@@ -118,8 +119,8 @@ class Client {
         std::chrono::milliseconds linger{2'000};
     };
 
-    /// Starts to connect in the background; a broker that is not there yet is no error. If the client can never work (an
-    /// endpoint that is none, a directory others can write to) every call says so.
+    /// Starts to connect in the background; a broker that is not there yet is no error. If the client can never work
+    /// (an endpoint that is none, a directory others can write to) every call says so.
     Client();
     explicit Client(Options options);
     /// close(linger). What is not answered by then may or may not have been made; its handles say Code::closed.
@@ -133,8 +134,8 @@ class Client {
     /// all that come later, get Code::closed. May wait a second more for the last message to leave.
     Result<void> close(std::chrono::milliseconds limit = kDefaultTimeLimit);
 
-    /// Returns at once while there is room (Options::max_pending), else waits for room up to `submit_limit`. What cannot
-    /// be submitted says so in the handle's id().
+    /// Returns at once while there is room (Options::max_pending), else waits for room up to `submit_limit`. What
+    /// cannot be submitted says so in the handle's id().
     Submission submit(JobSpec spec);
     std::vector<Submission> submit_all(std::vector<JobSpec> specs);
     /// Never waits: Code::not_accepted if there is no room.
@@ -151,7 +152,8 @@ class Client {
     std::vector<Submission> watch(std::span<const JobId> jobs, std::chrono::milliseconds limit = kDefaultTimeLimit);
     Result<JobResult> wait(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// All of them, in order, within one limit.
-    std::vector<Result<JobResult>> wait(std::span<const JobId> jobs, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    std::vector<Result<JobResult>> wait(std::span<const JobId> jobs,
+                                        std::chrono::milliseconds limit = kDefaultTimeLimit);
 
     Result<CancelAnswer> cancel(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
     std::vector<Result<CancelAnswer>> cancel(std::span<const JobId> jobs,
@@ -165,7 +167,7 @@ class Client {
                          std::chrono::milliseconds limit = kDefaultTimeLimit);
     Result<BrokerStats> stats(std::chrono::milliseconds limit = kDefaultTimeLimit);
 
-   private:
+ private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

@@ -25,7 +25,7 @@ struct AttemptInfo {
     std::optional<WallTime> ended_at;
     std::string outcome;  ///< "completed", "failed", "timeout", …
     std::string error;
-    std::string tail;     ///< the end of standard error
+    std::string tail;  ///< the end of standard error
 };
 
 /// A field that does not apply is empty, 0 or nullopt.

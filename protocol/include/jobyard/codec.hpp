@@ -23,7 +23,7 @@ struct DecodeError {
 };
 
 /// `payload_size` is the size of the second frame; it must be the sum of the items' lengths. Views in the message point
-/// into `header`. Names are checked here: UTF-8, no control characters, 1 to 255 bytes.
+/// into `header`. The form is checked here, what the values mean where they are used.
 std::variant<Envelope, DecodeError> decode_header(std::string_view header, std::size_t payload_size);
 
 /// The number on the wire of each alternative of Message, by index.

@@ -1,0 +1,279 @@
+// Who runs next.
+
+#include "ready_queue.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace jobyard::broker {
+namespace {
+
+struct ReadyQueueTest : testing::Test {
+    JobTable jobs;
+    ReadyQueue ready{jobs};
+    std::uint64_t next_number = 1;
+
+    JobHandle make(const std::string& queue, const std::string& type, std::uint8_t priority) {
+        const JobHandle handle = jobs.add({next_number});
+        jobs[handle].order = next_number++;
+        jobs[handle].priority = priority;
+        jobs[handle].class_id = ready.class_of(queue, type);
+        return handle;
+    }
+    JobHandle add(std::uint8_t priority = 5, const std::string& queue = "q", const std::string& type = "t") {
+        const JobHandle handle = make(queue, type, priority);
+        ready.push(handle);
+        return handle;
+    }
+    std::vector<JobHandle> drain(ServiceId service) {
+        std::vector<JobHandle> order;
+        while (ready.ready(service)) order.push_back(ready.pick(service));
+        return order;
+    }
+};
+
+TEST_F(ReadyQueueTest, OldestFirstAmongEquals) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const JobHandle a = add();
+    const JobHandle b = add();
+    const JobHandle c = add();
+    EXPECT_EQ(drain(s), (std::vector{a, b, c}));
+    EXPECT_FALSE(ready.ready(s));
+}
+
+TEST_F(ReadyQueueTest, HighestPriorityFirst) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    std::vector<JobHandle> by_priority;
+    for (std::uint8_t priority = 1; priority <= 10; ++priority) by_priority.push_back(add(priority));
+    std::reverse(by_priority.begin(), by_priority.end());
+    EXPECT_EQ(drain(s), by_priority);
+}
+
+TEST_F(ReadyQueueTest, PriorityHoldsAcrossTheTypesOfAQueue) {
+    const ServiceId s = ready.service_of({"q"}, {"t", "u"});
+    const JobHandle low = add(5, "q", "t");
+    const JobHandle high = add(6, "q", "u");
+    const JobHandle older = add(5, "q", "u");
+    EXPECT_EQ(drain(s), (std::vector{high, low, older}));
+}
+
+TEST_F(ReadyQueueTest, ReturnedJobKeepsItsPlace) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const JobHandle a = add();
+    const JobHandle b = add();
+    const JobHandle c = add();
+    EXPECT_EQ(ready.pick(s), a);
+    EXPECT_EQ(ready.pick(s), b);
+    ready.push(b);
+    ready.push(a);
+    const JobHandle d = add();
+    EXPECT_EQ(drain(s), (std::vector{a, b, c, d}));
+}
+
+TEST_F(ReadyQueueTest, JobMovedBackGoesBehind) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const JobHandle a = add();
+    const JobHandle b = add();
+    EXPECT_EQ(ready.pick(s), a);
+    jobs[a].order = next_number;  // as a redrive does
+    ready.push(a);
+    const JobHandle c = add();
+    EXPECT_EQ(drain(s), (std::vector{b, a, c}));
+}
+
+TEST_F(ReadyQueueTest, RemovedJobIsGoneWhereverItStood) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    std::vector<JobHandle> all;
+    for (int i = 0; i < 5; ++i) all.push_back(add());
+    const JobHandle returned = ready.pick(s);
+    ready.push(returned);
+    ready.remove(all[4]);
+    ready.remove(all[2]);
+    ready.remove(returned);
+    EXPECT_EQ(drain(s), (std::vector{all[1], all[3]}));
+}
+
+TEST_F(ReadyQueueTest, QueuesTakeTurnsWhateverTheirPriorities) {
+    const ServiceId s = ready.service_of({"a", "b", "c"}, {"t"});
+    for (int i = 0; i < 4; ++i) {
+        add(10, "a");
+        add(1, "b");
+    }
+    add(5, "c");
+    std::string queues;
+    for (const JobHandle job : drain(s)) queues += ready.info(jobs[job].class_id).queue_name;
+    EXPECT_EQ(queues, "abcababab");
+}
+
+TEST_F(ReadyQueueTest, EveryTwentiethPickIsTheOldestOfAnyQueueAndPriority) {
+    const ServiceId s = ready.service_of({"a", "b"}, {"t", "u"});
+    std::vector<JobHandle> old;
+    for (int i = 0; i < 5; ++i) old.push_back(add(1, i % 2 == 0 ? "a" : "b", i % 2 == 0 ? "t" : "u"));
+    for (int i = 0; i < 200; ++i) add(10, i % 2 == 0 ? "a" : "b", "t");
+    const std::vector<JobHandle> order = drain(s);
+    for (std::size_t i = 0; i < 100; ++i)
+        EXPECT_EQ(jobs[order[i]].priority == 1, (i + 1) % kAgingShare == 0) << "pick " << i + 1;
+    for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(order[(i + 1) * kAgingShare - 1], old[i]);
+}
+
+TEST_F(ReadyQueueTest, AgingLooksAtReturnedJobsToo) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const JobHandle oldest = add(2);
+    EXPECT_EQ(ready.pick(s), oldest);
+    add(2);
+    for (int i = 0; i < 40; ++i) add(9);
+    ready.push(oldest);  // behind nothing: it stands among the returned
+    for (int pick = 2; pick < 20; ++pick) EXPECT_NE(ready.pick(s), oldest);
+    EXPECT_EQ(ready.pick(s), oldest);
+}
+
+TEST_F(ReadyQueueTest, TypesNobodyServesBlockNobody) {
+    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId other = ready.service_of({"q"}, {"u"});
+    for (int i = 0; i < 30; ++i) add(10, "q", "unserved");
+    for (int i = 0; i < 30; ++i) add(10, "unserved", "t");
+    EXPECT_FALSE(ready.ready(s));
+    std::vector<JobHandle> mine;
+    for (int i = 0; i < 30; ++i) mine.push_back(add(1));
+    EXPECT_EQ(drain(s), mine);
+    EXPECT_FALSE(ready.ready(other));
+}
+
+TEST_F(ReadyQueueTest, ServiceMadeLaterFindsWhatWaits) {
+    const JobHandle job = add();
+    EXPECT_TRUE(ready.ready(ready.service_of({"q"}, {"t"})));
+    EXPECT_EQ(drain(ready.service_of({"q", "r"}, {"t", "u"})), std::vector{job});
+    EXPECT_FALSE(ready.ready(ready.service_of({"q"}, {"t"}))) << "taken by the other";
+}
+
+TEST_F(ReadyQueueTest, ClassMadeLaterIsServedByServicesThatMatch) {
+    const ServiceId s = ready.service_of({"new queue", "q"}, {"new type"});
+    add(5, "new queue", "new type");
+    EXPECT_TRUE(ready.ready(s));
+    EXPECT_TRUE(ready.serves(s, ready.class_of("q", "new type")));
+    EXPECT_FALSE(ready.serves(s, ready.class_of("q", "t")));
+}
+
+TEST_F(ReadyQueueTest, LikeWorkersShareAService) {
+    EXPECT_EQ(ready.service_of({"a", "b"}, {"t", "u"}), ready.service_of({"b", "a", "b"}, {"u", "t"}));
+    EXPECT_NE(ready.service_of({"a"}, {"t"}), ready.service_of({"a", "b"}, {"t"}));
+    EXPECT_EQ(ready.services(), 3U);
+}
+
+TEST_F(ReadyQueueTest, ClassesAreInterned) {
+    const ClassId one = ready.class_of("q", "t");
+    EXPECT_EQ(ready.class_of("q", "t"), one);
+    EXPECT_EQ(ready.find_class("q", "t"), one);
+    EXPECT_EQ(ready.find_class("t", "q"), std::nullopt);
+    EXPECT_NE(ready.class_of("q", "u"), one);
+    EXPECT_EQ(ready.classes(), 2U);
+    EXPECT_EQ(ready.queues(), 1U);
+    EXPECT_EQ(ready.info(one).queue_name, "q");
+    EXPECT_EQ(ready.info(one).type_name, "t");
+    EXPECT_TRUE(ready.find_queue("q").has_value());
+    EXPECT_FALSE(ready.find_queue("t").has_value());
+}
+
+/// The rules written the slow way: look at every waiting job each time.
+class Reference {
+   public:
+    Reference(const JobTable& jobs, const ReadyQueue& ready) : jobs_(jobs), ready_(ready) {}
+
+    void push(JobHandle job) { waiting_.push_back(job); }
+    void remove(JobHandle job) { waiting_.erase(std::find(waiting_.begin(), waiting_.end(), job)); }
+    [[nodiscard]] const std::vector<JobHandle>& waiting() const { return waiting_; }
+
+    JobHandle pick(ServiceId service) {
+        State& state = states_[service];
+        std::vector<JobHandle> fit;
+        for (const JobHandle job : waiting_)
+            if (ready_.serves(service, jobs_[job].class_id)) fit.push_back(job);
+        if (fit.empty()) return kNoJob;
+        JobHandle chosen = kNoJob;
+        if (++state.picks % 20 == 0) {
+            chosen = *std::min_element(fit.begin(), fit.end(), [&](JobHandle a, JobHandle b) { return age(a) < age(b); });
+        } else {
+            std::map<int, std::vector<JobHandle>> by_queue;
+            for (const JobHandle job : fit) by_queue[ready_.info(jobs_[job].class_id).queue].push_back(job);
+            auto turn = by_queue.upper_bound(state.last_queue);
+            if (turn == by_queue.end()) turn = by_queue.begin();
+            state.last_queue = turn->first;
+            chosen = *std::min_element(turn->second.begin(), turn->second.end(), [&](JobHandle a, JobHandle b) {
+                return std::pair(-jobs_[a].priority, age(a)) < std::pair(-jobs_[b].priority, age(b));
+            });
+        }
+        remove(chosen);
+        return chosen;
+    }
+
+   private:
+    struct State {
+        int last_queue = -1;
+        std::uint32_t picks = 0;
+    };
+    [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const { return {jobs_[job].order, jobs_[job].id.value}; }
+    const JobTable& jobs_;
+    const ReadyQueue& ready_;
+    std::vector<JobHandle> waiting_;
+    std::map<ServiceId, State> states_;
+};
+
+TEST_F(ReadyQueueTest, AgreesWithTheRulesWrittenTheSlowWay) {
+    for (unsigned seed = 1; seed <= 5; ++seed) {
+        std::mt19937 rng(seed);
+        jobs = JobTable{};
+        ReadyQueue queue(jobs);
+        Reference truth(jobs, queue);
+        const std::string queues[] = {"a", "b", "c"};
+        const std::string types[] = {"t", "u", "v"};
+        std::vector<ServiceId> services{queue.service_of({"a"}, {"t"}), queue.service_of({"a", "b"}, {"t", "u"})};
+        std::vector<JobHandle> out;
+        next_number = 1;
+        for (int i = 0; i < 8000; ++i) {
+            if (i == 1000) services.push_back(queue.service_of({"a", "b", "c"}, {"t", "u"}));
+            if (i == 2000) services.push_back(queue.service_of({"c"}, {"v"}));
+            switch (rng() % 8) {
+                case 0: case 1: case 2: {
+                    const JobHandle job = jobs.add({next_number});
+                    jobs[job].order = next_number++;
+                    jobs[job].priority = static_cast<std::uint8_t>(1 + rng() % 10);
+                    jobs[job].class_id = queue.class_of(queues[rng() % 3], types[rng() % 3]);
+                    queue.push(job);
+                    truth.push(job);
+                    break;
+                }
+                case 3:
+                    if (!out.empty()) {  // one comes back, sometimes redriven
+                        const std::size_t which = rng() % out.size();
+                        if (rng() % 4 == 0) jobs[out[which]].order = next_number;
+                        queue.push(out[which]);
+                        truth.push(out[which]);
+                        out.erase(out.begin() + static_cast<std::ptrdiff_t>(which));
+                    }
+                    break;
+                case 4:
+                    if (!truth.waiting().empty()) {  // cancelled while it waits
+                        const JobHandle job = truth.waiting()[rng() % truth.waiting().size()];
+                        queue.remove(job);
+                        truth.remove(job);
+                        out.push_back(job);
+                    }
+                    break;
+                default: {
+                    const ServiceId service = services[rng() % services.size()];
+                    const JobHandle expected = truth.pick(service);
+                    ASSERT_EQ(queue.ready(service), expected != kNoJob) << "seed " << seed << " step " << i;
+                    if (expected == kNoJob) break;
+                    ASSERT_EQ(queue.pick(service), expected) << "seed " << seed << " step " << i;
+                    out.push_back(expected);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace jobyard::broker
