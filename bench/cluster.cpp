@@ -62,8 +62,9 @@ Cluster::Cluster(const Options& options) {
         const std::string program = program_beside_this("jobyard-broker");
         const std::string data = directory_ + "/data";
         const std::string fd = std::to_string(ready[1]);
+        const std::string kept = "kept_jobs=" + std::to_string(options.kept_jobs);
         ::execl(program.c_str(), program.c_str(), "--data", data.c_str(), "--listen", "tcp://127.0.0.1:*", "--ready-fd",
-                fd.c_str(), "--log-level", "warn", nullptr);
+                fd.c_str(), "--log-level", "warn", "--limit", kept.c_str(), nullptr);
         ::perror(program.c_str());
         std::_Exit(127);
     }

@@ -17,6 +17,7 @@ class Cluster {
         unsigned workers = 2;
         unsigned slots = 1;
         unsigned credit = 1024;
+        unsigned kept_jobs = 1'000'000;  ///< ended jobs the broker keeps
     };
     /// Throws std::runtime_error with what went wrong.
     explicit Cluster(const Options& options);

@@ -18,6 +18,8 @@ int main(int argc, char** argv) {
     command->add_option("--workers", throughput.workers, "worker processes")->capture_default_str();
     command->add_option("--slots", throughput.slots, "slots of each")->capture_default_str();
     command->add_option("--credit", throughput.credit, "jobs each may hold (prefetch)")->capture_default_str();
+    command->add_option("--kept-jobs", throughput.kept_jobs, "ended jobs the broker keeps; the older ones it removes meanwhile")
+        ->capture_default_str();
     command->add_option("--directory", throughput.directory, "where the broker's temporary directory is made");
     command->add_flag("--json", throughput.json, "one JSON object");
     CLI11_PARSE(app, argc, argv);

@@ -44,7 +44,7 @@ Work work_so_far(Client& client) {
 }  // namespace
 
 void run_throughput(const ThroughputOptions& options) {
-    Cluster cluster({options.directory, options.workers, options.slots, options.credit});
+    Cluster cluster({options.directory, options.workers, options.slots, options.credit, options.kept_jobs});
     Client client({.broker = cluster.endpoint()});
     client.connect().value();
     const std::string payload(options.payload, 'x');
@@ -83,6 +83,7 @@ void run_throughput(const ThroughputOptions& options) {
         {"workers", options.workers},
         {"slots", options.slots},
         {"credit", options.credit},
+        {"kept_jobs", options.kept_jobs},
         {"transport", "tcp"},
         {"cores", std::thread::hardware_concurrency()},
         {"version", JOBYARD_VERSION},

@@ -10,6 +10,7 @@ struct ThroughputOptions {
     unsigned workers = 2;
     unsigned slots = 1;
     unsigned credit = 1024;
+    unsigned kept_jobs = 10'000;  ///< few, so that retention removes as much as is added and its cost is counted
     std::string directory = {};
     bool json = false;
 };

@@ -185,7 +185,7 @@ TEST_P(BrokerKill, UnderLoadLosesNoAcknowledgedJobAndRunsNothingTwiceThatStayedA
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, BrokerKill, testing::Values(BrokerProcess::Listen::ipc, BrokerProcess::Listen::tcp),
-                         [](const auto& info) { return info.param == BrokerProcess::Listen::ipc ? "Ipc" : "Tcp"; });
+                         [](const auto& kind) { return kind.param == BrokerProcess::Listen::ipc ? "Ipc" : "Tcp"; });
 
 TEST(BrokerKillAndWorkerKill, TogetherUnderLoadLoseNothing) {
     const TemporaryDirectory files;
