@@ -5,6 +5,7 @@
 #include <exception>
 #include <iostream>
 
+#include "latency.hpp"
 #include "throughput.hpp"
 
 int main(int argc, char** argv) {
@@ -22,9 +23,17 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     command->add_option("--directory", throughput.directory, "where the broker's temporary directory is made");
     command->add_flag("--json", throughput.json, "one JSON object");
+    jobyard::bench::LatencyOptions latency;
+    CLI::App* one = app.add_subcommand("latency", "how long one job takes when its caller waits for each, in microseconds");
+    one->add_option("--jobs", latency.jobs, "jobs to run")->capture_default_str();
+    one->add_option("--payload", latency.payload, "bytes a job")->capture_default_str();
+    one->add_option("--workers", latency.workers, "worker processes")->capture_default_str();
+    one->add_option("--directory", latency.directory, "where the broker's temporary directory is made");
+    one->add_flag("--json", latency.json, "one JSON object");
     CLI11_PARSE(app, argc, argv);
     try {
-        jobyard::bench::run_throughput(throughput);
+        if (command->parsed()) jobyard::bench::run_throughput(throughput);
+        else jobyard::bench::run_latency(latency);
     } catch (const std::exception& error) {
         std::cerr << "jobyard-bench: " << error.what() << '\n';
         return 1;

@@ -27,6 +27,7 @@ constexpr std::int64_t kDiskLookMs = 1000;
 constexpr std::int64_t kReaderCheckMs = 60'000;
 constexpr int kLongestSleepMs = 1000;
 constexpr auto kGoodbyeTime = std::chrono::seconds(3);
+constexpr auto kGoodbyeIsHeard = std::chrono::milliseconds(200);
 
 std::int64_t wall_now() {
     using namespace std::chrono;
@@ -553,6 +554,17 @@ Result<void> Server::say_goodbye() {
         socket_.wait({committer_.fd()}, 100);
         if (auto durable = take_durable(); !durable) return durable;
         hand_over(now, out);
+    }
+    // When a connection closes, libzmq at the other end drops what its program has not read yet. There is no event for
+    // "read"; this is the moment a peer that is awake needs.
+    const auto heard = std::chrono::steady_clock::now() + kGoodbyeIsHeard;
+    for (auto left = kGoodbyeIsHeard; left.count() > 0;
+         left = std::chrono::duration_cast<std::chrono::milliseconds>(heard - std::chrono::steady_clock::now())) {
+        std::vector<PeerId> closed;
+        socket_.take_disconnected(closed);
+        socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
+        incoming_.clear();
+        socket_.wait({}, static_cast<int>(left.count()));
     }
     return {};
 }

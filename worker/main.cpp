@@ -13,6 +13,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <future>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -151,6 +153,17 @@ void log_line(jobyard::LogLevel level, const std::string& text) {
     spdlog::log(kLevels[static_cast<std::size_t>(level)], "{}", text);
 }
 
+/// False if whoever reads the log has stopped reading: its last lines get a moment, and then the process ends all the same.
+bool close_log() {
+    constexpr std::chrono::seconds kMoment{2};
+    const auto closed = std::make_shared<std::promise<void>>();
+    std::thread([closed] {
+        spdlog::shutdown();
+        closed->set_value();
+    }).detach();
+    return closed->get_future().wait_for(kMoment) == std::future_status::ready;
+}
+
 int run(const Config& config, const jobyard::worker::Keeper& keeper) {
     const sigset_t stops = block_stop_signals();
     spdlog::set_default_logger(spdlog::create_async_nb<spdlog::sinks::stderr_sink_mt>("jobyard-worker"));
@@ -182,9 +195,9 @@ int run(const Config& config, const jobyard::worker::Keeper& keeper) {
     }
     if (end.cause == jobyard::WorkerEnd::Cause::refused) spdlog::error("{}", end.error.text);
     spdlog::info("ended: exit={} commands_left={}", code, end.handlers_left);
-    spdlog::shutdown();
+    const bool log_closed = close_log();
     // Threads of commands that could not be stopped still use what is on this stack; the keeper sees to the commands.
-    if (end.handlers_left > 0) std::_Exit(code);
+    if (end.handlers_left > 0 || !log_closed) std::_Exit(code);
     return code;
 }
 

@@ -43,13 +43,19 @@ Proxy::~Proxy() {
     ::close(listener_);
 }
 
+void Proxy::set(Mode mode) {
+    mode_ = mode;
+    const std::uint64_t now = turns_;
+    eventually([&] { return turns_ >= now + 2; });
+}
+
 void Proxy::cut() {
     const int wanted = ++cuts_wanted_;
     eventually([&] { return cuts_done_ >= wanted; });
 }
 
 void Proxy::run() {
-    while (!quit_) {
+    for (; !quit_; ++turns_) {
         if (const int wanted = cuts_wanted_; cuts_done_ != wanted) {
             for (const Pair& pair : pairs_) {
                 ::close(pair.client);

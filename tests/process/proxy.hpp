@@ -2,6 +2,7 @@
 // A network that misbehaves on demand: a TCP proxy in front of a broker, with a thread of its own.
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,7 +24,8 @@ class Proxy {
         freeze,        ///< nothing moves in either direction, nothing is closed
         refuse,        ///< new connections are closed at once
     };
-    void set(Mode mode) { mode_ = mode; }
+    /// Returns when no byte moves in the old way any more.
+    void set(Mode mode);
     /// Closes every connection there is, both sides. Returns when it is done.
     void cut();
 
@@ -39,6 +41,7 @@ class Proxy {
     int listener_ = -1;
     int port_ = 0;
     std::atomic<Mode> mode_{Mode::forward};
+    std::atomic<std::uint64_t> turns_{0};
     std::atomic<int> cuts_wanted_{0};
     std::atomic<int> cuts_done_{0};
     std::atomic<bool> quit_{false};

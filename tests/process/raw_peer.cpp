@@ -12,7 +12,7 @@ RawPeer::RawPeer(const std::string& endpoint, int receive_mark) : context_(zmq_c
     const auto set = [this](int option, int value) {
         if (zmq_setsockopt(socket_, option, &value, sizeof value) != 0) throw std::runtime_error("zmq_setsockopt");
     };
-    set(ZMQ_IMMEDIATE, 1);
+    set(ZMQ_IMMEDIATE, 0);  // unlike a real peer: what arrived before a connection ended can still be looked at
     set(ZMQ_LINGER, 0);
     set(ZMQ_SNDHWM, 0);
     set(ZMQ_RCVHWM, receive_mark);

@@ -185,5 +185,18 @@ TEST(Log, ThatNobodyReadsDoesNotStopTheLoop) {
     EXPECT_LT(std::chrono::steady_clock::now() - asked, 15s);
 }
 
+TEST(Log, OfAWorkerThatNobodyReadsDoesNotStopItEither) {
+    const FullPipe pipe;
+    BrokerProcess broker;
+    Process worker({.argv = {program("jobyard-worker"), "--broker", broker.endpoint()}, .errors_to = pipe.writer()});
+    Client client(client_options(broker.endpoint()));
+    const Result<JobResult> result = client.run({.type = "command", .payload = command_payload({"true"})}, kPatience);
+    ASSERT_TRUE(result) << result.error().text;
+    EXPECT_EQ(result->state, JobState::completed);
+    worker.signal(SIGTERM);
+    EXPECT_EQ(worker.wait(), 0) << "nobody reads its log, and it does not end";
+    EXPECT_TRUE(workers_arrived(client, 0));
+}
+
 }  // namespace
 }  // namespace jobyard::test
