@@ -51,7 +51,8 @@ Cluster::Cluster(const Options& options) {
     const char* temporary = std::getenv("TMPDIR");
     std::string pattern = !options.directory.empty() ? options.directory : temporary != nullptr ? temporary : "/tmp";
     pattern += "/jobyard-bench-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary directory can be made at " + pattern);
+    if (::mkdtemp(pattern.data()) == nullptr)
+        throw std::runtime_error("no temporary directory can be made at " + pattern);
     directory_ = pattern;
 
     std::array<int, 2> ready{};

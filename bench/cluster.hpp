@@ -11,7 +11,7 @@
 namespace jobyard::bench {
 
 class Cluster {
-   public:
+ public:
     struct Options {
         std::string directory = {};  ///< where to make the broker's temporary directory; empty: $TMPDIR or /tmp
         unsigned workers = 2;
@@ -32,7 +32,7 @@ class Cluster {
     [[nodiscard]] double broker_cpu() const;
     [[nodiscard]] double workers_cpu() const;
 
-   private:
+ private:
     std::string directory_;
     std::string endpoint_;
     pid_t broker_ = 0;

@@ -1,5 +1,5 @@
-// How long one job takes, hot, when its caller waits for each before the next: until the submit is answered (durable), and
-// until the result is seen (its completion durable too).
+// How long one job takes, hot, when its caller waits for each before the next: until the submit is answered (durable),
+// and until the result is seen (its completion durable too).
 
 #include "latency.hpp"
 
@@ -21,7 +21,9 @@ namespace {
 
 nlohmann::ordered_json percentiles(std::vector<double> us) {
     std::sort(us.begin(), us.end());
-    const auto at = [&](double share) { return us[static_cast<std::size_t>(share * static_cast<double>(us.size() - 1))]; };
+    const auto at = [&](double share) {
+        return us[static_cast<std::size_t>(share * static_cast<double>(us.size() - 1))];
+    };
     return {{"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}, {"p999", at(0.999)}, {"max", us.back()}};
 }
 
@@ -61,7 +63,8 @@ void run_latency(const LatencyOptions& options) {
     }
     for (const char* what : {"submit_us", "round_trip_us"}) {
         std::cout << fmt::format("  {:<14}", what);
-        for (const auto& [name, value] : out[what].items()) std::cout << fmt::format("  {} {:.0f}", name, value.get<double>());
+        for (const auto& [name, value] : out[what].items())
+            std::cout << fmt::format("  {} {:.0f}", name, value.get<double>());
         std::cout << '\n';
     }
 }

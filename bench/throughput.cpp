@@ -24,7 +24,9 @@ using Clock = std::chrono::steady_clock;
 double own_cpu() {
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+    const auto seconds = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    };
     return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -68,7 +70,8 @@ void run_throughput(const ThroughputOptions& options) {
     for (const Submission& job : jobs) job.id(std::chrono::minutes(1)).value();
     const auto submitted = Clock::now();
     for (const Submission& job : jobs)
-        if (!job.result(std::chrono::minutes(1)).value().completed()) throw std::runtime_error("a job did not complete");
+        if (!job.result(std::chrono::minutes(1)).value().completed())
+            throw std::runtime_error("a job did not complete");
     const auto ended = Clock::now();
 
     const Work after = work_so_far(client);
@@ -103,7 +106,7 @@ void run_throughput(const ThroughputOptions& options) {
         return;
     }
     for (const auto& [key, value] : out.items()) {
-        const std::string text = value.is_string() ? value.get<std::string>()
+        const std::string text = value.is_string()         ? value.get<std::string>()
                                  : value.is_number_float() ? fmt::format("{:.2f}", value.get<double>())
                                                            : value.dump();
         std::cout << fmt::format("  {:<26} {}\n", key, text);

@@ -7,8 +7,9 @@
 namespace jobyard::broker {
 
 const char* to_string(Table table) {
-    static constexpr const char* kNames[] = {"meta",    "live", "state",    "attempts",  "chunks",  "done",   "dead",  "buried",
-                                             "results", "keys", "key_ends", "instances", "workers", "claims", "events"};
+    static constexpr const char* kNames[] = {"meta",     "live",      "state",   "attempts", "chunks",
+                                             "done",     "dead",      "buried",  "results",  "keys",
+                                             "key_ends", "instances", "workers", "claims",   "events"};
     static_assert(std::size(kNames) == kTables);
     return kNames[static_cast<std::size_t>(table)];
 }

@@ -1,10 +1,11 @@
 #pragma once
-// A write batch is a value: an ordered list of changes to named tables, with a sequence number that is stored in the same
-// transaction (`applied_seq`). Applied again it gives the same result; serialised it is the entry of a journal. It holds
-// primary facts only: counters, ready order and whatever can be rebuilt are derived by whoever applies it.
+// A write batch is a value: an ordered list of changes to named tables, with a sequence number that is stored in the
+// same transaction (`applied_seq`). Applied again it gives the same result; serialised it is the entry of a journal. It
+// holds primary facts only: counters, ready order and whatever can be rebuilt are derived by whoever applies it.
 //
-// Its bytes stand in one arena, payloads whole and in one piece, so that what a batch carries can be sent from it while it
-// is still in hand. Made by the core, applied by the store, owned by the server in between; used by one thread at a time.
+// Its bytes stand in one arena, payloads whole and in one piece, so that what a batch carries can be sent from it while
+// it is still in hand. Made by the core, applied by the store, owned by the server in between; used by one thread at a
+// time.
 
 #include <cstdint>
 #include <optional>
@@ -16,7 +17,8 @@
 
 namespace jobyard::broker {
 
-/// Keys are big-endian numbers, so that byte order is numeric order and new rows go to the end. record.hpp has the rows.
+/// Keys are big-endian numbers, so that byte order is numeric order and new rows go to the end. record.hpp has the
+/// rows.
 enum class Table : std::uint8_t {
     meta,       ///< by name: store and format, epoch, token floor, the numbers every batch carries
     live,       ///< job → what was submitted, small payload included; written once
@@ -56,13 +58,15 @@ struct Op {
 };
 
 class Batch {
-   public:
+ public:
     std::uint64_t seq = 0;
 
     [[nodiscard]] bool empty() const { return ops_.empty(); }
     [[nodiscard]] const std::vector<Op>& ops() const { return ops_; }
     [[nodiscard]] std::size_t bytes() const { return arena_.size(); }
-    [[nodiscard]] std::string_view view(Slice slice) const { return std::string_view(arena_).substr(slice.at, slice.size); }
+    [[nodiscard]] std::string_view view(Slice slice) const {
+        return std::string_view(arena_).substr(slice.at, slice.size);
+    }
     [[nodiscard]] std::string_view key(const Op& op) const { return view(op.key); }
     [[nodiscard]] std::string_view value(const Op& op) const { return view(op.value); }
 
@@ -82,7 +86,7 @@ class Batch {
     /// Empty again, with its memory kept.
     void clear();
 
-   private:
+ private:
     struct Payload {
         JobId job;
         Slice slice;

@@ -42,10 +42,8 @@ void Committer::run() {
         lock.unlock();
         auto applied = store_.apply(batch);
         lock.lock();
-        if (applied)
-            result_ = batch.seq;
-        else
-            result_ = applied.error();
+        if (applied) result_ = batch.seq;
+        else result_ = applied.error();
         done_.signal();
     }
 }

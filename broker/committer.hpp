@@ -19,7 +19,7 @@
 namespace jobyard::broker {
 
 class Committer {
-   public:
+ public:
     explicit Committer(Store& store);
     /// Waits for the batch in flight.
     ~Committer();
@@ -38,7 +38,7 @@ class Committer {
     /// How often the thread woke: once a batch.
     [[nodiscard]] std::uint64_t wakeups() const { return wakeups_.load(std::memory_order_relaxed); }
 
-   private:
+ private:
     void run();
 
     Store& store_;

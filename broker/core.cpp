@@ -106,13 +106,18 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     if (found == by_peer_.end()) return needs;  // it will be refused
     const auto session = sessions_.find(found->second);
     if (session == sessions_.end() || session->second->id != envelope.session) return needs;
-    const auto row = [&](Table table, std::string key) { needs.push_back({Need::Kind::row, table, std::move(key), 1}); };
+    const auto row = [&](Table table, std::string key) {
+        needs.push_back({Need::Kind::row, table, std::move(key), 1});
+    };
     const auto ended = [&](JobId job) {
         row(Table::done, job_key(job));
         row(Table::dead, job_key(job));
     };
-    const auto attempts = [&](JobId job) { needs.push_back({Need::Kind::prefix, Table::attempts, job_key(job), 1024}); };
-    // If one job of a list has to be looked up, all are: one that lives now may have ended by the time the rows are here.
+    const auto attempts = [&](JobId job) {
+        needs.push_back({Need::Kind::prefix, Table::attempts, job_key(job), 1024});
+    };
+    // If one job of a list has to be looked up, all are: one that lives now may have ended by the time the rows are
+    // here.
     const auto if_any_is_absent = [&](const std::vector<JobId>& jobs, auto&& lookup) {
         const bool absent = std::any_of(jobs.begin(), jobs.end(), [&](JobId job) {
             return jobs_.find(job) == kNoJob && job.value != 0 && job.value < numbers_.next_job;
@@ -187,7 +192,8 @@ void Core::handle(PeerId peer, const Envelope& envelope, std::string_view payloa
     const bool worker = session->role == Role::worker;
     if ((from_worker(message) && !worker) || (from_submitter(message) && worker))
         return refuse(peer, session->id, envelope.request, Code::not_allowed,
-                      std::string("a ") + (worker ? "worker" : "submitter") + " may not send " + message_name(message), "type", out);
+                      std::string("a ") + (worker ? "worker" : "submitter") + " may not send " + message_name(message),
+                      "type", out);
     const RequestId request = envelope.request;
     if (std::holds_alternative<Heartbeat>(message)) {
         send(peer, session->id, {}, Heartbeat{}, 0, out);
@@ -291,7 +297,8 @@ std::uint64_t Core::rests_on(const Output& out) const {
     return has_writes(out) ? out.batch->seq : sealed_seq_;
 }
 
-Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on, Output& out) {
+Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
+                     Output& out) {
     Outgoing& added = out.messages.emplace_back();
     added.peer = peer;
     added.rests_on = rests_on;
@@ -320,7 +327,8 @@ Outgoing& Core::answer(const Session& session, RequestId request, Message messag
 void Core::record(EventKind kind, JobId job, std::uint64_t count) {
     touched_ = true;
     numbers_.next_event += count;
-    if (!events_.empty() && events_.back().kind == kind && events_.back().job.value + events_.back().count == job.value) {
+    if (!events_.empty() && events_.back().kind == kind &&
+        events_.back().job.value + events_.back().count == job.value) {
         events_.back().count += count;
     } else {
         events_.push_back({kind, job, count});
@@ -333,8 +341,10 @@ void Core::seal(Turn turn, Output& out) {
         Instance& instance = instances_.at(number);
         instance.dirty = false;
         const Slice key = batch.append(big_endian(number));
-        batch.put(Table::instances, key,
-                  append_row(batch, InstanceRow{instance.id, instance.confirmed, {instance.runs.begin(), instance.runs.end()}}));
+        batch.put(
+            Table::instances, key,
+            append_row(batch,
+                       InstanceRow{instance.id, instance.confirmed, {instance.runs.begin(), instance.runs.end()}}));
     }
     dirty_instances_.clear();
     write_events(turn, out);
@@ -397,7 +407,8 @@ void Core::set_state(Job& job, JobState state) {
 }
 
 std::optional<std::uint16_t> Core::intern(const Backoff& backoff) {
-    const std::array<std::uint32_t, 4> key{backoff.initial_ms, backoff.factor_percent, backoff.max_ms, backoff.jitter_percent};
+    const std::array<std::uint32_t, 4> key{backoff.initial_ms, backoff.factor_percent, backoff.max_ms,
+                                           backoff.jitter_percent};
     const auto known = backoff_ids_.find(key);
     if (known != backoff_ids_.end()) return known->second;
     if (backoffs_.size() > UINT16_MAX) return std::nullopt;
@@ -413,8 +424,8 @@ Core::Session* Core::session_of(PeerId peer, SessionId id) {
 }
 
 std::size_t Core::workers() const {
-    return static_cast<std::size_t>(
-        std::count_if(sessions_.begin(), sessions_.end(), [](const auto& s) { return s.second->role == Role::worker; }));
+    return static_cast<std::size_t>(std::count_if(sessions_.begin(), sessions_.end(),
+                                                  [](const auto& s) { return s.second->role == Role::worker; }));
 }
 
 std::size_t Core::submitters() const { return sessions_.size() - workers(); }

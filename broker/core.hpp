@@ -1,11 +1,12 @@
 #pragma once
-// The broker's decisions: a single-threaded state machine. A message or the time goes in; changes for the open batch and
-// messages that wait for it come out. No socket, disk, clock, randomness or log in here: those arrive as arguments or
-// leave as results, so that the same inputs give the same outputs, byte for byte, in the broker and in the simulator.
+// The broker's decisions: a single-threaded state machine. A message or the time goes in; changes for the open batch
+// and messages that wait for it come out. No socket, disk, clock, randomness or log in here: those arrive as arguments
+// or leave as results, so that the same inputs give the same outputs, byte for byte, in the broker and in the
+// simulator.
 //
 // The core runs ahead of the disk. What keeps that safe is one rule, `rests_on()`: every message leaves only after the
-// newest batch that existed when it was decided is durable. Only heartbeats and refusals, which carry no state, leave at
-// once.
+// newest batch that existed when it was decided is durable. Only heartbeats and refusals, which carry no state, leave
+// at once.
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_ask.cpp (watch, show, list, cancel, redrive),
@@ -25,10 +26,10 @@
 #include "deadlines.hpp"
 #include "found.hpp"
 #include "job_table.hpp"
+#include "jobyard/codec.hpp"
 #include "limits.hpp"
 #include "output.hpp"
 #include "ready_queue.hpp"
-#include "jobyard/codec.hpp"
 #include "record.hpp"
 
 namespace jobyard::broker {
@@ -37,9 +38,9 @@ inline constexpr std::uint32_t kListPage = 500;  ///< ended jobs looked at for o
 
 /// One reading of the world for a whole turn.
 struct Turn {
-    std::int64_t now = 0;     ///< broker clock: milliseconds; stands still while the broker itself does
-    std::int64_t wall = 0;    ///< milliseconds since 1970 UTC, for what is stored and shown
-    std::uint64_t random = 0; ///< for jitter and session numbers
+    std::int64_t now = 0;      ///< broker clock: milliseconds; stands still while the broker itself does
+    std::int64_t wall = 0;     ///< milliseconds since 1970 UTC, for what is stored and shown
+    std::uint64_t random = 0;  ///< for jitter and session numbers
 };
 
 /// A planted bug, so that the simulator can show it would find one. Always none outside the tests.
@@ -67,7 +68,7 @@ struct Counters {
 };
 
 class Core {
-   public:
+ public:
     explicit Core(CoreConfig config);
 
     // --- start-up: the rows of the last run, in any order except that live rows come in job order ---
@@ -131,7 +132,7 @@ class Core {
     /// Aborts if what is derived does not agree with what it is derived from. Slow: for tests.
     void check_invariants() const;
 
-   private:
+ private:
     struct PendingResult {
         JobId job;
         JobState state = JobState::none;
@@ -183,8 +184,16 @@ class Core {
         ContentHash content{};
     };
     enum class EventKind : std::uint8_t {
-        submitted = 1, completed = 2, failed = 3, dead = 4, cancelled = 5, cancel_requested = 6, redriven = 7,
-        worker_lost = 8, released = 9, retired = 10,
+        submitted = 1,
+        completed = 2,
+        failed = 3,
+        dead = 4,
+        cancelled = 5,
+        cancel_requested = 6,
+        redriven = 7,
+        worker_lost = 8,
+        released = 9,
+        retired = 10,
     };
     struct Event {
         EventKind kind;
@@ -207,7 +216,8 @@ class Core {
 
     // core.cpp
     [[nodiscard]] std::uint64_t rests_on(const Output& out) const;
-    Outgoing& send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on, Output& out);
+    Outgoing& send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
+                   Output& out);
     Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);
@@ -234,8 +244,8 @@ class Core {
     bool make_room_for_instance(Output& out);
 
     // core_submit.cpp
-    void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload, const Found& found,
-                   Turn turn, Output& out);
+    void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload,
+                   const Found& found, Turn turn, Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
                                                    std::size_t watched, Outgoing& texts) const;
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item) const;
@@ -248,15 +258,15 @@ class Core {
     // core_work.cpp
     void on_started(Session& session, const Started& started, Turn turn);
     void on_renew(Session& session, RequestId request, const Renew& renew, Turn turn, Output& out);
-    void on_ends(Session& session, RequestId request, const Message& message, std::string_view payload, const Found* found,
-                 Settled& settled, Turn turn, Output& out);
+    void on_ends(Session& session, RequestId request, const Message& message, std::string_view payload,
+                 const Found* found, Settled& settled, Turn turn, Output& out);
     [[nodiscard]] JobHandle held(const Session& session, JobId job, LeaseToken token) const;
     [[nodiscard]] Code repeated(JobId job, LeaseToken token, Outcome outcome, const Found& found) const;
     void grant(Session& session, JobHandle handle, Turn turn, Output& out);
     void flush_dispatch(Session& session, Output& out);
     void end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out);
-    void end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result, Turn turn,
-                 Output& out);
+    void end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
+                 Turn turn, Output& out);
     void retry_later(JobHandle handle, Turn turn, Output& out);
     void take_lease(Session& session, JobHandle handle, std::int64_t until);
     void drop_lease(JobHandle handle);
@@ -266,8 +276,10 @@ class Core {
 
     // core_ask.cpp
     void on_watch(Session& session, RequestId request, const Watch& watch, const Found& found, Turn turn, Output& out);
-    void on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn, Output& out);
-    void on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn, Output& out);
+    void on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
+                   Output& out);
+    void on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn,
+                    Output& out);
     void on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out);
     void on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out);
     void watch(Session& session, Job& job);
@@ -322,7 +334,8 @@ class Core {
     std::set<std::pair<std::int64_t, std::uint64_t>> gone_instances_;
     std::set<std::uint64_t> dirty_instances_;
 
-    std::vector<std::set<std::pair<std::uint64_t, SessionIndex>>> free_;  // by service: workers with room, least loaded first
+    std::vector<std::set<std::pair<std::uint64_t, SessionIndex>>>
+        free_;                      // by service: workers with room, least loaded first
     std::uint64_t last_token_ = 0;  // its counter part
     LeaseToken floor_;
 
@@ -330,7 +343,7 @@ class Core {
     std::int64_t window_ends_ = 0;
     std::map<Uuid, std::uint64_t> awaited_;  // workers known at the crash, not back yet; their row
     std::map<JobId, LeaseToken> old_claims_;
-    std::vector<JobId> cancelled_before_;    // cancel requested before the crash
+    std::vector<JobId> cancelled_before_;  // cancel requested before the crash
 
     std::vector<Event> events_;  // of the open batch
 

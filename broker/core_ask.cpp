@@ -8,12 +8,13 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::uint64_t kResultOverhead = 64;       // what a result counts for beside its bytes
-constexpr std::size_t kResultItemBytes = 48;        // of header, beside its error
-constexpr std::size_t kStepsPerListPage = 4096;     // unended jobs, or empty pages of their table, looked at for a page of LIST
+constexpr std::uint64_t kResultOverhead = 64;  // what a result counts for beside its bytes
+constexpr std::size_t kResultItemBytes = 48;   // of header, beside its error
+constexpr std::size_t kStepsPerListPage =
+    4096;  // unended jobs, or empty pages of their table, looked at for a page of LIST
 constexpr std::size_t kListBytes = std::size_t{1} << 20;
-constexpr std::size_t kAttemptsBytes = 900'000;     // of one job in SHOW: with a list that is nearly full, still a message
-constexpr std::size_t kAttemptMapBytes = 80;        // of an attempt, beside what its row has: the names of the fields
+constexpr std::size_t kAttemptsBytes = 900'000;  // of one job in SHOW: with a list that is nearly full, still a message
+constexpr std::size_t kAttemptMapBytes = 80;     // of an attempt, beside what its row has: the names of the fields
 
 constexpr int kCursorPhaseShift = 62;
 enum ListPhase : std::uint64_t { kLive = 0, kDead = 1, kDone = 2 };
@@ -34,7 +35,8 @@ Code Core::code_of_absent(JobId id) const {
 
 // --- watching --------------------------------------------------------------------------------------------------------
 
-void Core::on_watch(Session& session, RequestId request, const Watch& watched, const Found& found, Turn turn, Output& out) {
+void Core::on_watch(Session& session, RequestId request, const Watch& watched, const Found& found, Turn turn,
+                    Output& out) {
     static_cast<void>(turn);
     Answers answers;
     std::vector<PendingResult> ended;
@@ -137,8 +139,10 @@ void Core::flush_results(Session& session, Output& out) {
                 message.bytes += result.bytes;
             }
             message.payloads.push_back(result.payload);
-            const std::string_view error = result.error.empty() ? std::string_view{} : message.keep(std::move(result.error));
-            list.items.push_back({result.payload.slice.size, result.job, result.state, result.reason, result.attempt, error});
+            const std::string_view error =
+                result.error.empty() ? std::string_view{} : message.keep(std::move(result.error));
+            list.items.push_back(
+                {result.payload.slice.size, result.job, result.state, result.reason, result.attempt, error});
             session.results.pop_front();
         }
         message.peer = session.peer;
@@ -156,15 +160,16 @@ void Core::flush_results(Session& session, Output& out) {
 
 // --- steering --------------------------------------------------------------------------------------------------------
 
-void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn, Output& out) {
+void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
+                     Output& out) {
     Answers answers;
     for (const JobId id : cancel.jobs) {
         const JobHandle handle = jobs_.find(id);
         if (handle == kNoJob) {
             EndRow row;
-            const bool by_this_message = std::any_of(answers.items.begin(), answers.items.end(), [&](const Answer& answer) {
-                return answer.job == id && answer.code == Code::ok;
-            });
+            const bool by_this_message =
+                std::any_of(answers.items.begin(), answers.items.end(),
+                            [&](const Answer& answer) { return answer.job == id && answer.code == Code::ok; });
             if (by_this_message) answers.items.push_back({Code::ended, id, JobState::cancelled});
             else if (find_ended(found, id, row)) answers.items.push_back({Code::ended, id, row.state});
             else answers.items.push_back({code_of_absent(id), id});
@@ -188,7 +193,8 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
     answer(session, request, std::move(answers), out);
 }
 
-void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn, Output& out) {
+void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn,
+                      Output& out) {
     Answers answers;
     for (const JobId id : redrive.jobs) {
         if (const Job* live = job(id)) {
@@ -202,7 +208,8 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
         LiveRow live;
         if (dead_bytes == nullptr || buried_bytes == nullptr) {
             const bool ended = find_ended(found, id, dead);
-            answers.items.push_back({ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none});
+            answers.items.push_back(
+                {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none});
             continue;
         }
         if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live)) {
@@ -210,11 +217,13 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
             continue;
         }
         if (free_disk_ < config_.limits.submit_free_bytes) {
-            answers.items.push_back({Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000});
+            answers.items.push_back(
+                {Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000});
             continue;
         }
         if (queue_is_full(live.queue)) {
-            answers.items.push_back({Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000});
+            answers.items.push_back(
+                {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000});
             continue;
         }
         Batch& batch = *out.batch;
@@ -302,7 +311,8 @@ void Core::append_map(const Job& job, const Found* found, std::string& bytes) co
     }
     if (found != nullptr) {
         std::vector<AttemptRow> attempts = attempts_of(*found, job.id);
-        if (job.leased()) attempts.push_back({job.attempt(), worker_name(job), job.token, job.granted_at, 0, Outcome::none, {}, {}});
+        if (job.leased())
+            attempts.push_back({job.attempt(), worker_name(job), job.token, job.granted_at, 0, Outcome::none, {}, {}});
         map.attempts(attempts);
     }
     map.append_to(bytes);
@@ -391,7 +401,8 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             if (handle == kNoJob) break;
             const Job& job = jobs_[handle];
             const auto& info = ready_.info(job.class_id);
-            if (wanted(job.state, info.queue_name, info.type_name)) add(job.id, [&] { append_map(job, nullptr, message.bytes); });
+            if (wanted(job.state, info.queue_name, info.type_name))
+                add(job.id, [&] { append_map(job, nullptr, message.bytes); });
         }
         more = next < numbers_.next_job;
         jobs.next_cursor = next;
@@ -409,13 +420,15 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
                 add({next}, [&] { append_ended_map({next}, ended, nullptr, message.bytes); });
         }
         more = stopped || page_goes_on;
-        jobs.next_cursor = (*place.table == Table::dead ? std::uint64_t{kDead} : std::uint64_t{kDone}) << kCursorPhaseShift | next;
+        jobs.next_cursor =
+            (*place.table == Table::dead ? std::uint64_t{kDead} : std::uint64_t{kDone}) << kCursorPhaseShift | next;
     }
     if (!more) {
         // On to the next table, if all states are wanted.
         const bool every_state = list.state == JobState::none;
         if (every_state && !place.table) jobs.next_cursor = std::uint64_t{kDead} << kCursorPhaseShift;
-        else if (every_state && place.table == Table::dead) jobs.next_cursor = std::uint64_t{kDone} << kCursorPhaseShift;
+        else if (every_state && place.table == Table::dead)
+            jobs.next_cursor = std::uint64_t{kDone} << kCursorPhaseShift;
         else jobs.next_cursor = 0;
     }
     message.peer = session.peer;
@@ -429,7 +442,8 @@ void Core::append_stats(std::string& bytes) const {
     std::string jobs;
     {
         MapWriter map;
-        for (const JobState state : {JobState::scheduled, JobState::queued, JobState::assigned, JobState::running, JobState::retrying})
+        for (const JobState state :
+             {JobState::scheduled, JobState::queued, JobState::assigned, JobState::running, JobState::retrying})
             map.uint(to_string(state), in(state));
         map.uint("submitted_total", numbers_.submitted_total);
         map.uint("completed_total", numbers_.completed_total);

@@ -7,7 +7,8 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::int64_t kInstanceKeptMs = std::int64_t{24} * 3600 * 1000;  // of the broker's running time, without a session
+constexpr std::int64_t kInstanceKeptMs =
+    std::int64_t{24} * 3600 * 1000;  // of the broker's running time, without a session
 constexpr std::int64_t kSessionCheckMs = 1000;
 
 /// splitmix64 (Steele, Lea, Flood 2014).
@@ -106,7 +107,8 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     }
     if (older != nullptr) {
         if (older->peer != peer && by_peer_.contains(older->peer)) {
-            refuse(older->peer, older->id, {}, Code::replaced, "a newer session of this instance has taken over", "", out);
+            refuse(older->peer, older->id, {}, Code::replaced, "a newer session of this instance has taken over", "",
+                   out);
             by_peer_[older->peer] = 0;
         }
         end_session(*older, turn);
@@ -186,7 +188,8 @@ void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
     session.slots = hello.slots;
     session.credit = hello.credit;
-    session.service = ready_.service_of({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()});
+    session.service =
+        ready_.service_of({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()});
     free_.resize(std::max(free_.size(), ready_.services()));
     const auto awaited = awaited_.find(hello.instance);
     if (older != nullptr) {
@@ -227,9 +230,9 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
         job.hard_end = hard_end;  // the attempt goes on, and its timeout with it
     } else {
         const auto accepted_before = old_claims_.find(claim.job);
-        const bool good = window_open_ && claim.token >= job.token &&
-                          (claim.token.value >> kTokenCounterBits) < config_.epoch &&
-                          (claim.token >= floor_ || (accepted_before != old_claims_.end() && accepted_before->second == claim.token));
+        const bool good =
+            window_open_ && claim.token >= job.token && (claim.token.value >> kTokenCounterBits) < config_.epoch &&
+            (claim.token >= floor_ || (accepted_before != old_claims_.end() && accepted_before->second == claim.token));
         if (!good) return refused;
         if (job.state == JobState::queued) ready_.remove(handle);
         deadlines_.drop(handle);

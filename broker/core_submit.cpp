@@ -11,19 +11,20 @@ constexpr std::uint32_t kRetryAfterMs = 200;
 
 }  // namespace
 
-void Core::on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload, const Found& found,
-                     Turn turn, Output& out) {
+void Core::on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload,
+                     const Found& found, Turn turn, Output& out) {
     if (session.instance_number == 0)
         return refuse(session.peer, session.id, request, Code::no_session,
                       "this instance was retired: go on with a new one", "instance", out);
     Instance& instance = instances_.at(session.instance_number);
     if (submit.first_number == 0)
-        return refuse(session.peer, session.id, request, Code::bad_field, "submits are numbered from 1", "first_number", out);
+        return refuse(session.peer, session.id, request, Code::bad_field, "submits are numbered from 1", "first_number",
+                      out);
     confirm(instance, submit.confirmed);
 
     Answers answers;
     answers.items.reserve(submit.items.size());
-    Outgoing texts;  // keeps what the answers' views point to until they are in their message
+    Outgoing texts;                           // keeps what the answers' views point to until they are in their message
     std::map<std::string, KeyRow> keys_made;  // by this very message: `found` cannot know them
     std::vector<JobId> watched;
     std::size_t payload_at = 0;
@@ -36,7 +37,8 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         // A repeated number is answered before anything else is looked at: it made its job whatever has changed since.
         const auto run = std::upper_bound(instance.runs.begin(), instance.runs.end(), number,
                                           [](std::uint64_t n, const Run& r) { return n < r.first; });
-        if (number > instance.confirmed && run != instance.runs.begin() && number < (run - 1)->first + (run - 1)->count) {
+        if (number > instance.confirmed && run != instance.runs.begin() &&
+            number < (run - 1)->first + (run - 1)->count) {
             const JobId job{(run - 1)->first_job + (number - (run - 1)->first)};
             const Job* live = this->job(job);
             answers.items.push_back({Code::ok, job, live == nullptr ? JobState::none : live->state});
@@ -74,7 +76,8 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         }
         const auto backoff = intern(item.backoff);
         if (!backoff) {
-            answers.items.push_back({Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
+            answers.items.push_back(
+                {Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
             continue;
         }
         const Answer answer = make_job(item, item_payload, content, *backoff, turn, out);
@@ -100,12 +103,15 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
     };
     if (number <= instance.confirmed) return bad("first_number", "this number is at or below the confirmed mark");
     if (number > instance.confirmed + kSubmitWindow)
-        return Answer{Code::busy, {}, {}, "the submit window is full: confirm what has been answered", {}, kRetryAfterMs};
+        return Answer{Code::busy, {},           {}, "the submit window is full: confirm what has been answered",
+                      {},         kRetryAfterMs};
     const auto known_class = ready_.find_class(item.queue, item.type);
     if (!known_class && !is_name(item.queue)) return bad("queue", "1 to 255 bytes of UTF-8 without control characters");
     if (!known_class && !is_name(item.type)) return bad("type", "1 to 255 bytes of UTF-8 without control characters");
-    if (item.priority < kPriorityMin || item.priority > kPriorityMax) return bad("priority", "a priority is 1 (last) to 10 (first)");
-    if (!item.key.empty() && !is_name(item.key)) return bad("key", "1 to 255 bytes of UTF-8 without control characters");
+    if (item.priority < kPriorityMin || item.priority > kPriorityMax)
+        return bad("priority", "a priority is 1 (last) to 10 (first)");
+    if (!item.key.empty() && !is_name(item.key))
+        return bad("key", "1 to 255 bytes of UTF-8 without control characters");
     if (item.max_attempts < 1 || item.max_attempts > kMaxAttemptsLimit) return bad("max_attempts", "1 to 1000");
     if (item.delay_ms > kMaxDelayMs) return bad("delay_ms", "at most 366 days");
     if (item.timeout_ms > kMaxTimeoutMs) return bad("timeout_ms", "at most 30 days; 0 for none");
@@ -116,10 +122,13 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
     if (item.backoff.jitter_percent > 100) return bad("backoff_jitter_percent", "0 to 100");
     const std::uint64_t payload_bytes = config_.limits.payload_bytes;
     if (item.payload_length > payload_bytes)
-        return Answer{Code::too_large, {}, {},
+        return Answer{Code::too_large,
+                      {},
+                      {},
                       texts.keep("the payload has " + std::to_string(item.payload_length) + " bytes, at most " +
                                  std::to_string(payload_bytes) + " are taken (limit payload_bytes)"),
-                      "payload_length", 0};
+                      "payload_length",
+                      0};
     if (item.watch && watches_enough(session, watched))
         return Answer{Code::busy, {}, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000};
     return std::nullopt;
@@ -134,16 +143,19 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item) const {
     const auto known_class = ready_.find_class(item.queue, item.type);
     if (free_disk_ < limits.submit_free_bytes)
         return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
-    if (jobs_.size() >= limits.jobs) return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
+    if (jobs_.size() >= limits.jobs)
+        return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
     if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
         return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
     if (!known_class) {
         if (!ready_.find_queue(item.queue) && ready_.queues() >= limits.queues)
             return full(Code::busy, "there are as many queues as there may be (limit queues)", 60'000);
         if (ready_.classes() >= limits.classes)
-            return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)", 60'000);
+            return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)",
+                        60'000);
     }
-    if (queue_is_full(item.queue)) return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
+    if (queue_is_full(item.queue))
+        return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
     return std::nullopt;
@@ -154,8 +166,8 @@ bool Core::queue_is_full(std::string_view queue) const {
     return id && queue_counts_[*id].unended >= config_.limits.queue_jobs;
 }
 
-Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
-                      Turn turn, Output& out) {
+Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content,
+                      std::uint16_t backoff, Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const JobId id{numbers_.next_job++};
     LiveRow row;

@@ -100,7 +100,12 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
                 continue;
             }
             if (too_large) {
-                attempted = {Outcome::failed, attempted.duration_ms, false, "the result is larger than limit result_bytes", {}, {}};
+                attempted = {Outcome::failed,
+                             attempted.duration_ms,
+                             false,
+                             "the result is larger than limit result_bytes",
+                             {},
+                             {}};
                 answer = {Code::too_large, item.job};
             } else {
                 answer = {Code::ok, item.job};
@@ -116,12 +121,17 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
     } else if (const auto* fail = std::get_if<Fail>(&message)) {
         each(fail->items, size_of, [](const FailItem& item) {
             const bool known = item.outcome == Outcome::timeout || item.outcome == Outcome::cancelled;
-            return Attempted{known ? item.outcome : Outcome::failed, item.duration_ms, item.retryable, clean(item.error, kMaxErrorBytes),
-                             clean(item.tail, kMaxTailBytes), {}};
+            return Attempted{known ? item.outcome : Outcome::failed,
+                             item.duration_ms,
+                             item.retryable,
+                             clean(item.error, kMaxErrorBytes),
+                             clean(item.tail, kMaxTailBytes),
+                             {}};
         });
     } else if (const auto* release = std::get_if<Release>(&message)) {
-        each(release->items, [](const Lease&) { return std::size_t{0}; },
-             [](const Lease&) { return Attempted{Outcome::released, 0, true, "handed back by its worker", {}, {}}; });
+        each(
+            release->items, [](const Lease&) { return std::size_t{0}; },
+            [](const Lease&) { return Attempted{Outcome::released, 0, true, "handed back by its worker", {}, {}}; });
     }
     reposition(session);
     if (found == nullptr) return;
@@ -141,10 +151,12 @@ Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& fo
     };
     for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {
         AttemptRow attempt;
-        if (read_row(row->value, attempt) && attempt.token == token) return same(attempt.outcome) ? Code::ok : Code::stale_lease;
+        if (read_row(row->value, attempt) && attempt.token == token)
+            return same(attempt.outcome) ? Code::ok : Code::stale_lease;
     }
     EndRow ended;
-    if (find_ended(found, id, ended)) return ended.last.token == token && same(ended.last.outcome) ? Code::ok : Code::stale_lease;
+    if (find_ended(found, id, ended))
+        return ended.last.token == token && same(ended.last.outcome) ? Code::ok : Code::stale_lease;
     if (jobs_.find(id) != kNoJob) return Code::stale_lease;
     return code_of_absent(id);
 }
@@ -204,8 +216,8 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     }
     session.dispatch_header += header;
     session.dispatch_bytes += job.payload_size;
-    list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name, job.priority,
-                           job.timeout_ms, job.max_attempts});
+    list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name,
+                           job.priority, job.timeout_ms, job.max_attempts});
     session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, job.id.value, {0, job.payload_size}});
 }
 
@@ -299,8 +311,7 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
         record(EventKind::failed, job.id);
     } else if (attempted.outcome != Outcome::released) {
         ++job.crashes;
-        if (job.crashes >= kCrashBudget)
-            return end_job(handle, JobState::dead, Reason::crash_loop, row, {}, turn, out);
+        if (job.crashes >= kCrashBudget) return end_job(handle, JobState::dead, Reason::crash_loop, row, {}, turn, out);
         record(EventKind::worker_lost, job.id);
     } else {
         record(EventKind::released, job.id);
@@ -338,8 +349,8 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     write_state(job, job.granted_at, pause_ms, out);
 }
 
-void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result, Turn turn,
-                   Output& out) {
+void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
+                   Turn turn, Output& out) {
     Job& job = jobs_[handle];
     const auto& info = ready_.info(job.class_id);
     Batch& batch = *out.batch;
@@ -372,8 +383,8 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
                               last.error.size() + last.tail.size();
     const bool inlined = fixed + result.size() <= kRowBytes;
-    PendingResult pending{id, state, reason, last.attempt, std::string(last.error),
-                          {PayloadRef::Kind::in_batch, batch.seq, {}}, {}};
+    PendingResult pending{
+        id, state, reason, last.attempt, std::string(last.error), {PayloadRef::Kind::in_batch, batch.seq, {}}, {}};
     if (!inlined) {
         const Slice whole = batch.append(result);
         pending.payload.slice = whole;
@@ -408,9 +419,18 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     }
     const std::uint64_t row_bytes = value.size + (inlined ? 0 : row.result_size);
     switch (state) {
-        case JobState::completed: ++numbers_.completed_total; record(EventKind::completed, id); break;
-        case JobState::cancelled: ++numbers_.cancelled_total; record(EventKind::cancelled, id); break;
-        default: ++numbers_.dead_total; record(EventKind::dead, id); break;
+        case JobState::completed:
+            ++numbers_.completed_total;
+            record(EventKind::completed, id);
+            break;
+        case JobState::cancelled:
+            ++numbers_.cancelled_total;
+            record(EventKind::cancelled, id);
+            break;
+        default:
+            ++numbers_.dead_total;
+            record(EventKind::dead, id);
+            break;
     }
     if (table == Table::dead) {
         ++numbers_.dead_rows;

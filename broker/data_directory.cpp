@@ -34,23 +34,14 @@ std::string DataDirectory::warning() const {
     if (::statfs(path_.c_str(), &disk) != 0) return {};
     const char* kind = nullptr;
     switch (static_cast<std::uint32_t>(disk.f_type)) {  // the numbers of statfs(2)
-        case 0x6969:
-            kind = "NFS";
-            break;
+        case 0x6969: kind = "NFS"; break;
         case 0x517b:
         case 0xfe534d42:
-        case 0xff534d42:
-            kind = "SMB";
-            break;
-        case 0x794c7630:
-            kind = "overlayfs";
-            break;
+        case 0xff534d42: kind = "SMB"; break;
+        case 0x794c7630: kind = "overlayfs"; break;
         case 0x01021994:
-        case 0x858458f6:
-            kind = "a memory file system";
-            break;
-        default:
-            return {};
+        case 0x858458f6: kind = "a memory file system"; break;
+        default: return {};
     }
     return path_ + " is on " + kind + ": what is acknowledged may not survive a power loss; use a local disk";
 }

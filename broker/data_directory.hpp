@@ -16,7 +16,7 @@ namespace jobyard::broker {
 inline constexpr std::uint64_t kBallastBytes = std::uint64_t{16} << 20;
 
 class DataDirectory {
-   public:
+ public:
     /// Makes the directory (mode 0700) if absent and locks it. Error `busy` if another broker holds it, and
     /// `disk_full`.
     static Result<std::unique_ptr<DataDirectory>> open(const std::string& path,
@@ -34,7 +34,7 @@ class DataDirectory {
     /// Gives its space back, so that a store on a full disk can be opened and emptied. True if there was one.
     bool drop_ballast();
 
-   private:
+ private:
     DataDirectory(std::string path, std::uint64_t ballast_bytes, Fd lock)
         : path_(std::move(path)), ballast_bytes_(ballast_bytes), lock_(std::move(lock)) {}
     [[nodiscard]] std::string ballast_path() const { return path_ + "/ballast"; }

@@ -9,7 +9,7 @@
 namespace jobyard::broker {
 
 class Deadlines {
-   public:
+ public:
     explicit Deadlines(JobTable& jobs) : jobs_(jobs) {}
 
     /// Sets or moves the job's deadline (broker clock, milliseconds).
@@ -44,7 +44,7 @@ class Deadlines {
     [[nodiscard]] JobHandle next_job() const { return heap_[0].job; }
     [[nodiscard]] std::int64_t at(JobHandle job) const { return heap_[jobs_[job].timer].at; }
 
-   private:
+ private:
     static constexpr std::uint32_t kNone = 0xffffffff;
     struct Entry {
         std::int64_t at = 0;

@@ -11,7 +11,7 @@
 namespace jobyard::broker {
 
 class Fd {
-   public:
+ public:
     Fd() = default;
     explicit Fd(int fd) : fd_(fd) {}
     ~Fd();
@@ -23,7 +23,7 @@ class Fd {
     [[nodiscard]] int get() const { return fd_; }
     [[nodiscard]] explicit operator bool() const { return fd_ >= 0; }
 
-   private:
+ private:
     int fd_ = -1;
 };
 
@@ -37,13 +37,13 @@ Result<void> sync_directory(const std::string& path);
 
 /// Readable from `signal()` to `clear()`. Both may be called from any thread.
 class Event {
-   public:
+ public:
     Event();  ///< throws std::system_error when the process is out of descriptors
     [[nodiscard]] int fd() const { return fd_.get(); }
     void signal();
     void clear();
 
-   private:
+ private:
     Fd fd_;
 };
 

@@ -22,16 +22,15 @@ Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std
     std::bitset<kTables> tables;
     for (const Need& need : needs) {
         tables.set(static_cast<std::size_t>(need.table));
-        if (need.kind == Need::Kind::row)
-            exact.insert({need.table, need.key});
-        else
-            ranges.push_back(&need);
+        if (need.kind == Need::Kind::row) exact.insert({need.table, need.key});
+        else ranges.push_back(&need);
     }
     const auto covered = [&](Table table, std::string_view key) {
         if (!tables.test(static_cast<std::size_t>(table))) return false;
         if (exact.contains({table, key})) return true;
         for (const Need* need : ranges)
-            if (need->table == table && (need->kind == Need::Kind::prefix ? key.starts_with(need->key) : key > need->key))
+            if (need->table == table &&
+                (need->kind == Need::Kind::prefix ? key.starts_with(need->key) : key > need->key))
                 return true;
         return false;
     };
@@ -46,8 +45,7 @@ Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std
             if (!covered(op.table, key)) continue;
             if (op.kind == Op::Kind::put)
                 rows_[{op.table, std::string(key)}] = {std::string(key), std::string(batch->value(op))};
-            else
-                rows_.erase({op.table, std::string(key)});
+            else rows_.erase({op.table, std::string(key)});
         }
     }
 }

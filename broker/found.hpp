@@ -1,7 +1,7 @@
 #pragma once
-// How the core sees rows that it does not hold in memory. It names what it needs; the edge reads a snapshot (on a thread
-// that may wait for the disk); what batches newer than that snapshot did is laid over it. So a decision never rests on a
-// row that the core itself has changed since.
+// How the core sees rows that it does not hold in memory. It names what it needs; the edge reads a snapshot (on a
+// thread that may wait for the disk); what batches newer than that snapshot did is laid over it. So a decision never
+// rests on a row that the core itself has changed since.
 
 #include <cstdint>
 #include <map>
@@ -35,7 +35,7 @@ struct Snapshot {
 
 /// A snapshot with the newer batches laid over it.
 class Found {
-   public:
+ public:
     Found() = default;
     /// `newer`: every batch with a number above the snapshot's, oldest first. All must outlive this.
     Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer);
@@ -47,7 +47,7 @@ class Found {
     /// The rows after `key`, in key order, as far as the page that was read went. `more`: the table goes on behind it.
     [[nodiscard]] std::vector<const Row*> after(Table table, std::string_view key, bool& more) const;
 
-   private:
+ private:
     struct Page {
         Table table;
         std::string from;

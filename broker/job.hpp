@@ -1,6 +1,7 @@
 #pragma once
-// A job in memory. There are millions of these: what is not needed to decide (payload, names, earlier attempts) stays in
-// the store. Handles are indices into the JobTable; they are used again after a job has ended, job numbers never are.
+// A job in memory. There are millions of these: what is not needed to decide (payload, names, earlier attempts) stays
+// in the store. Handles are indices into the JobTable; they are used again after a job has ended, job numbers never
+// are.
 
 #include <cstdint>
 
@@ -12,16 +13,16 @@ namespace jobyard::broker {
 using JobHandle = std::uint32_t;
 inline constexpr JobHandle kNoJob = 0xffffffff;
 
-using ClassId = std::uint16_t;      ///< a (queue, type) pair: what decides which workers can take a job
-using SessionIndex = std::uint32_t; ///< a session in memory; never used again for another; 0: none
+using ClassId = std::uint16_t;       ///< a (queue, type) pair: what decides which workers can take a job
+using SessionIndex = std::uint32_t;  ///< a session in memory; never used again for another; 0: none
 
 struct Job {
     JobId id;
-    std::uint64_t order = 0;       ///< place among its priority: the job number, until a redrive
-    LeaseToken token;              ///< leased: the live token; else the floor: every smaller token is void
-    std::int64_t created_at = 0;   ///< wall clock
-    std::int64_t granted_at = 0;   ///< wall clock, of the lease; scheduled and retrying: due then
-    std::int64_t hard_end = 0;     ///< broker clock: the lease is not renewed past this; 0: no bound (yet)
+    std::uint64_t order = 0;      ///< place among its priority: the job number, until a redrive
+    LeaseToken token;             ///< leased: the live token; else the floor: every smaller token is void
+    std::int64_t created_at = 0;  ///< wall clock
+    std::int64_t granted_at = 0;  ///< wall clock, of the lease; scheduled and retrying: due then
+    std::int64_t hard_end = 0;    ///< broker clock: the lease is not renewed past this; 0: no bound (yet)
 
     // A job is in a ready list, or in the list of its worker's leases, or in neither.
     JobHandle previous = kNoJob;
@@ -37,16 +38,16 @@ struct Job {
     std::uint16_t attempts = 0;  ///< number of the last attempt that was charged
     std::uint16_t chunks = 0;    ///< rows of its payload outside its own row
     ClassId class_id = 0;
-    std::uint16_t backoff = 0;   ///< interned
+    std::uint16_t backoff = 0;  ///< interned
     JobState state = JobState::none;
     std::uint8_t priority = 0;
-    std::uint8_t crashes = 0;    ///< of this round, charged to the crash budget
+    std::uint8_t crashes = 0;  ///< of this round, charged to the crash budget
     bool cancel_requested : 1 = false;
     bool has_state_row : 1 = false;
     bool has_claim_row : 1 = false;
     bool has_key : 1 = false;
     bool has_progress : 1 = false;
-    bool returned : 1 = false;   ///< ready, but in the set of those that came back out of order
+    bool returned : 1 = false;  ///< ready, but in the set of those that came back out of order
     bool more_watchers : 1 = false;
 
     [[nodiscard]] bool leased() const { return state == JobState::assigned || state == JobState::running; }

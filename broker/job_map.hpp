@@ -12,7 +12,7 @@ namespace jobyard::broker {
 
 /// A MessagePack map whose size need not be known beforehand.
 class MapWriter {
-   public:
+ public:
     void text(std::string_view key, std::string_view value) { at(key).str(value); }
     void uint(std::string_view key, std::uint64_t value) { at(key).uint(value); }
     void integer(std::string_view key, std::int64_t value) { at(key).integer(value); }
@@ -33,7 +33,7 @@ class MapWriter {
         out += body_;
     }
 
-   private:
+ private:
     wire::Writer& at(std::string_view key) {
         ++count_;
         writer_.str(key);

@@ -1,6 +1,6 @@
 #pragma once
-// Every unended job, by number and by handle. Grows and shrinks in chunks: no single call moves more than one page or the
-// directory of pages, so ten million jobs cost no stall and no doubling.
+// Every unended job, by number and by handle. Grows and shrinks in chunks: no single call moves more than one page or
+// the directory of pages, so ten million jobs cost no stall and no doubling.
 
 #include <array>
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace jobyard::broker {
 /// A vector that never moves its elements.
 template <class T, std::size_t kChunk = 4096>
 class ChunkedVector {
-   public:
+ public:
     [[nodiscard]] std::size_t size() const { return size_; }
     [[nodiscard]] bool empty() const { return size_ == 0; }
     [[nodiscard]] T& operator[](std::size_t i) { return (*chunks_[i / kChunk])[i % kChunk]; }
@@ -31,13 +31,13 @@ class ChunkedVector {
         if (size_ + 2 * kChunk <= chunks_.size() * kChunk) chunks_.pop_back();
     }
 
-   private:
+ private:
     std::vector<std::unique_ptr<std::array<T, kChunk>>> chunks_;
     std::size_t size_ = 0;
 };
 
 class JobTable {
-   public:
+ public:
     [[nodiscard]] std::size_t size() const { return count_; }
     [[nodiscard]] Job& operator[](JobHandle handle) { return jobs_[handle]; }
     [[nodiscard]] const Job& operator[](JobHandle handle) const { return jobs_[handle]; }
@@ -90,7 +90,7 @@ class JobTable {
                 from = (from / kPage + 1) * kPage;
                 continue;
             }
-            for (; from < end; ) {
+            for (; from < end;) {
                 const JobHandle handle = page->second->handles[from % kPage];
                 ++from;
                 if (handle != kNoJob) return handle;
@@ -103,7 +103,7 @@ class JobTable {
     /// Every handle ever used, ended ones (state none) included: for passes over all jobs at start-up only.
     [[nodiscard]] std::size_t handles() const { return jobs_.size(); }
 
-   private:
+ private:
     static constexpr std::uint64_t kPage = 256;
     struct Page {
         Page() { handles.fill(kNoJob); }

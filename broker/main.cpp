@@ -96,7 +96,8 @@ void tell_ready(const Config& config, const Socket& socket) {
     if (config.ready_fd < 0) return;
     std::string text = "READY\n";
     for (const std::string& endpoint : socket.endpoints()) text += endpoint + "\n";
-    if (::write(config.ready_fd, text.data(), text.size()) < 0) spdlog::warn("--ready-fd {} cannot be written", config.ready_fd);
+    if (::write(config.ready_fd, text.data(), text.size()) < 0)
+        spdlog::warn("--ready-fd {} cannot be written", config.ready_fd);
     ::close(config.ready_fd);
 }
 
@@ -111,7 +112,8 @@ int run(const Config& config) {
 
     open_log(config);
     auto directory = DataDirectory::open(config.data);
-    if (!directory) return fail(directory.error().code == Code::busy ? Exit::in_use : Exit::data_directory, directory.error());
+    if (!directory)
+        return fail(directory.error().code == Code::busy ? Exit::in_use : Exit::data_directory, directory.error());
     if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
     const auto opened = open_store_or_make_room(config, **directory);
     if (!opened) return fail(Exit::data_directory, opened.error());
@@ -122,7 +124,8 @@ int run(const Config& config) {
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
     tell_ready(config, **socket);
     if (auto ended = server.run(); !ended) {
-        spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended", ended.error().text);
+        spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended",
+                         ended.error().text);
         return static_cast<int>(Exit::disk);
     }
     spdlog::info("stopped");

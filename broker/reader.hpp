@@ -28,7 +28,7 @@ struct ReadAnswer {
 };
 
 class Reader {
-   public:
+ public:
     explicit Reader(Store& store);
     /// What has not been read by now is not answered.
     ~Reader();
@@ -42,7 +42,7 @@ class Reader {
     /// row that cannot be read must not pass for one that is not there.
     Result<void> take(std::vector<ReadAnswer>& answers);
 
-   private:
+ private:
     struct Question {
         std::uint64_t ticket;
         std::vector<Need> needs;

@@ -125,7 +125,8 @@ ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     };
     for (const List& list : c.lists)
         if (list.first != kNoJob) consider(place_of(list.first));
-    // Those that came back are ordered by priority first: the oldest of each priority is the first at or after its border.
+    // Those that came back are ordered by priority first: the oldest of each priority is the first at or after its
+    // border.
     for (int below_top = 0; below_top < kPriorityMax; ++below_top) {
         const auto at = c.returned.lower_bound({static_cast<std::uint8_t>(below_top), 0, 0, 0});
         if (at != c.returned.end() && at->below_top == below_top) consider(*at);

@@ -1,6 +1,6 @@
 #pragma once
-// Who runs next. Holds the queued jobs by class (queue and type) and priority, and picks the next one for a *service*: what
-// a group of like workers can take.
+// Who runs next. Holds the queued jobs by class (queue and type) and priority, and picks the next one for a *service*:
+// what a group of like workers can take.
 //
 //  - Within a queue the highest priority goes first, the oldest (by order, then number) among equals.
 //  - The queues a service serves take turns.
@@ -31,7 +31,7 @@ using QueueId = std::uint16_t;
 using ServiceId = std::uint32_t;
 
 class ReadyQueue {
-   public:
+ public:
     explicit ReadyQueue(JobTable& jobs) : jobs_(jobs) {}
 
     struct ClassInfo {
@@ -60,7 +60,7 @@ class ReadyQueue {
     /// Takes the next job for a service that is ready().
     JobHandle pick(ServiceId service);
 
-   private:
+ private:
     struct List {
         JobHandle first = kNoJob;
         JobHandle last = kNoJob;

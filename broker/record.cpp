@@ -22,7 +22,8 @@ std::uint32_t checksum(std::string_view bytes) {
 struct WriteRow {
     wire::Writer& out;
     [[nodiscard]] static bool reading() { return false; }
-    template <class T> void operator()(const T& value) {
+    template <class T>
+    void operator()(const T& value) {
         if constexpr (std::is_same_v<T, bool>) out.boolean(value);
         else if constexpr (std::is_same_v<T, std::string_view>) out.str(value);
         else if constexpr (std::is_same_v<T, Uuid>) out.bin(value.view());
@@ -38,14 +39,18 @@ struct WriteRow {
 struct CountRow {
     std::uint32_t count = 0;
     [[nodiscard]] static bool reading() { return false; }
-    template <class T> void operator()(const T&) { ++count; }
+    template <class T>
+    void operator()(const T&) {
+        ++count;
+    }
 };
 
 struct ReadRow {
     wire::Reader& in;
     std::uint32_t left;
     [[nodiscard]] static bool reading() { return true; }
-    template <class T> void operator()(T& value) {
+    template <class T>
+    void operator()(T& value) {
         if (left == 0) return;  // written before this field existed
         --left;
         if constexpr (std::is_same_v<T, bool>) value = in.boolean();
@@ -62,28 +67,41 @@ struct ReadRow {
     }
 };
 
-template <class A> void fields(A& a, LiveRow& r) {
-    a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.payload_size), a(r.chunks), a(r.delay_ms), a(r.timeout_ms);
+template <class A>
+void fields(A& a, LiveRow& r) {
+    a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.payload_size), a(r.chunks), a(r.delay_ms),
+        a(r.timeout_ms);
     a(r.max_attempts), a(r.backoff.initial_ms), a(r.backoff.factor_percent), a(r.backoff.max_ms);
     a(r.backoff.jitter_percent);
     if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
 }
-template <class A> void fields(A& a, StateRow& r) {
-    a(r.order), a(r.errors), a(r.crashes), a(r.attempts), a(r.token_floor), a(r.due_at), a(r.pause_ms), a(r.cancel_requested);
+template <class A>
+void fields(A& a, StateRow& r) {
+    a(r.order), a(r.errors), a(r.crashes), a(r.attempts), a(r.token_floor), a(r.due_at), a(r.pause_ms),
+        a(r.cancel_requested);
 }
-template <class A> void fields(A& a, AttemptRow& r) {
+template <class A>
+void fields(A& a, AttemptRow& r) {
     a(r.attempt), a(r.worker), a(r.token), a(r.started_at), a(r.ended_at), a(r.outcome), a(r.error), a(r.tail);
 }
-template <class A> void fields(A& a, EndRow& r) {
+template <class A>
+void fields(A& a, EndRow& r) {
     a(r.state), a(r.reason), a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.ended_at), a(r.max_attempts);
     a(r.timeout_ms), a(r.errors), a(r.crashes), a(r.attempts), a(r.payload_size), a(r.payload_chunks), a(r.result_size);
     a(r.result_chunks);
     fields(a, r.last);
     if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
 }
-template <class A> void fields(A& a, KeyRow& r) { a(r.job), a(r.content), a(r.state); }
-template <class A> void fields(A& a, WorkerRow& r) { a(r.instance), a(r.name); }
-template <class A> void fields(A& a, NumbersRow& r) {
+template <class A>
+void fields(A& a, KeyRow& r) {
+    a(r.job), a(r.content), a(r.state);
+}
+template <class A>
+void fields(A& a, WorkerRow& r) {
+    a(r.instance), a(r.name);
+}
+template <class A>
+void fields(A& a, NumbersRow& r) {
     a(r.next_job), a(r.next_event), a(r.next_instance), a(r.next_worker), a(r.submitted_total), a(r.completed_total);
     a(r.cancelled_total), a(r.dead_total), a(r.retried_total), a(r.done_rows), a(r.done_bytes), a(r.dead_rows);
     a(r.event_bytes), a(r.key_rows);

@@ -1,7 +1,8 @@
 #pragma once
 // The rows of the store as values, and their bytes. Every row is
 //
-//     version (1 byte) · checksum of the rest (4 bytes, the low half of XXH3) · fields (a MessagePack array) · tail (bytes)
+//     version (1 byte) · checksum of the rest (4 bytes, the low half of XXH3) · fields (a MessagePack array) · tail
+//     (bytes)
 //
 // To change one: append a field and read it only if the array has it; only a change that an older broker would misread
 // raises kFormatVersion, and then Store::open must know how to bring an old store forward. Times are milliseconds since
@@ -40,20 +41,20 @@ struct LiveRow {
     std::uint32_t payload_size = 0;
     std::uint32_t chunks = 0;
     Backoff backoff;
-    std::string_view key = {};    ///< idempotency key; empty: none
-    ContentHash content{};   ///< of a job with a key
+    std::string_view key = {};  ///< idempotency key; empty: none
+    ContentHash content{};      ///< of a job with a key
     std::string_view payload = {};
 };
 
 /// Table state: what has changed since the submit.
 struct StateRow {
-    std::uint64_t order = 0;           ///< place among its priority
-    std::uint32_t errors = 0;          ///< attempts charged to max_attempts in this round
-    std::uint32_t crashes = 0;         ///< attempts charged to the crash budget in this round
-    std::uint32_t attempts = 0;        ///< number of the last attempt with a record
-    std::uint64_t token_floor = 0;     ///< every smaller token is void
-    std::int64_t due_at = 0;           ///< retrying until then; 0: not retrying
-    std::uint32_t pause_ms = 0;        ///< the pause due_at came from (bounds it when the wall clock has jumped)
+    std::uint64_t order = 0;        ///< place among its priority
+    std::uint32_t errors = 0;       ///< attempts charged to max_attempts in this round
+    std::uint32_t crashes = 0;      ///< attempts charged to the crash budget in this round
+    std::uint32_t attempts = 0;     ///< number of the last attempt with a record
+    std::uint64_t token_floor = 0;  ///< every smaller token is void
+    std::int64_t due_at = 0;        ///< retrying until then; 0: not retrying
+    std::uint32_t pause_ms = 0;     ///< the pause due_at came from (bounds it when the wall clock has jumped)
     bool cancel_requested = false;
 };
 
@@ -82,12 +83,12 @@ struct EndRow {
     std::uint32_t timeout_ms = 0;
     std::uint32_t errors = 0;
     std::uint32_t crashes = 0;
-    std::uint32_t attempts = 0;        ///< no row of table `attempts` has a greater number
+    std::uint32_t attempts = 0;  ///< no row of table `attempts` has a greater number
     std::uint32_t payload_size = 0;
     std::uint32_t payload_chunks = 0;  ///< of a dead job; others have dropped their payload
     std::uint32_t result_size = 0;
     std::uint32_t result_chunks = 0;
-    AttemptRow last;                   ///< outcome none: it ended without running
+    AttemptRow last;  ///< outcome none: it ended without running
     std::string_view key = {};
     ContentHash content{};
     std::string_view result = {};

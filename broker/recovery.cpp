@@ -27,7 +27,8 @@ Result<Identity> begin_epoch(Store& store) {
     if (!applied) return applied.error();
     auto id = store.get(Table::meta, kMetaStore);
     if (!id) return id.error();
-    if (*epoch >= kEpochMax) return Error{Code::internal, "this store has been started 2^20 times; move its jobs to a new one"};
+    if (*epoch >= kEpochMax)
+        return Error{Code::internal, "this store has been started 2^20 times; move its jobs to a new one"};
     Identity identity{{}, static_cast<std::uint32_t>(*epoch + 1)};
     Batch batch;
     batch.seq = *applied + 1;
@@ -51,8 +52,9 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
     const auto each = [&](Table table, auto&& take) -> Result<void> {
         return store.for_each(table, [&](std::string_view key, std::string_view value) {
             if (!take(key, value) && damage.empty())
-                damage = std::string("a row of table ") + to_string(table) + " is damaged (key of " + std::to_string(key.size()) +
-                         " bytes, number " + (key.size() >= 8 ? std::to_string(from_big_endian(key)) : "?") + ")";
+                damage = std::string("a row of table ") + to_string(table) + " is damaged (key of " +
+                         std::to_string(key.size()) + " bytes, number " +
+                         (key.size() >= 8 ? std::to_string(from_big_endian(key)) : "?") + ")";
         });
     };
     std::vector<std::pair<JobId, StateRow>> states;  // both tables come in job order: one pass merges them

@@ -1,6 +1,7 @@
-// What is forgotten, and when: ended jobs by age, count and bytes, dead ones by age and count, keys a day after their job
-// ended, the oldest events. One bounded step at a time, each a page of rows that the edge reads; what a step decides goes
-// into the open batch like everything else. Nothing here is remembered across a restart: the limits say again what to do.
+// What is forgotten, and when: ended jobs by age, count and bytes, dead ones by age and count, keys a day after their
+// job ended, the oldest events. One bounded step at a time, each a page of rows that the edge reads; what a step
+// decides goes into the open batch like everything else. Nothing here is remembered across a restart: the limits say
+// again what to do.
 //
 // While a limit is exceeded a step is asked for in every turn, and a page is larger than what ends in one, so retention
 // cannot be starved by load.
@@ -30,7 +31,8 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         if (!pass.under_way && turn.now >= pass.next_at) pass.under_way = true;
         return pass.under_way;
     };
-    if (numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes) return begin(Task::done, Table::done);
+    if (numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes)
+        return begin(Task::done, Table::done);
     if (numbers_.dead_rows > limits.dead_jobs) return begin(Task::dead, Table::dead);
     if (numbers_.event_bytes > limits.events_bytes) return begin(Task::events, Table::events);
     if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done);
@@ -44,7 +46,10 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const Limits& limits = config_.limits;
     Pass& pass = passes_[task];
     bool more = false;
-    const Table table = task == Task::done ? Table::done : task == Task::dead ? Table::dead : task == Task::keys ? Table::key_ends : Table::events;
+    const Table table = task == Task::done   ? Table::done
+                        : task == Task::dead ? Table::dead
+                        : task == Task::keys ? Table::key_ends
+                                             : Table::events;
     for (const Row* row : found.after(table, pass.cursor, more)) {
         if (task == Task::events) {
             if (numbers_.event_bytes <= limits.events_bytes) break;
@@ -63,8 +68,9 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
             if (!read_row(row->value, ended)) ended.ended_at = turn.wall;  // damaged: kept, for somebody to look at
             const bool dead = task == Task::dead;
             const auto age = static_cast<std::uint64_t>(std::max<std::int64_t>(turn.wall - ended.ended_at, 0));
-            const bool too_many = dead ? numbers_.dead_rows > limits.dead_jobs
-                                       : numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes;
+            const bool too_many =
+                dead ? numbers_.dead_rows > limits.dead_jobs
+                     : numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes;
             if (too_many || age > (dead ? limits.dead_ms : limits.kept_ms)) retire(table, *row, ended, turn, out);
             else if (!pass.under_way) break;
         }
@@ -74,7 +80,8 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     pass.cursor.clear();
     pass.under_way = false;
     const std::uint64_t kept = task == Task::dead ? limits.dead_ms : limits.kept_ms;
-    pass.next_at = turn.now + std::min<std::int64_t>(kPassEveryMs, std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
+    pass.next_at = turn.now + std::min<std::int64_t>(kPassEveryMs,
+                                                     std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
 }
 
 /// Kept for a day after the job ended. A redrive takes the end back, unless the day is over.

@@ -126,7 +126,8 @@ Result<void> Server::run() {
         }
         const auto began = std::chrono::steady_clock::now();
         if (auto done = one_turn(); !done) return done;
-        const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+        const auto took =
+            std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
         busy_us_max_ = std::max<std::uint64_t>(busy_us_max_, static_cast<std::uint64_t>(took.count()));
     }
 }
@@ -159,10 +160,12 @@ Result<void> Server::one_turn() {
         const PeerId peer = frames.peer;
         core_.heard(peer, now);
         Pending pending;
-        pending.frames = std::make_unique<Incoming>(std::move(frames));  // before decoding: small frames move their bytes
+        pending.frames =
+            std::make_unique<Incoming>(std::move(frames));  // before decoding: small frames move their bytes
         auto decoded = decode_header(pending.frames->header(), pending.frames->payload().size());
         if (auto* error = std::get_if<DecodeError>(&decoded)) {
-            core_.refuse(peer, error->session, error->request, error->code, std::move(error->text), std::move(error->field), out);
+            core_.refuse(peer, error->session, error->request, error->code, std::move(error->text),
+                         std::move(error->field), out);
             continue;
         }
         pending.envelope = std::move(std::get<Envelope>(decoded));
@@ -372,7 +375,8 @@ void Server::send_or_hold(Outgoing& message) {
         std::string_view bytes;
         if (in_hand(payload, bytes)) {
             if (payload.kind == PayloadRef::Kind::own) continue;
-            payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
+            payload = {
+                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
             message.bytes.append(bytes);
             continue;
         }
@@ -423,8 +427,8 @@ void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
     for (Outgoing& message : messages) send_or_hold(message);
 }
 
-/// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been retired, or
-/// gone with a redrive: whoever watches the job is told without it.
+/// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been
+/// retired, or gone with a redrive: whoever watches the job is told without it.
 void Server::do_without_payload(Outgoing& message) {
     if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
         auto& items = dispatch->items;
@@ -478,7 +482,8 @@ bool Server::send(Outgoing& message) {
     pieces_.clear();
     for (const PayloadRef& payload : message.payloads) {
         std::string_view bytes;
-        if (payload.kind == PayloadRef::Kind::own) bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
+        if (payload.kind == PayloadRef::Kind::own)
+            bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
         else if (!in_hand(payload, bytes)) return false;
         if (!bytes.empty()) pieces_.push_back(bytes);
     }

@@ -27,30 +27,30 @@
 
 namespace jobyard::broker {
 
-/// Milliseconds that pass only while the broker runs: a stall of the process (SIGSTOP, a slow disk, a paused machine) is
-/// taken out, so that nobody's lease ends because the broker could not listen.
+/// Milliseconds that pass only while the broker runs: a stall of the process (SIGSTOP, a slow disk, a paused machine)
+/// is taken out, so that nobody's lease ends because the broker could not listen.
 class BrokerClock {
-   public:
+ public:
     BrokerClock();
     /// `may_sleep_ms`: how long the loop meant to sleep since the last call. Whatever passed beyond that is a stall.
     void tick(std::int64_t may_sleep_ms);
     [[nodiscard]] std::int64_t now() const { return now_us_ / 1000; }
     [[nodiscard]] std::int64_t stalled_ms() const { return stalled_us_ / 1000; }
 
-   private:
+ private:
     std::chrono::steady_clock::time_point last_;
     std::int64_t now_us_ = 0;
     std::int64_t stalled_us_ = 0;  ///< in all
 };
 
 class Server {
-   public:
+ public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, Socket& socket);
     /// Until a signal. An error: the store failed, and nothing that was not durable has been answered.
     Result<void> run();
 
-   private:
+ private:
     /// A message from its arrival until it has been decided. The envelope's views point into the frames, which do not
     /// move: they are on the heap once a message has to wait.
     struct Pending {

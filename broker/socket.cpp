@@ -188,14 +188,10 @@ Result<void> Socket::bind(const std::string& endpoint) {
     ::umask(before);
     if (rc != 0) {
         std::string text = "cannot listen on " + endpoint + ": " + zmq_strerror(error);
-        if (error == EADDRINUSE)
-            text += "; stop whoever listens there, or choose another port";
-        else if (error == EINVAL)
-            text += "; expected ipc://PATH or tcp://ADDRESS:PORT";
-        else if (error == ENODEV || error == EADDRNOTAVAIL)
-            text += "; the address is not one of this machine";
-        else if (error == EACCES)
-            text += "; ports below 1024 need privileges";
+        if (error == EADDRINUSE) text += "; stop whoever listens there, or choose another port";
+        else if (error == EINVAL) text += "; expected ipc://PATH or tcp://ADDRESS:PORT";
+        else if (error == ENODEV || error == EADDRNOTAVAIL) text += "; the address is not one of this machine";
+        else if (error == EACCES) text += "; ports below 1024 need privileges";
         return Error{Code::internal, text};
     }
     char bound[256];

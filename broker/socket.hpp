@@ -28,7 +28,7 @@ namespace jobyard::broker {
 
 /// One received frame. Its view ends when it is moved, detached or destroyed.
 class Frame {
-   public:
+ public:
     Frame();
     ~Frame();
     Frame(Frame&& other) noexcept;
@@ -37,7 +37,7 @@ class Frame {
     /// To be called on what is kept for long: a small frame otherwise keeps the 8 KiB it was received in.
     void detach();
 
-   private:
+ private:
     friend class Socket;
     alignas(void*) std::byte message_[64];  ///< zmq_msg_t
 };
@@ -70,7 +70,7 @@ struct SocketCounters {
 };
 
 class Socket {
-   public:
+ public:
     /// Binds every endpoint: `ipc://PATH` (the path is locked, so that a second broker cannot take it over), `tcp://…`.
     static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints);
     /// Gives what was sent last half a second to leave.
@@ -99,7 +99,7 @@ class Socket {
 
     [[nodiscard]] const SocketCounters& counters() const { return counters_; }
 
-   private:
+ private:
     struct Connection {
         int fd;
         ino_t inode;  ///< tells this connection from a later one with the same descriptor

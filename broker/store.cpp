@@ -32,7 +32,7 @@ std::string_view to_view(const MDB_val& val) { return {static_cast<const char*>(
 
 /// Aborted unless committed.
 class Transaction {
-   public:
+ public:
     Transaction(MDB_env* env, unsigned flags) : error_(mdb_txn_begin(env, nullptr, flags, &txn_)) {}
     ~Transaction() {
         if (txn_ != nullptr) mdb_txn_abort(txn_);
@@ -44,14 +44,14 @@ class Transaction {
     [[nodiscard]] MDB_txn* get() const { return txn_; }
     int commit() { return mdb_txn_commit(std::exchange(txn_, nullptr)); }
 
-   private:
+ private:
     MDB_txn* txn_ = nullptr;
     int error_;
 };
 
 /// Walks a table forward. Must not outlive its transaction.
 class Cursor {
-   public:
+ public:
     Cursor(MDB_txn* txn, MDB_dbi table) : error_(mdb_cursor_open(txn, table, &cursor_)) {}
     ~Cursor() {
         if (cursor_ != nullptr) mdb_cursor_close(cursor_);
@@ -70,7 +70,7 @@ class Cursor {
     [[nodiscard]] std::string_view value() const { return to_view(value_); }
     [[nodiscard]] int error() const { return error_; }
 
-   private:
+ private:
     bool move(MDB_cursor_op op) {
         if (error_ != 0) return false;
         const int rc = mdb_cursor_get(cursor_, &key_, &value_, op);

@@ -41,7 +41,7 @@ struct StoreCounters {
 };
 
 class Store {
-   public:
+ public:
     struct Options {
         std::string path;                                   ///< directory of the files, made if absent
         std::uint64_t map_bytes = std::uint64_t{64} << 30;  ///< to begin with; grows by itself
@@ -67,7 +67,7 @@ class Store {
     /// Frees the slots of readers that died; they would hold back the reuse of pages. Call now and then.
     Result<void> check_readers();
 
-   private:
+ private:
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     Result<void> open_tables();
     int write(const Batch& batch);

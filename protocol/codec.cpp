@@ -5,9 +5,10 @@
 
 #include "wire.hpp"
 
-// Each message names its fields once, in `fields(archive, message, defaults)`; the Writer and Reader archives below turn
-// that list into both directions. `required` fields must be present; `optional` ones may be cut off at the end (the reader
-// keeps the default) or be nil. To add a field: append an `optional` line, never reorder; a golden test pins the bytes.
+// Each message names its fields once, in `fields(archive, message, defaults)`; the Writer and Reader archives below
+// turn that list into both directions. `required` fields must be present; `optional` ones may be cut off at the end
+// (the reader keeps the default) or be nil. To add a field: append an `optional` line, never reorder; a golden test
+// pins the bytes.
 
 namespace jobyard {
 namespace {
@@ -18,10 +19,18 @@ void lease_fields(Archive& archive, T& item) {
     archive.required("token", item.token);
 }
 
-template <class A> void fields(A& a, Claim& m, const Claim& d) { lease_fields(a, m); a.optional("finished", m.finished, d.finished); }
-template <class A> void fields(A& a, Lease& m, const Lease&) { lease_fields(a, m); }
+template <class A>
+void fields(A& a, Claim& m, const Claim& d) {
+    lease_fields(a, m);
+    a.optional("finished", m.finished, d.finished);
+}
+template <class A>
+void fields(A& a, Lease& m, const Lease&) {
+    lease_fields(a, m);
+}
 
-template <class A> void fields(A& a, Hello& m, const Hello& d) {
+template <class A>
+void fields(A& a, Hello& m, const Hello& d) {
     a.required("min_version", m.min_version);
     a.required("max_version", m.max_version);
     a.required("minor", m.minor);
@@ -39,7 +48,8 @@ template <class A> void fields(A& a, Hello& m, const Hello& d) {
     a.list("types", m.types);
     a.list("claims", m.claims);
 }
-template <class A> void fields(A& a, Welcome& m, const Welcome& d) {
+template <class A>
+void fields(A& a, Welcome& m, const Welcome& d) {
     a.required("version", m.version);
     a.required("minor", m.minor);
     a.required("store", m.store);
@@ -57,12 +67,15 @@ template <class A> void fields(A& a, Welcome& m, const Welcome& d) {
     a.list("claims", m.claims);
     static_cast<void>(d);
 }
-template <class A> void fields(A&, Heartbeat&, const Heartbeat&) {}
-template <class A> void fields(A& a, Goodbye& m, const Goodbye& d) {
+template <class A>
+void fields(A&, Heartbeat&, const Heartbeat&) {}
+template <class A>
+void fields(A& a, Goodbye& m, const Goodbye& d) {
     a.optional("reason", m.reason, d.reason);
     a.optional("confirmed", m.confirmed, d.confirmed);
 }
-template <class A> void fields(A& a, Refusal& m, const Refusal& d) {
+template <class A>
+void fields(A& a, Refusal& m, const Refusal& d) {
     a.required("code", m.code);
     a.optional("text", m.text, d.text);
     a.optional("field", m.field, d.field);
@@ -70,7 +83,8 @@ template <class A> void fields(A& a, Refusal& m, const Refusal& d) {
     a.optional("min_version", m.min_version, d.min_version);
     a.optional("max_version", m.max_version, d.max_version);
 }
-template <class A> void fields(A& a, SubmitItem& m, const SubmitItem& d) {
+template <class A>
+void fields(A& a, SubmitItem& m, const SubmitItem& d) {
     a.payload(m.payload_length);
     a.required("queue", m.queue);
     a.required("type", m.type);
@@ -85,12 +99,14 @@ template <class A> void fields(A& a, SubmitItem& m, const SubmitItem& d) {
     a.optional("backoff_max_ms", m.backoff.max_ms, d.backoff.max_ms);
     a.optional("backoff_jitter_percent", m.backoff.jitter_percent, d.backoff.jitter_percent);
 }
-template <class A> void fields(A& a, Submit& m, const Submit&) {
+template <class A>
+void fields(A& a, Submit& m, const Submit&) {
     a.required("confirmed", m.confirmed);
     a.required("first_number", m.first_number);
     a.list("items", m.items);
 }
-template <class A> void fields(A& a, Answer& m, const Answer& d) {
+template <class A>
+void fields(A& a, Answer& m, const Answer& d) {
     a.required("code", m.code);
     a.required("job", m.job);
     a.optional("state", m.state, d.state);
@@ -98,9 +114,16 @@ template <class A> void fields(A& a, Answer& m, const Answer& d) {
     a.optional("field", m.field, d.field);
     a.optional("retry_after_ms", m.retry_after_ms, d.retry_after_ms);
 }
-template <class A> void fields(A& a, Answers& m, const Answers&) { a.list("items", m.items); }
-template <class A> void fields(A& a, Watch& m, const Watch&) { a.list("jobs", m.jobs); }
-template <class A> void fields(A& a, ResultItem& m, const ResultItem& d) {
+template <class A>
+void fields(A& a, Answers& m, const Answers&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, Watch& m, const Watch&) {
+    a.list("jobs", m.jobs);
+}
+template <class A>
+void fields(A& a, ResultItem& m, const ResultItem& d) {
     a.payload(m.payload_length);
     a.required("job", m.job);
     a.required("state", m.state);
@@ -108,30 +131,53 @@ template <class A> void fields(A& a, ResultItem& m, const ResultItem& d) {
     a.optional("attempt", m.attempt, d.attempt);
     a.optional("error", m.error, d.error);
 }
-template <class A> void fields(A& a, Results& m, const Results&) { a.list("items", m.items); }
-template <class A> void fields(A& a, Grant& m, const Grant&) { a.required("total_bytes", m.total_bytes); }
-template <class A> void fields(A& a, Cancel& m, const Cancel&) { a.list("jobs", m.jobs); }
-template <class A> void fields(A& a, Redrive& m, const Redrive&) { a.list("jobs", m.jobs); }
-template <class A> void fields(A& a, Show& m, const Show&) { a.list("jobs", m.jobs); }
-template <class A> void fields(A& a, List& m, const List& d) {
+template <class A>
+void fields(A& a, Results& m, const Results&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, Grant& m, const Grant&) {
+    a.required("total_bytes", m.total_bytes);
+}
+template <class A>
+void fields(A& a, Cancel& m, const Cancel&) {
+    a.list("jobs", m.jobs);
+}
+template <class A>
+void fields(A& a, Redrive& m, const Redrive&) {
+    a.list("jobs", m.jobs);
+}
+template <class A>
+void fields(A& a, Show& m, const Show&) {
+    a.list("jobs", m.jobs);
+}
+template <class A>
+void fields(A& a, List& m, const List& d) {
     a.optional("state", m.state, d.state);
     a.optional("queue", m.queue, d.queue);
     a.optional("type", m.type, d.type);
     a.optional("cursor", m.cursor, d.cursor);
     a.optional("limit", m.limit, d.limit);
 }
-template <class A> void fields(A& a, JobItem& m, const JobItem&) {
+template <class A>
+void fields(A& a, JobItem& m, const JobItem&) {
     a.payload(m.payload_length);
     a.required("code", m.code);
     a.required("job", m.job);
 }
-template <class A> void fields(A& a, Jobs& m, const Jobs&) {
+template <class A>
+void fields(A& a, Jobs& m, const Jobs&) {
     a.required("next_cursor", m.next_cursor);
     a.list("items", m.items);
 }
-template <class A> void fields(A&, AskStats&, const AskStats&) {}
-template <class A> void fields(A& a, Stats& m, const Stats&) { a.payload(m.payload_length); }
-template <class A> void fields(A& a, DispatchItem& m, const DispatchItem& d) {
+template <class A>
+void fields(A&, AskStats&, const AskStats&) {}
+template <class A>
+void fields(A& a, Stats& m, const Stats&) {
+    a.payload(m.payload_length);
+}
+template <class A>
+void fields(A& a, DispatchItem& m, const DispatchItem& d) {
     a.payload(m.payload_length);
     lease_fields(a, m);
     a.required("attempt", m.attempt);
@@ -141,22 +187,40 @@ template <class A> void fields(A& a, DispatchItem& m, const DispatchItem& d) {
     a.optional("timeout_ms", m.timeout_ms, d.timeout_ms);
     a.optional("max_attempts", m.max_attempts, d.max_attempts);
 }
-template <class A> void fields(A& a, Dispatch& m, const Dispatch&) { a.list("items", m.items); }
-template <class A> void fields(A& a, Credit& m, const Credit&) { a.required("credit", m.credit); }
-template <class A> void fields(A& a, Started& m, const Started&) { a.list("items", m.items); }
-template <class A> void fields(A& a, RenewItem& m, const RenewItem& d) {
+template <class A>
+void fields(A& a, Dispatch& m, const Dispatch&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, Credit& m, const Credit&) {
+    a.required("credit", m.credit);
+}
+template <class A>
+void fields(A& a, Started& m, const Started&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, RenewItem& m, const RenewItem& d) {
     lease_fields(a, m);
     a.optional("progress", m.progress, d.progress);
     a.optional("text", m.text, d.text);
 }
-template <class A> void fields(A& a, Renew& m, const Renew&) { a.list("items", m.items); }
-template <class A> void fields(A& a, CompleteItem& m, const CompleteItem& d) {
+template <class A>
+void fields(A& a, Renew& m, const Renew&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, CompleteItem& m, const CompleteItem& d) {
     a.payload(m.payload_length);
     lease_fields(a, m);
     a.optional("duration_ms", m.duration_ms, d.duration_ms);
 }
-template <class A> void fields(A& a, Complete& m, const Complete&) { a.list("items", m.items); }
-template <class A> void fields(A& a, FailItem& m, const FailItem& d) {
+template <class A>
+void fields(A& a, Complete& m, const Complete&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, FailItem& m, const FailItem& d) {
     a.payload(m.payload_length);
     lease_fields(a, m);
     a.optional("duration_ms", m.duration_ms, d.duration_ms);
@@ -165,17 +229,27 @@ template <class A> void fields(A& a, FailItem& m, const FailItem& d) {
     a.optional("error", m.error, d.error);
     a.optional("tail", m.tail, d.tail);
 }
-template <class A> void fields(A& a, Fail& m, const Fail&) { a.list("items", m.items); }
-template <class A> void fields(A& a, Release& m, const Release&) { a.list("items", m.items); }
-template <class A> void fields(A& a, StopItem& m, const StopItem& d) {
+template <class A>
+void fields(A& a, Fail& m, const Fail&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, Release& m, const Release&) {
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, StopItem& m, const StopItem& d) {
     lease_fields(a, m);
     a.optional("reason", m.reason, d.reason);
 }
-template <class A> void fields(A& a, Stop& m, const Stop&) { a.list("items", m.items); }
+template <class A>
+void fields(A& a, Stop& m, const Stop&) {
+    a.list("items", m.items);
+}
 
 template <class T>
 concept Scalar = std::is_arithmetic_v<T> || std::is_enum_v<T> || std::is_same_v<T, std::string_view> ||
-                 std::is_same_v<T, Uuid> || std::is_same_v<T, JobId> || std::is_same_v<T, LeaseToken>;
+    std::is_same_v<T, Uuid> || std::is_same_v<T, JobId> || std::is_same_v<T, LeaseToken>;
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
@@ -183,20 +257,29 @@ void write(wire::Writer& out, bool value) { out.boolean(value); }
 void write(wire::Writer& out, double value) { out.real(value); }
 void write(wire::Writer& out, std::string_view value) { out.str(value); }
 void write(wire::Writer& out, const Uuid& value) { value.is_nil() ? out.nil() : out.bin(value.view()); }
-template <class Tag> void write(wire::Writer& out, Id<Tag> value) { out.uint(value.value); }
-template <class T> requires std::is_unsigned_v<T> || std::is_enum_v<T>
+template <class Tag>
+void write(wire::Writer& out, Id<Tag> value) {
+    out.uint(value.value);
+}
+template <class T>
+requires std::is_unsigned_v<T> || std::is_enum_v<T>
 void write(wire::Writer& out, T value) { out.uint(static_cast<std::uint64_t>(value)); }
 
 /// Counts the fields up to the last one that differs from its default: what follows need not be written.
 struct Count {
     std::uint32_t seen = 0;
     std::uint32_t used = 0;
-    template <class T> void required(const char*, const T&) { used = ++seen; }
-    template <class T> void optional(const char*, const T& value, const T& fallback) {
+    template <class T>
+    void required(const char*, const T&) {
+        used = ++seen;
+    }
+    template <class T>
+    void optional(const char*, const T& value, const T& fallback) {
         ++seen;
         if (!(value == fallback)) used = seen;
     }
-    template <class T> void list(const char*, const std::vector<T>& items) {
+    template <class T>
+    void list(const char*, const std::vector<T>& items) {
         ++seen;
         if (!items.empty()) used = seen;
     }
@@ -206,16 +289,19 @@ struct Count {
 struct WriteFields {
     wire::Writer& out;
     std::uint32_t left;
-    template <class T> void required(const char*, const T& value) {
+    template <class T>
+    void required(const char*, const T& value) {
         --left;
         write(out, value);
     }
-    template <class T> void optional(const char*, const T& value, const T&) {
+    template <class T>
+    void optional(const char*, const T& value, const T&) {
         if (left == 0) return;
         --left;
         write(out, value);
     }
-    template <class T> void list(const char*, std::vector<T>& items) {
+    template <class T>
+    void list(const char*, std::vector<T>& items) {
         if (left == 0) return;
         --left;
         out.array(static_cast<std::uint32_t>(items.size()));
@@ -248,24 +334,39 @@ struct Problem {
     std::string text;
 };
 
-bool read(wire::Reader& in, bool& value) { value = in.boolean(); return true; }
-bool read(wire::Reader& in, double& value) { value = in.real(); return true; }
-bool read(wire::Reader& in, std::string_view& value) { value = in.str(); return true; }
+bool read(wire::Reader& in, bool& value) {
+    value = in.boolean();
+    return true;
+}
+bool read(wire::Reader& in, double& value) {
+    value = in.real();
+    return true;
+}
+bool read(wire::Reader& in, std::string_view& value) {
+    value = in.str();
+    return true;
+}
 bool read(wire::Reader& in, Uuid& value) {
     const std::string_view bytes = in.bin();
     if (in.failed() || bytes.size() != 16) return false;
     value = uuid_from_bytes(bytes);
     return true;
 }
-template <class Tag> bool read(wire::Reader& in, Id<Tag>& value) { value.value = in.uint(); return true; }
-template <class T> requires std::is_unsigned_v<T>
+template <class Tag>
+bool read(wire::Reader& in, Id<Tag>& value) {
+    value.value = in.uint();
+    return true;
+}
+template <class T>
+requires std::is_unsigned_v<T>
 bool read(wire::Reader& in, T& value) {
     const std::uint64_t number = in.uint();
     if (number > std::numeric_limits<T>::max()) return false;
     value = static_cast<T>(number);
     return true;
 }
-template <class T> requires std::is_enum_v<T>
+template <class T>
+requires std::is_enum_v<T>
 bool read(wire::Reader& in, T& value) {
     std::underlying_type_t<T> number{};
     if (!read(in, number)) return false;
@@ -289,7 +390,8 @@ struct ReadFields {
         if (!problem.found) problem = {true, code, where(name), text};
         in.fail();
     }
-    template <class T> void value(const char* name, T& field) {
+    template <class T>
+    void value(const char* name, T& field) {
         --left;
         if (!read(in, field)) {
             complain(name, "the value is out of range");
@@ -297,12 +399,14 @@ struct ReadFields {
             complain(name, "the value is missing or of another type");
         }
     }
-    template <class T> void required(const char* name, T& field) {
+    template <class T>
+    void required(const char* name, T& field) {
         if (problem.found) return;
         if (left == 0) return complain(name, "this field is required");
         value(name, field);
     }
-    template <class T> void optional(const char* name, T& field, const T&) {
+    template <class T>
+    void optional(const char* name, T& field, const T&) {
         if (problem.found || left == 0) return;
         if (in.take_nil()) {
             --left;
@@ -310,7 +414,8 @@ struct ReadFields {
         }
         value(name, field);
     }
-    template <class T> void list(const char* name, std::vector<T>& items) {
+    template <class T>
+    void list(const char* name, std::vector<T>& items) {
         if (problem.found || left == 0) return;
         --left;
         if (in.take_nil()) return;
@@ -354,10 +459,11 @@ struct TypeRow {
     const char* name;
 };
 constexpr TypeRow kTypes[] = {
-    {1, "HELLO"},      {2, "WELCOME"},  {3, "HEARTBEAT"}, {4, "GOODBYE"},  {5, "ERROR"},    {10, "SUBMIT"},  {11, "ANSWERS"},
-    {12, "WATCH"},     {13, "RESULTS"}, {14, "GRANT"},    {15, "CANCEL"},  {16, "REDRIVE"}, {20, "SHOW"},    {21, "LIST"},
-    {22, "JOBS"},      {23, "ASK_STATS"}, {24, "STATS"},  {30, "DISPATCH"}, {31, "CREDIT"}, {32, "STARTED"}, {33, "RENEW"},
-    {34, "COMPLETE"},  {35, "FAIL"},    {36, "RELEASE"},  {37, "STOP"},
+    {1, "HELLO"},      {2, "WELCOME"},   {3, "HEARTBEAT"}, {4, "GOODBYE"},  {5, "ERROR"},
+    {10, "SUBMIT"},    {11, "ANSWERS"},  {12, "WATCH"},    {13, "RESULTS"}, {14, "GRANT"},
+    {15, "CANCEL"},    {16, "REDRIVE"},  {20, "SHOW"},     {21, "LIST"},    {22, "JOBS"},
+    {23, "ASK_STATS"}, {24, "STATS"},    {30, "DISPATCH"}, {31, "CREDIT"},  {32, "STARTED"},
+    {33, "RENEW"},     {34, "COMPLETE"}, {35, "FAIL"},     {36, "RELEASE"}, {37, "STOP"},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 
@@ -438,9 +544,8 @@ std::variant<Envelope, DecodeError> decode_header(std::string_view header, std::
     if (problem.found) return refuse(problem.code, problem.text, problem.field);
     if (!in.at_end()) return refuse(Code::bad_message, "bytes follow the header's list");
     if (payload_total != payload_size)
-        return refuse(Code::bad_message,
-                      "the items' payload lengths sum to " + std::to_string(payload_total) + " but the second frame has " +
-                          std::to_string(payload_size) + " bytes");
+        return refuse(Code::bad_message, "the items' payload lengths sum to " + std::to_string(payload_total) +
+                                             " but the second frame has " + std::to_string(payload_size) + " bytes");
     return envelope;
 }
 
@@ -452,7 +557,10 @@ bool is_clean_text(std::string_view text) {
             ++i;
             continue;
         }
-        const int length = byte >= 0xc2 && byte < 0xe0 ? 2 : (byte & 0xf0U) == 0xe0 ? 3 : byte >= 0xf0 && byte < 0xf5 ? 4 : 0;
+        const int length = byte >= 0xc2 && byte < 0xe0   ? 2
+                           : (byte & 0xf0U) == 0xe0      ? 3
+                           : byte >= 0xf0 && byte < 0xf5 ? 4
+                                                         : 0;
         if (length == 0 || text.size() - i < static_cast<std::size_t>(length)) return false;
         std::uint32_t point = byte & (0xffU >> (length + 1));
         for (int k = 1; k < length; ++k) {
@@ -461,7 +569,8 @@ bool is_clean_text(std::string_view text) {
             point = point << 6U | (next & 0x3fU);
         }
         const bool shortest = length == 2 || (length == 3 && point >= 0x800) || (length == 4 && point >= 0x10000);
-        if (!shortest || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff) || (point >= 0x80 && point < 0xa0)) return false;
+        if (!shortest || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff) || (point >= 0x80 && point < 0xa0))
+            return false;
         i += static_cast<std::size_t>(length);
     }
     return true;

@@ -140,13 +140,22 @@ void Reader::skip() {
             take_bytes(tag & 0x1fU);
         } else {
             switch (tag) {
-                case 0xc4: case 0xd9: take_bytes(take_big(1)); break;
-                case 0xc5: case 0xda: take_bytes(take_big(2)); break;
-                case 0xc6: case 0xdb: take_bytes(take_big(4)); break;
-                case 0xcc: case 0xd0: take_bytes(1); break;
-                case 0xcd: case 0xd1: take_bytes(2); break;
-                case 0xca: case 0xce: case 0xd2: take_bytes(4); break;
-                case 0xcb: case 0xcf: case 0xd3: take_bytes(8); break;
+                case 0xc4:
+                case 0xd9: take_bytes(take_big(1)); break;
+                case 0xc5:
+                case 0xda: take_bytes(take_big(2)); break;
+                case 0xc6:
+                case 0xdb: take_bytes(take_big(4)); break;
+                case 0xcc:
+                case 0xd0: take_bytes(1); break;
+                case 0xcd:
+                case 0xd1: take_bytes(2); break;
+                case 0xca:
+                case 0xce:
+                case 0xd2: take_bytes(4); break;
+                case 0xcb:
+                case 0xcf:
+                case 0xd3: take_bytes(8); break;
                 case 0xdc: children = take_big(2); break;
                 case 0xdd: children = take_big(4); break;
                 case 0xde: children = 2 * take_big(2); break;

@@ -1,10 +1,10 @@
 #pragma once
-// MessagePack, positionally: the writer appends values to a string, the reader takes them off a view. Hand-written because
-// a header is read and written for every list on the hot path and a general library costs 7 to 20 times as much there
-// (DESIGN.md, "Decided against"); only what the protocol and the records use. Format: msgpack.org, spec.md.
+// MessagePack, positionally: the writer appends values to a string, the reader takes them off a view. Hand-written
+// because a header is read and written for every list on the hot path and a general library costs 7 to 20 times as much
+// there (DESIGN.md, "Decided against"); only what the protocol and the records use. Format: msgpack.org, spec.md.
 //
-// The reader is total: on any bytes it either yields what was asked for or sets `failed()` and yields zeroes from then on,
-// so that a decoder can read a whole item and test once. It never allocates and never recurses.
+// The reader is total: on any bytes it either yields what was asked for or sets `failed()` and yields zeroes from then
+// on, so that a decoder can read a whole item and test once. It never allocates and never recurses.
 
 #include <bit>
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace jobyard::wire {
 
 class Writer {
-   public:
+ public:
     /// Appends to `out`, which must outlive the writer.
     explicit Writer(std::string& out) : out_(out) {}
 
@@ -101,7 +101,7 @@ class Writer {
         }
     }
 
-   private:
+ private:
     void put8(std::uint64_t byte) { out_.push_back(static_cast<char>(byte)); }
     template <class Unsigned>
     void put_big(std::uint64_t value) {
@@ -114,7 +114,7 @@ class Writer {
 };
 
 class Reader {
-   public:
+ public:
     /// Reads `bytes`, which must outlive the reader and every view it gave out.
     explicit Reader(std::string_view bytes) : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
@@ -143,7 +143,7 @@ class Reader {
 
     static constexpr int kMaxDepth = 8;
 
-   private:
+ private:
     std::uint8_t take8() {
         if (at_ == end_) {
             fail();

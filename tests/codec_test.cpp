@@ -50,7 +50,8 @@ struct Decoded {
 Decoded decode(std::string_view header, std::size_t payload = 0) { return {decode_header(header, payload)}; }
 
 /// A header built by hand: version, type, session, request and what `fields` writes.
-std::string by_hand(std::uint64_t type, std::uint32_t count, const std::function<void(wire::Writer&)>& fields, std::uint64_t version = 1) {
+std::string by_hand(std::uint64_t type, std::uint32_t count, const std::function<void(wire::Writer&)>& fields,
+                    std::uint64_t version = 1) {
     std::string header;
     wire::Writer out(header);
     out.array(4 + count);
@@ -114,21 +115,30 @@ std::vector<Example> examples() {
     item.key = "k";
     item.backoff = {10, 300, 40, 50};
     return {
-        {hello, 0, "01020302c41030313233343536373839616263646566a177a3732f31c4107468652073746f72652773206e616d65" "c3cd012cce00011170040892a161a16291a17492930506c3920708"},
-        {welcome, 0, "0102c4107468652073746f72652773206e616d6503a3622f3101cd1388cd4e20cd7530cd2710cd2000ce00040000ce0006000091a166920003"},
+        {hello, 0,
+         "01020302c41030313233343536373839616263646566a177a3732f31c4107468652073746f72652773206e616d65"
+         "c3cd012cce00011170040892a161a16291a17492930506c3920708"},
+        {welcome, 0,
+         "0102c4107468652073746f72652773206e616d6503a3622f3101cd1388cd4e20cd7530cd2710cd2000ce00040000ce0006000091a1669"
+         "20003"},
         {Heartbeat{}, 0, ""},
         {Goodbye{GoodbyeReason::restarting, 5}, 0, "0105"},
         {Refusal{Code::busy, "text", "field", 100, 1, 3}, 0, "09a474657874a56669656c64640103"},
         {Submit{4, 5, {item}}, 3, "0405919e0003a171a17409c3cd03e8cd07d005a16b0acd012c2832"},
-        {Answers{{{Code::bad_field, {7}, JobState::queued, "text", "field", 300}}}, 0, "91960d0703a474657874a56669656c64cd012c"},
+        {Answers{{{Code::bad_field, {7}, JobState::queued, "text", "field", 300}}}, 0,
+         "91960d0703a474657874a56669656c64cd012c"},
         {Watch{{{1}, {300}}}, 0, "9201cd012c"},
-        {Results{{{4, {7}, JobState::dead, Reason::failed, 3, "e"}}}, 4, "919700040708" "0103a165"},
+        {Results{{{4, {7}, JobState::dead, Reason::failed, 3, "e"}}}, 4,
+         "919700040708"
+         "0103a165"},
         {Grant{1'000'000}, 0, "ce000f4240"},
         {Cancel{{{1}}}, 0, "9101"},
         {Redrive{{{1}}}, 0, "9101"},
         {Show{{{1}}}, 0, "9101"},
         {List{JobState::dead, "q", "t", 17, 50}, 0, "08a171a1741132"},
-        {Jobs{9, {{2, Code::ok, {7}}}}, 2, "099194000200" "07"},
+        {Jobs{9, {{2, Code::ok, {7}}}}, 2,
+         "099194000200"
+         "07"},
         {AskStats{}, 0, ""},
         {Stats{6}, 6, "0006"},
         {Dispatch{{{2, {7}, {8}, 1, "q", "t", 5, 6, 7}}}, 2, "919a0002070801a171a174050607"},
@@ -169,11 +179,13 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1}, {"WELCOME", 2}, {"HEARTBEAT", 3}, {"GOODBYE", 4}, {"ERROR", 5}, {"SUBMIT", 10}, {"ANSWERS", 11},
-        {"WATCH", 12}, {"RESULTS", 13}, {"GRANT", 14}, {"CANCEL", 15}, {"REDRIVE", 16}, {"SHOW", 20}, {"LIST", 21},
-        {"JOBS", 22}, {"ASK_STATS", 23}, {"STATS", 24}, {"DISPATCH", 30}, {"CREDIT", 31}, {"STARTED", 32}, {"RENEW", 33},
-        {"COMPLETE", 34}, {"FAIL", 35}, {"RELEASE", 36}, {"STOP", 37}};
-    for (const Example& example : examples()) EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
+        {"HELLO", 1},      {"WELCOME", 2},   {"HEARTBEAT", 3}, {"GOODBYE", 4},  {"ERROR", 5},
+        {"SUBMIT", 10},    {"ANSWERS", 11},  {"WATCH", 12},    {"RESULTS", 13}, {"GRANT", 14},
+        {"CANCEL", 15},    {"REDRIVE", 16},  {"SHOW", 20},     {"LIST", 21},    {"JOBS", 22},
+        {"ASK_STATS", 23}, {"STATS", 24},    {"DISPATCH", 30}, {"CREDIT", 31},  {"STARTED", 32},
+        {"RENEW", 33},     {"COMPLETE", 34}, {"FAIL", 35},     {"RELEASE", 36}, {"STOP", 37}};
+    for (const Example& example : examples())
+        EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }
 
 TEST(Codec, DecodedFieldsAreTheOnesThatWereEncoded) {
@@ -238,15 +250,19 @@ TEST(Codec, TrailingFieldsThatAreNotKnownAreIgnored) {
         const auto bytes = nlohmann::json::to_msgpack(json);
         const std::string header(bytes.begin(), bytes.end());
         const Decoded decoded = decode(header, example.payload);
-        ASSERT_EQ(decoded.error(), nullptr) << message_name(example.message) << ": " << decoded.problem().text << " " << decoded.problem().field;
-        EXPECT_EQ(hex(encode(decoded.envelope().message)), hex(encode(example.message))) << message_name(example.message);
+        ASSERT_EQ(decoded.error(), nullptr)
+            << message_name(example.message) << ": " << decoded.problem().text << " " << decoded.problem().field;
+        EXPECT_EQ(hex(encode(decoded.envelope().message)), hex(encode(example.message)))
+            << message_name(example.message);
     }
 }
 
 TEST(Codec, FieldsAtTheirDefaultAreLeftOutAtTheEnd) {
     EXPECT_EQ(hex(encode(List{})), "9401150709");
     EXPECT_EQ(hex(encode(Goodbye{})), "9401040709");
-    EXPECT_EQ(hex(encode(Submit{0, 1, {{.queue = "q", .type = "t"}}})), "97010a07090001" "91940000a171a174");
+    EXPECT_EQ(hex(encode(Submit{0, 1, {{.queue = "q", .type = "t"}}})),
+              "97010a07090001"
+              "91940000a171a174");
     EXPECT_EQ(hex(encode(Refusal{Code::busy})), "950105070909");
     EXPECT_EQ(hex(encode(Answers{{{Code::ok, {7}, JobState::none, {}, {}, 0}}})), "95010b070991920007");
     Hello hello;
@@ -299,7 +315,8 @@ TEST(Codec, NilStandsForTheDefault) {
 }
 
 TEST(Codec, NamesAndIntegersMayComeInLongerForms) {
-    const std::string bytes = "\xdc\x00\x05\xcc\x01\xcd\x00\x0f\xcf\0\0\0\0\0\0\0\x07\xd3\0\0\0\0\0\0\0\x09\xdd\0\0\0\x01\xd2\0\0\0\x05"s;
+    const std::string bytes =
+        "\xdc\x00\x05\xcc\x01\xcd\x00\x0f\xcf\0\0\0\0\0\0\0\x07\xd3\0\0\0\0\0\0\0\x09\xdd\0\0\0\x01\xd2\0\0\0\x05"s;
     const Decoded decoded = decode(bytes);
     ASSERT_EQ(decoded.error(), nullptr);
     EXPECT_EQ(std::get<Cancel>(decoded.envelope().message).jobs.at(0), JobId{5});
@@ -311,7 +328,9 @@ TEST(Codec, NamesAndIntegersMayComeInLongerForms) {
 TEST(Codec, EveryMissingRequiredFieldIsNamed) {
     const std::map<std::string, std::vector<std::string>> required{
         {"HELLO", {"min_version", "max_version", "minor", "role", "instance"}},
-        {"WELCOME", {"version", "minor", "store", "epoch", "software", "instance", "heartbeat_ms", "lost_after_ms", "lease_ms", "renew_ms", "window", "max_payload", "max_result"}},
+        {"WELCOME",
+         {"version", "minor", "store", "epoch", "software", "instance", "heartbeat_ms", "lost_after_ms", "lease_ms",
+          "renew_ms", "window", "max_payload", "max_result"}},
         {"ERROR", {"code"}},
         {"SUBMIT", {"confirmed", "first_number"}},
         {"GRANT", {"total_bytes"}},
@@ -362,7 +381,8 @@ TEST(Codec, EveryMissingRequiredFieldOfAnItemIsNamedWithItsPlace) {
             const Decoded decoded = decode({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
             ASSERT_NE(decoded.error(), nullptr) << row->first;
             EXPECT_EQ(decoded.problem().code, Code::bad_field);
-            EXPECT_EQ(decoded.problem().field.substr(decoded.problem().field.find('[')), "[2]." + row->second[kept]) << row->first;
+            EXPECT_EQ(decoded.problem().field.substr(decoded.problem().field.find('[')), "[2]." + row->second[kept])
+                << row->first;
         }
     }
 }
@@ -435,8 +455,11 @@ TEST(Codec, WhatShouldBeAListMustBeOne) {
 TEST(Codec, HeaderAndMessageHaveTheirLimits) {
     const auto padded = [](std::size_t size) {
         // A HEARTBEAT with an unknown field that fills it up.
-        const std::size_t rest = size - by_hand(3, 1, [](wire::Writer& out) { out.bin(std::string(70'000, 'x')); }).size() + 70'000;
-        return by_hand(3, 1, [&](wire::Writer& out) { rest > 65535 ? out.bin(std::string(rest, 'x')) : out.bin(std::string(rest + 2, 'x')); });
+        const std::size_t rest =
+            size - by_hand(3, 1, [](wire::Writer& out) { out.bin(std::string(70'000, 'x')); }).size() + 70'000;
+        return by_hand(3, 1, [&](wire::Writer& out) {
+            rest > 65535 ? out.bin(std::string(rest, 'x')) : out.bin(std::string(rest + 2, 'x'));
+        });
     };
     const std::string full = padded(kMaxHeaderBytes);
     ASSERT_EQ(full.size(), kMaxHeaderBytes);
@@ -450,20 +473,23 @@ TEST(Codec, HeaderAndMessageHaveTheirLimits) {
 }
 
 TEST(Codec, PayloadLengthsMustSumToTheSecondFrame) {
-    const std::string bytes = encode(Submit{0, 1, {{.payload_length = 2, .type = "t"}, {.payload_length = 3, .type = "t"}}});
+    const std::string bytes =
+        encode(Submit{0, 1, {{.payload_length = 2, .type = "t"}, {.payload_length = 3, .type = "t"}}});
     EXPECT_EQ(decode(bytes, 5).error(), nullptr);
     for (const std::size_t wrong : {0U, 4U, 6U}) {
         EXPECT_EQ(decode(bytes, wrong).problem().code, Code::bad_message);
         EXPECT_NE(decode(bytes, wrong).problem().text.find("5"), std::string::npos);
     }
     EXPECT_EQ(decode(encode(Watch{}), 1).problem().code, Code::bad_message) << "a message without payloads";
-    const std::string wrapping = encode(Complete{{{UINT32_MAX, {1}, {1}, 0}, {UINT32_MAX, {1}, {1}, 0}, {2, {1}, {1}, 0}}});
+    const std::string wrapping =
+        encode(Complete{{{UINT32_MAX, {1}, {1}, 0}, {UINT32_MAX, {1}, {1}, 0}, {2, {1}, {1}, 0}}});
     EXPECT_EQ(decode(wrapping, 0).problem().code, Code::bad_message) << "the sum must not wrap round";
 }
 
 TEST(Codec, MessagesOfUnknownTypesAndVersionsAreToldApart) {
     const auto nothing = [](wire::Writer&) {};
-    for (const std::uint64_t type : {std::uint64_t{0}, std::uint64_t{6}, std::uint64_t{255}, std::uint64_t{256}, std::uint64_t{256 + 3}, UINT64_MAX}) {
+    for (const std::uint64_t type : {std::uint64_t{0}, std::uint64_t{6}, std::uint64_t{255}, std::uint64_t{256},
+                                     std::uint64_t{256 + 3}, UINT64_MAX}) {
         const Decoded decoded = decode(by_hand(type, 0, nothing));
         ASSERT_NE(decoded.error(), nullptr);
         EXPECT_EQ(decoded.problem().code, Code::unknown_message);
@@ -479,8 +505,9 @@ TEST(Codec, MessagesOfUnknownTypesAndVersionsAreToldApart) {
 }
 
 TEST(Codec, WhatIsNoMessageIsRefused) {
-    for (const std::string& bytes : {""s, "\xc0"s, "\x80"s, "\x90"s, "\x93\x01\x03\x07"s, "\x94\x01\x03\x07"s, "\x94\xa1x\x03\x07\x09"s, "\x94\x01\xff\x07\x09"s,
-                                     "hello"s, "\xdd\xff\xff\xff\xff"s, std::string(1000, '\0'), std::string(60'000, '\x91')}) {
+    for (const std::string& bytes : {""s, "\xc0"s, "\x80"s, "\x90"s, "\x93\x01\x03\x07"s, "\x94\x01\x03\x07"s,
+                                     "\x94\xa1x\x03\x07\x09"s, "\x94\x01\xff\x07\x09"s, "hello"s,
+                                     "\xdd\xff\xff\xff\xff"s, std::string(1000, '\0'), std::string(60'000, '\x91')}) {
         const Decoded decoded = decode(bytes);
         ASSERT_NE(decoded.error(), nullptr) << hex(bytes.substr(0, 20));
         EXPECT_EQ(decoded.problem().code, Code::bad_message) << hex(bytes.substr(0, 20));
@@ -519,7 +546,8 @@ TEST(Codec, EveryTruncationOfEveryMessageIsRefused) {
     for (const Example& example : examples()) {
         const std::string header = encode(example.message);
         for (std::size_t size = 0; size < header.size(); ++size)
-            EXPECT_NE(decode(std::string_view(header).substr(0, size), example.payload).error(), nullptr) << message_name(example.message) << " cut at " << size;
+            EXPECT_NE(decode(std::string_view(header).substr(0, size), example.payload).error(), nullptr)
+                << message_name(example.message) << " cut at " << size;
     }
 }
 
@@ -574,15 +602,37 @@ TEST(Codec, RandomBytesAreRefusedOrRead) {
 // --- text ------------------------------------------------------------------------------------------------------------
 
 TEST(Text, CleanTextIsUtf8WithoutControlCharacters) {
-    for (const std::string& clean : {""s, "plain"s, "\xc3\xa4"s, "\xe2\x82\xac"s, "\xf0\x9f\x98\x80"s, "\xc2\xa0"s, "\xdf\xbf"s, "\xe0\xa0\x80"s, "\xed\x9f\xbf"s, "\xee\x80\x80"s,
-                                     "\xef\xbf\xbf"s, "\xf0\x90\x80\x80"s, "\xf4\x8f\xbf\xbf"s, " "s, "~"s})
+    for (const std::string& clean :
+         {""s, "plain"s, "\xc3\xa4"s, "\xe2\x82\xac"s, "\xf0\x9f\x98\x80"s, "\xc2\xa0"s, "\xdf\xbf"s, "\xe0\xa0\x80"s,
+          "\xed\x9f\xbf"s, "\xee\x80\x80"s, "\xef\xbf\xbf"s, "\xf0\x90\x80\x80"s, "\xf4\x8f\xbf\xbf"s, " "s, "~"s})
         EXPECT_TRUE(is_clean_text(clean)) << hex(clean);
-    for (const std::string& dirty :
-         {"\0"s, "\n"s, "\t"s, "\x1f"s, "\x7f"s, "\xc2\x80"s, "\xc2\x9f"s,                          // control characters
-          "\x80"s, "\xbf"s, "\xc3"s, "\xc3("s, "\xe2\x82"s, "\xe2(\xa1"s, "\xf0\x9f\x98"s, "a\xff"s,  // not UTF-8
-          "\xc0\x80"s, "\xc1\xbf"s, "\xe0\x80\x80"s, "\xe0\x9f\xbf"s, "\xf0\x80\x80\x80"s, "\xf0\x8f\xbf\xbf"s,  // longer than need be
-          "\xed\xa0\x80"s, "\xed\xbf\xbf"s,                                                          // surrogates
-          "\xf4\x90\x80\x80"s, "\xf5\x80\x80\x80"s, "\xf8\x88\x80\x80\x80"s, "\xfe"s})               // beyond Unicode
+    for (const std::string& dirty : {"\0"s,
+                                     "\n"s,
+                                     "\t"s,
+                                     "\x1f"s,
+                                     "\x7f"s,
+                                     "\xc2\x80"s,
+                                     "\xc2\x9f"s,  // control characters
+                                     "\x80"s,
+                                     "\xbf"s,
+                                     "\xc3"s,
+                                     "\xc3("s,
+                                     "\xe2\x82"s,
+                                     "\xe2(\xa1"s,
+                                     "\xf0\x9f\x98"s,
+                                     "a\xff"s,  // not UTF-8
+                                     "\xc0\x80"s,
+                                     "\xc1\xbf"s,
+                                     "\xe0\x80\x80"s,
+                                     "\xe0\x9f\xbf"s,
+                                     "\xf0\x80\x80\x80"s,
+                                     "\xf0\x8f\xbf\xbf"s,  // longer than need be
+                                     "\xed\xa0\x80"s,
+                                     "\xed\xbf\xbf"s,  // surrogates
+                                     "\xf4\x90\x80\x80"s,
+                                     "\xf5\x80\x80\x80"s,
+                                     "\xf8\x88\x80\x80\x80"s,
+                                     "\xfe"s})  // beyond Unicode
         EXPECT_FALSE(is_clean_text(dirty)) << hex(dirty);
 }
 

@@ -193,6 +193,20 @@ TEST_F(CoreWatch, OneResultMayAlwaysBeSentHoweverSmallTheGrant) {
     EXPECT_EQ(expect<Results>(thrifty).payloads.at(0), large);
 }
 
+TEST_F(CoreWatch, ResultThatWasRetiredBeforeItCouldBeSentIsNotCounted) {
+    const Peer thrifty = submitter("thrifty", 1);
+    watch(thrifty, run(std::string(100, 'r'), false));
+    EXPECT_EQ(expect<Results>(thrifty).payloads.at(0).size(), 100U);
+    watch(thrifty, run("next", false));
+    EXPECT_FALSE(has_message(thrifty)) << "the grant is spent";
+    core->result_is_gone(thrifty.id, thrifty.session, 100 + kOverhead);
+    tick();
+    EXPECT_EQ(expect<Results>(thrifty).payloads.at(0), "next");
+    core->result_is_gone(thrifty.id, {thrifty.session.value + 2}, 100);
+    core->result_is_gone({4711}, thrifty.session, 100);
+    tick();
+}
+
 TEST_F(CoreWatch, GreatestGrantCounts) {
     const Peer thrifty = submitter("thrifty", 1);
     watch(thrifty, run("", false));
@@ -270,7 +284,8 @@ TEST_F(CoreWatch, ResultsThatWaitForAGrantCountAsWatches) {
 struct CoreShow : CoreWatch {};
 
 TEST_F(CoreShow, QueuedJobIsShownWithWhatWasAskedFor) {
-    const JobId job = submit(client, {.queue = "q", .type = "u", .priority = 3, .timeout_ms = 9, .max_attempts = 2, .key = "k"}, "12345");
+    const JobId job = submit(
+        client, {.queue = "q", .type = "u", .priority = 3, .timeout_ms = 9, .max_attempts = 2, .key = "k"}, "12345");
     const auto map = show(client, job);
     EXPECT_EQ(map["id"], 1);
     EXPECT_EQ(map["queue"], "q");
@@ -286,7 +301,8 @@ TEST_F(CoreShow, QueuedJobIsShownWithWhatWasAskedFor) {
     EXPECT_EQ(map["payload_bytes"], 5);
     EXPECT_EQ(map["key"], "k");
     EXPECT_TRUE(map["attempts"].empty());
-    for (const char* key : {"due_at", "started_at", "ended_at", "worker", "token", "cancel_requested", "progress", "error"})
+    for (const char* key :
+         {"due_at", "started_at", "ended_at", "worker", "token", "cancel_requested", "progress", "error"})
         EXPECT_FALSE(map.contains(key)) << key;
 }
 
@@ -329,7 +345,8 @@ TEST_F(CoreShow, EveryAttemptIsKeptWithTheJob) {
     EXPECT_EQ(map["attempts"][0]["tail"], "stderr");
     EXPECT_EQ(map["attempts"][0]["worker"], "w");
     EXPECT_EQ(map["attempts"][0]["token"], first.token.value);
-    EXPECT_EQ(map["attempts"][0]["ended_at"].get<std::int64_t>() - map["attempts"][0]["started_at"].get<std::int64_t>(), 100);
+    EXPECT_EQ(map["attempts"][0]["ended_at"].get<std::int64_t>() - map["attempts"][0]["started_at"].get<std::int64_t>(),
+              100);
     EXPECT_EQ(map["attempts"][1]["outcome"], "completed");
 }
 
@@ -502,7 +519,8 @@ TEST_F(CoreList, LongListsComeInPages) {
     std::vector<JobId> cancelled;
     for (std::uint64_t id = 1; id <= 1200; ++id) cancelled.push_back({2 * id});
     for (std::size_t at = 0; at < cancelled.size(); at += 600) {
-        send(client, Cancel{{cancelled.begin() + static_cast<std::ptrdiff_t>(at), cancelled.begin() + static_cast<std::ptrdiff_t>(at) + 600}});
+        send(client, Cancel{{cancelled.begin() + static_cast<std::ptrdiff_t>(at),
+                             cancelled.begin() + static_cast<std::ptrdiff_t>(at) + 600}});
         answers(client);
     }
     EXPECT_EQ(list_all(client, {.state = JobState::cancelled}), cancelled);
@@ -529,8 +547,9 @@ TEST_F(CoreList, LimitIsAtLeastOneAndAtMostWhatAListHolds) {
 
 TEST_F(CoreList, AnyCursorIsAnswered) {
     one_of_each();
-    for (const std::uint64_t cursor : {std::uint64_t{1}, std::uint64_t{100}, std::uint64_t{1} << 61, std::uint64_t{1} << 62, (std::uint64_t{1} << 62) + 500,
-                                       std::uint64_t{2} << 62, std::uint64_t{3} << 62, UINT64_MAX})
+    for (const std::uint64_t cursor :
+         {std::uint64_t{1}, std::uint64_t{100}, std::uint64_t{1} << 61, std::uint64_t{1} << 62,
+          (std::uint64_t{1} << 62) + 500, std::uint64_t{2} << 62, std::uint64_t{3} << 62, UINT64_MAX})
         list_all(client, {.cursor = cursor});
 }
 
@@ -628,15 +647,19 @@ TEST_F(CoreWatch, EveryMessageIsTakenOnlyFromItsRole) {
         EXPECT_EQ(refusal->code, Code::not_allowed) << message_name(message);
         EXPECT_NE(std::string(refusal->text).find(message_name(message)), std::string::npos);
     }
-    for (const Message& message : of_workers) EXPECT_EQ(refused(client, message)->code, Code::not_allowed) << message_name(message);
+    for (const Message& message : of_workers)
+        EXPECT_EQ(refused(client, message)->code, Code::not_allowed) << message_name(message);
     for (const Message& message : of_the_broker)
-        for (const Peer& peer : {client, w}) EXPECT_EQ(refused(peer, message)->code, Code::unknown_message) << message_name(message);
-    EXPECT_EQ(std::size(of_submitters) + std::size(of_workers) + std::size(of_the_broker) + 3, std::variant_size_v<Message>)
+        for (const Peer& peer : {client, w})
+            EXPECT_EQ(refused(peer, message)->code, Code::unknown_message) << message_name(message);
+    EXPECT_EQ(std::size(of_submitters) + std::size(of_workers) + std::size(of_the_broker) + 3,
+              std::variant_size_v<Message>)
         << "HELLO, HEARTBEAT and GOODBYE are everybody's";
 }
 
 TEST_F(CoreWatch, EmptyListsAreAnsweredWithEmptyLists) {
-    for (const Message& message : {Message{Submit{0, 1, {}}}, Message{Watch{}}, Message{Cancel{}}, Message{Redrive{}}}) {
+    for (const Message& message :
+         {Message{Submit{0, 1, {}}}, Message{Watch{}}, Message{Cancel{}}, Message{Redrive{}}}) {
         send(client, message);
         EXPECT_TRUE(answers(client).empty());
     }

@@ -168,7 +168,8 @@ TEST_F(CoreDispatch, ListsAreCutWhereTheWireBoundsThem) {
     for (int i = 0; i < 7; ++i) submit(peer, {.type = "t"}, payload);
     const std::string queue(255, 'q');
     for (int round = 0; round < 3; ++round) {
-        send(peer, Submit{peer.confirmed, peer.next_number, std::vector<SubmitItem>(200, {.queue = queue, .type = "t"})});
+        send(peer,
+             Submit{peer.confirmed, peer.next_number, std::vector<SubmitItem>(200, {.queue = queue, .type = "t"})});
         peer.next_number += 200;
         answers(peer);
     }

@@ -2,7 +2,8 @@
 // A core with a clock, a disk and peers that a test holds in its hand.
 //
 // Whatever goes in and comes out passes through the codec, so a test sees what a peer would see. Every turn checks the
-// core's invariants, every commit what must hold between the tables, and a message that no test asked for fails the test.
+// core's invariants, every commit what must hold between the tables, and a message that no test asked for fails the
+// test.
 
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ namespace jobyard::broker::test {
 
 /// The store's tables in memory; a batch is applied as the store applies it.
 class FakeStore {
-   public:
+ public:
     using Rows = std::map<std::string, std::string>;
 
     Rows& operator[](Table table) { return tables_[static_cast<std::size_t>(table)]; }
@@ -73,7 +74,7 @@ class FakeStore {
     friend bool operator==(const FakeStore&, const FakeStore&) = default;
     std::uint64_t applied = 0;
 
-   private:
+ private:
     std::array<Rows, kTables> tables_;
 };
 
@@ -147,7 +148,7 @@ struct Listing {
 };
 
 class Yard {
-   public:
+ public:
     explicit Yard(Limits limits = {}, Timing timing = {}, std::uint64_t seed = 1) : seed_(seed) {
         config.limits = limits;
         config.timing = timing;
@@ -282,7 +283,9 @@ class Yard {
     }
     /// Its connection stands, but nothing comes from it any more.
     void silence(const Peer& peer) { connected_.erase(peer.id); }
-    void goodbye(const Peer& peer, std::uint64_t confirmed = 0) { send(peer, Goodbye{GoodbyeReason::leaving, confirmed}); }
+    void goodbye(const Peer& peer, std::uint64_t confirmed = 0) {
+        send(peer, Goodbye{GoodbyeReason::leaving, confirmed});
+    }
 
     // --- messages ---
 
@@ -315,7 +318,8 @@ class Yard {
         waiting.envelope = std::get<Envelope>(decode_header(*waiting.header, payload.size()));
         run([&](Output& out) {
             waiting.needs = core->needs(peer.id, waiting.envelope);
-            if (is_end(message)) core->settle_live(peer.id, waiting.envelope, waiting.payload, waiting.settled, now(), out);
+            if (is_end(message))
+                core->settle_live(peer.id, waiting.envelope, waiting.payload, waiting.settled, now(), out);
             waiting.snapshot = disk.read(waiting.needs);
         });
         return waiting;
@@ -341,8 +345,8 @@ class Yard {
             inbox.erase(at);
             return {};
         }
-        Got<M> got{std::move(*message), at->envelope.request, at->envelope.session, at->rests_on, std::move(at->payloads),
-                   std::move(at->header)};
+        Got<M> got{std::move(*message), at->envelope.request,    at->envelope.session,
+                   at->rests_on,        std::move(at->payloads), std::move(at->header)};
         inbox.erase(at);
         return got;
     }
@@ -443,7 +447,13 @@ class Yard {
             const auto dispatch = expect<Dispatch>(worker);
             for (std::size_t i = 0; i < dispatch->items.size(); ++i) {
                 const DispatchItem& item = dispatch->items[i];
-                Held one{item.job, item.token, item.attempt, std::string(item.queue), std::string(item.type), dispatch.payloads[i], item};
+                Held one{item.job,
+                         item.token,
+                         item.attempt,
+                         std::string(item.queue),
+                         std::string(item.type),
+                         dispatch.payloads[i],
+                         item};
                 one.item.queue = one.item.type = {};
                 held.push_back(std::move(one));
             }
@@ -461,12 +471,14 @@ class Yard {
         return ask(worker, Renew{{{held.job, held.token, progress, text}}}).code;
     }
     Code complete(const Peer& worker, const Held& held, std::string_view result = {}, std::uint32_t duration_ms = 0) {
-        return ask(worker, Complete{{{static_cast<std::uint32_t>(result.size()), held.job, held.token, duration_ms}}}, result).code;
+        return ask(worker, Complete{{{static_cast<std::uint32_t>(result.size()), held.job, held.token, duration_ms}}},
+                   result)
+            .code;
     }
     Code fail(const Peer& worker, const Held& held, const Failure& how = {}) {
         return ask(worker,
-                   Fail{{{static_cast<std::uint32_t>(how.result.size()), held.job, held.token, how.duration_ms, how.outcome,
-                          how.retryable, how.error, how.tail}}},
+                   Fail{{{static_cast<std::uint32_t>(how.result.size()), held.job, held.token, how.duration_ms,
+                          how.outcome, how.retryable, how.error, how.tail}}},
                    how.result)
             .code;
     }
@@ -500,14 +512,17 @@ class Yard {
             const std::vector<Need> needs = core->agenda_needs(now());
             if (needs.empty()) break;
             const Snapshot snapshot = disk.read(needs);
-            run([&](Output& out) { core->agenda_step(Found(needs, snapshot, newer_than(snapshot.applied_seq)), now(), out); });
+            run([&](Output& out) {
+                core->agenda_step(Found(needs, snapshot, newer_than(snapshot.applied_seq)), now(), out);
+            });
         }
         EXPECT_LT(steps, most) << "the background never rests";
         return steps;
     }
     static Uuid uuid(std::string_view name) {
         Uuid id;
-        for (std::size_t i = 0; i < id.bytes.size(); ++i) id.bytes[i] = static_cast<unsigned char>(i < name.size() ? name[i] : '.');
+        for (std::size_t i = 0; i < id.bytes.size(); ++i)
+            id.bytes[i] = static_cast<unsigned char>(i < name.size() ? name[i] : '.');
         return id;
     }
 
@@ -531,20 +546,29 @@ class Yard {
             done_bytes += value.size() + (row.result_chunks == 0 ? 0 : row.result_size);
         }
         EXPECT_EQ(numbers.done_bytes, done_bytes);
-        const auto has = [](const FakeStore::Rows& rows, const std::string& key) { return rows.contains(key.substr(0, 8)); };
+        const auto has = [](const FakeStore::Rows& rows, const std::string& key) {
+            return rows.contains(key.substr(0, 8));
+        };
         for (const auto& [key, value] : live) {
-            EXPECT_TRUE(core->job({from_big_endian(key)}) != nullptr) << "job " << from_big_endian(key) << " is forgotten in memory";
+            EXPECT_TRUE(core->job({from_big_endian(key)}) != nullptr)
+                << "job " << from_big_endian(key) << " is forgotten in memory";
             EXPECT_LT(from_big_endian(key), numbers.next_job);
-            EXPECT_FALSE(done.contains(key) || dead.contains(key)) << "job " << from_big_endian(key) << " lives and has ended";
+            EXPECT_FALSE(done.contains(key) || dead.contains(key))
+                << "job " << from_big_endian(key) << " lives and has ended";
         }
         EXPECT_EQ(live.size(), unended()) << "a job is in memory and not on disk";
-        for (const auto& [key, value] : disk[Table::state]) EXPECT_TRUE(has(live, key)) << "state without job " << from_big_endian(key);
-        for (const auto& [key, value] : disk[Table::buried]) EXPECT_TRUE(has(dead, key)) << "buried but not dead: " << from_big_endian(key);
-        for (const auto& [key, value] : dead) EXPECT_TRUE(has(disk[Table::buried], key)) << "dead but not buried: " << from_big_endian(key);
+        for (const auto& [key, value] : disk[Table::state])
+            EXPECT_TRUE(has(live, key)) << "state without job " << from_big_endian(key);
+        for (const auto& [key, value] : disk[Table::buried])
+            EXPECT_TRUE(has(dead, key)) << "buried but not dead: " << from_big_endian(key);
+        for (const auto& [key, value] : dead)
+            EXPECT_TRUE(has(disk[Table::buried], key)) << "dead but not buried: " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::chunks])
-            EXPECT_TRUE(has(live, key) || has(disk[Table::buried], key)) << "payload without job " << from_big_endian(key);
+            EXPECT_TRUE(has(live, key) || has(disk[Table::buried], key))
+                << "payload without job " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::attempts])
-            EXPECT_TRUE(has(live, key) || has(done, key) || has(dead, key)) << "attempt without job " << from_big_endian(key);
+            EXPECT_TRUE(has(live, key) || has(done, key) || has(dead, key))
+                << "attempt without job " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::results])
             EXPECT_TRUE(has(done, key) || has(dead, key)) << "result without job " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::key_ends])
@@ -571,9 +595,10 @@ class Yard {
     std::int64_t wall_ms = 1'700'000'000'000;
     std::string* trace = nullptr;  ///< every batch and message is appended, byte for byte
 
-   private:
+ private:
     static bool is_end(const Message& message) {
-        return std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) || std::holds_alternative<Release>(message);
+        return std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
+               std::holds_alternative<Release>(message);
     }
 
     template <class Decide>
@@ -616,12 +641,14 @@ class Yard {
 
     void collect(Outgoing& message) {
         const std::uint64_t sealed = in_flight.empty() ? disk.applied : in_flight.back()->seq;
-        if (std::holds_alternative<Heartbeat>(message.envelope.message) || std::holds_alternative<Refusal>(message.envelope.message)) {
+        if (std::holds_alternative<Heartbeat>(message.envelope.message) ||
+            std::holds_alternative<Refusal>(message.envelope.message)) {
             EXPECT_EQ(message.rests_on, 0U) << message_name(message.envelope.message) << " carries no state";
         } else {
-            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed || config.bug == PlantedBug::answer_before_commit)
-                << message_name(message.envelope.message) << " rests on " << message.rests_on << ", but the newest batch is " << sealed
-                << " or the open one, " << open->seq;
+            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed ||
+                        config.bug == PlantedBug::answer_before_commit)
+                << message_name(message.envelope.message) << " rests on " << message.rests_on
+                << ", but the newest batch is " << sealed << " or the open one, " << open->seq;
         }
         Received received;
         received.peer = message.peer;
@@ -641,7 +668,8 @@ class Yard {
         }
         received.envelope = std::move(std::get<Envelope>(decoded));
         if (trace != nullptr) {
-            *trace += "to " + std::to_string(message.peer.value) + " after " + std::to_string(message.rests_on) + ": " + *received.header;
+            *trace += "to " + std::to_string(message.peer.value) + " after " + std::to_string(message.rests_on) + ": " +
+                      *received.header;
             for (const std::string& payload : received.payloads) *trace += payload;
         }
         inbox.push_back(std::move(received));
@@ -660,14 +688,16 @@ class Yard {
                 if (const auto slice = batch->payload_of({payload.number})) return std::string(batch->view(*slice));
             return read_live_payload(key);
         } else {
-            const std::vector<Need> needs{{Need::Kind::row, Table::done, key, 1}, {Need::Kind::row, Table::dead, key, 1},
+            const std::vector<Need> needs{{Need::Kind::row, Table::done, key, 1},
+                                          {Need::Kind::row, Table::dead, key, 1},
                                           {Need::Kind::prefix, Table::results, key, 1024}};
             const Snapshot snapshot = disk.read(needs);
             const Found found(needs, snapshot, newer_than(disk.applied));
             std::string bytes;
             EndRow row;
             for (const Table table : {Table::done, Table::dead})
-                if (const std::string* stored = found.get(table, key); stored != nullptr && read_row(*stored, row)) bytes += row.result;
+                if (const std::string* stored = found.get(table, key); stored != nullptr && read_row(*stored, row))
+                    bytes += row.result;
             for (const Row* chunk : found.with_prefix(Table::results, key)) bytes += chunk->value;
             return bytes;
         }
@@ -675,7 +705,8 @@ class Yard {
         return {};
     }
     [[nodiscard]] std::string read_live_payload(const std::string& key) const {
-        const std::vector<Need> needs{{Need::Kind::row, Table::live, key, 1}, {Need::Kind::row, Table::buried, key, 1},
+        const std::vector<Need> needs{{Need::Kind::row, Table::live, key, 1},
+                                      {Need::Kind::row, Table::buried, key, 1},
                                       {Need::Kind::prefix, Table::chunks, key, 1024}};
         const Snapshot snapshot = disk.read(needs);
         const Found found(needs, snapshot, newer_than(disk.applied));
@@ -707,7 +738,8 @@ class Yard {
     [[nodiscard]] bool checks_this_commit() const { return disk.rows() < 1000 || disk.applied % 64 == 0; }
 
     static std::string describe(const Received& message) {
-        std::string text = std::string(message_name(message.envelope.message)) + " to peer " + std::to_string(message.peer.value);
+        std::string text =
+            std::string(message_name(message.envelope.message)) + " to peer " + std::to_string(message.peer.value);
         if (const auto* refusal = std::get_if<Refusal>(&message.envelope.message))
             text += std::string(" (") + to_string(refusal->code) + ": " + std::string(refusal->text) + ")";
         return text;
@@ -716,7 +748,8 @@ class Yard {
     void trace_batch(const Batch& batch) {
         if (trace == nullptr) return;
         for (const Op& op : batch.ops()) {
-            *trace += std::to_string(batch.seq) + " " + std::to_string(static_cast<int>(op.kind)) + " " + to_string(op.table) + " " + to_string(op.to);
+            *trace += std::to_string(batch.seq) + " " + std::to_string(static_cast<int>(op.kind)) + " " +
+                      to_string(op.table) + " " + to_string(op.to);
             trace->append(batch.key(op)).append(batch.value(op));
         }
     }
@@ -738,7 +771,8 @@ class Yard {
             const auto changed = states.find(from_big_endian(key));
             core->load_live({from_big_endian(key)}, row, changed == states.end() ? nullptr : &changed->second, now());
         }
-        for (const auto& [key, value] : disk[Table::claims]) core->load_claim({from_big_endian(key)}, {from_big_endian(value)});
+        for (const auto& [key, value] : disk[Table::claims])
+            core->load_claim({from_big_endian(key)}, {from_big_endian(value)});
         for (const auto& [key, value] : disk[Table::workers]) {
             WorkerRow row;
             ASSERT_TRUE(read_row(value, row));

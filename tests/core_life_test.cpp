@@ -11,7 +11,9 @@ struct CoreLife : YardTest {
     Peer client = submitter();
 
     /// One attempt that fails.
-    void fail_once(const Peer& worker, const Failure& how = {}) { EXPECT_EQ(fail(worker, take(worker), how), Code::ok); }
+    void fail_once(const Peer& worker, const Failure& how = {}) {
+        EXPECT_EQ(fail(worker, take(worker), how), Code::ok);
+    }
 };
 
 TEST_F(CoreLife, SubmittedJobIsQueued) {
@@ -88,7 +90,8 @@ TEST_F(CoreLife, LargePayloadAndResultTravelWholeThroughChunks) {
 }
 
 TEST_F(CoreLife, EveryInlineRowFitsItsPage) {
-    const Peer w = worker({.name = std::string(255, 'w'), .queues = {std::string(255, 'q')}, .types = {std::string(255, 't')}});
+    const Peer w =
+        worker({.name = std::string(255, 'w'), .queues = {std::string(255, 'q')}, .types = {std::string(255, 't')}});
     const std::string queue(255, 'q');
     const std::string type(255, 't');
     for (std::size_t size = 800; size < 2000; size += 7) {
@@ -98,7 +101,8 @@ TEST_F(CoreLife, EveryInlineRowFitsItsPage) {
     }
     for (const auto& batch : durable)
         for (const Op& op : batch->ops())
-            if (op.table == Table::live || op.table == Table::done || op.table == Table::results || op.table == Table::chunks) {
+            if (op.table == Table::live || op.table == Table::done || op.table == Table::results ||
+                op.table == Table::chunks) {
                 EXPECT_LE(batch->value(op).size(), kRowBytes) << "in table " << to_string(op.table);
             }
 }
@@ -262,7 +266,8 @@ TEST_F(CoreLife, RepeatedCompleteIsAnsweredOkAndCountedOnce) {
 
 TEST_F(CoreLife, RepeatedFailIsAnsweredOkWhileTheJobWaitsRunsAgainAndIsDead) {
     const Peer w = worker();
-    const JobId job = submit(client, {.type = "t", .max_attempts = 2, .backoff = {.initial_ms = 100, .jitter_percent = 0}});
+    const JobId job =
+        submit(client, {.type = "t", .max_attempts = 2, .backoff = {.initial_ms = 100, .jitter_percent = 0}});
     const Held first = take(w);
     EXPECT_EQ(fail(w, first), Code::ok);
     EXPECT_EQ(fail(w, first), Code::ok);
@@ -342,7 +347,9 @@ TEST_F(CoreLife, AListOfEndsIsAnsweredItemByItemInOrder) {
     for (int i = 0; i < 3; ++i) submit(client);
     const std::vector<Held> held = take_all(w);
     send(w,
-         Complete{{{1, held[2].job, held[2].token, 0}, {0, {99}, held[0].token, 0}, {2, held[0].job, held[0].token, 0},
+         Complete{{{1, held[2].job, held[2].token, 0},
+                   {0, {99}, held[0].token, 0},
+                   {2, held[0].job, held[0].token, 0},
                    {0, held[1].job, {held[1].token.value + 100}, 0}}},
          "abb");
     std::vector<Code> codes;
@@ -438,8 +445,16 @@ TEST_F(CoreLife, AnyOtherEndOfACancelledJobMakesItCancelled) {
         {"timeout", [&](const Peer& w, const Held& held) { fail(w, held, {.outcome = Outcome::timeout}); }},
         {"released", [&](const Peer& w, const Held& held) { release(w, held); }},
         {"worker left", [&](const Peer& w, const Held&) { goodbye(w); }},
-        {"worker gone", [&](const Peer& w, const Held&) { gone(w); advance(3000); }},
-        {"lease expired", [&](const Peer& w, const Held&) { advance(30'000); expect<Stop>(w); }},
+        {"worker gone",
+         [&](const Peer& w, const Held&) {
+             gone(w);
+             advance(3000);
+         }},
+        {"lease expired",
+         [&](const Peer& w, const Held&) {
+             advance(30'000);
+             expect<Stop>(w);
+         }},
     };
     for (const Way& way : ways) {
         const Peer w = worker({.name = way.name});
@@ -540,7 +555,8 @@ struct CoreRedrive : CoreLife {
 
 TEST_F(CoreRedrive, BeginsANewRoundWithTheSamePolicyPayloadAndNumber) {
     const Peer w = worker();
-    const JobId job = die(w, {.type = "t", .priority = 7, .timeout_ms = 4321, .max_attempts = 2, .backoff = {.initial_ms = 0}}, "input");
+    const JobId job = die(
+        w, {.type = "t", .priority = 7, .timeout_ms = 4321, .max_attempts = 2, .backoff = {.initial_ms = 0}}, "input");
     const Answer answer = redrive(client, job);
     EXPECT_EQ(answer.code, Code::ok);
     EXPECT_EQ(answer.state, JobState::queued);

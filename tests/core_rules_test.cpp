@@ -3,10 +3,14 @@
 
 #include "core_fixture.hpp"
 
+#include <fstream>
 #include <random>
+#include <sstream>
 
 namespace jobyard::broker::test {
 namespace {
+
+constexpr std::uint64_t kDay = std::uint64_t{24} * 3600 * 1000;
 
 struct CoreRules : YardTest {
     Peer client = submitter();
@@ -107,7 +111,10 @@ TEST_F(CoreRules, AJobsLifeCostsFourOperationsOnItsTables) {
     std::size_t shared = 0;
     for (const auto& batch : durable)
         for (const Op& op : batch->ops())
-            (op.table == Table::events || op.table == Table::instances || op.table == Table::meta || op.table == Table::workers ? shared : own) += 1;
+            (op.table == Table::events || op.table == Table::instances || op.table == Table::meta ||
+                     op.table == Table::workers
+                 ? shared
+                 : own) += 1;
     EXPECT_LE(own, 4 * 256U);
     EXPECT_LE(shared, 256 * 3 / 10U);
 }
@@ -124,11 +131,45 @@ TEST_F(CoreRules, PlantedBugsArePlanted) {
     commit();
 }
 
+TEST_F(CoreRules, EveryLimitStandsInTheProtocolWithItsDefault) {
+    std::ifstream file(JOBYARD_SOURCE_DIR "/protocol/PROTOCOL.md");
+    std::stringstream text;
+    text << file.rdbuf();
+    std::map<std::string, std::string> defaults;  // by name, from the rows marked †
+    for (std::string line; std::getline(text, line);) {
+        if (!line.starts_with("| ") || line.find("†") == std::string::npos) continue;
+        const std::size_t limit = line.find(" | ", 2);
+        ASSERT_NE(limit, std::string::npos) << line;
+        std::istringstream values(line.substr(limit + 3, line.find(" | ", limit + 3) - limit - 3));
+        for (std::size_t at = line.find('`'); at < limit; at = line.find('`', line.find('`', at + 1) + 1)) {
+            std::string value;
+            std::getline(values, value, ';');
+            defaults[line.substr(at + 1, line.find('`', at + 1) - at - 1)] = value.substr(value.find_first_not_of(' '));
+        }
+    }
+    const auto in_words = [](std::string_view name, std::uint64_t value) {
+        if (name.ends_with("_ms")) return std::to_string(value / kDay) + " days";
+        if (name.ends_with("_bytes")) {
+            for (const auto& [unit, size] : {std::pair{"GiB", 30U}, std::pair{"MiB", 20U}, std::pair{"KiB", 10U}})
+                if (value >> size != 0) return std::to_string(value >> size) + " " + unit;
+        }
+        std::string digits = std::to_string(value);
+        for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, ",");
+        return digits;
+    };
+    const Limits limits;
+    for (const LimitName& limit : kLimitNames) {
+        ASSERT_TRUE(defaults.contains(std::string(limit.name))) << limit.name;
+        EXPECT_EQ(defaults.at(std::string(limit.name)), in_words(limit.name, limits.*limit.value)) << limit.name;
+    }
+    EXPECT_EQ(defaults.size(), std::size(kLimitNames)) << "the page names a limit that is not there";
+}
+
 // --- a whole yard at random ------------------------------------------------------------------------------------------
 
 /// Drives a Yard through a seeded mixture of everything, crashes included, and follows what it was told.
 class Chaos {
-   public:
+ public:
     Chaos(Yard& yard, std::uint64_t seed) : yard_(yard), rng_(seed) {}
 
     void run(int steps) {
@@ -170,10 +211,13 @@ class Chaos {
     }
     [[nodiscard]] const std::set<std::uint64_t>& acknowledged() const { return acknowledged_; }
 
-   private:
+ private:
     std::uint64_t dice(std::uint64_t sides) { return rng_() % sides; }
     static WorkerSpec spec(std::size_t i) {
-        return {.name = "worker" + std::to_string(i), .slots = static_cast<std::uint32_t>(i + 1), .queues = {"a", "b"}, .types = {"t"}};
+        return {.name = "worker" + std::to_string(i),
+                .slots = static_cast<std::uint32_t>(i + 1),
+                .queues = {"a", "b"},
+                .types = {"t"}};
     }
 
     void step() {
@@ -182,13 +226,20 @@ class Chaos {
         Peer& client = clients_[c];
         const JobId some{1 + dice(yard_.core->numbers().next_job)};
         switch (dice(20)) {
-            case 0: case 1: case 2: case 3: submit(client); break;
+            case 0:
+            case 1:
+            case 2:
+            case 3: submit(client); break;
             case 4: yard_.send(client, Cancel{{some}}); break;
             case 5: yard_.send(client, Redrive{{some}}); break;
             case 6: yard_.send(client, Watch{{some}}); break;
             case 7: yard_.send(client, Show{{some}}); break;
             case 8: yard_.send(client, List{.state = static_cast<JobState>(dice(11)), .limit = 5}); break;
-            case 9: case 10: case 11: case 12: case 13:
+            case 9:
+            case 10:
+            case 11:
+            case 12:
+            case 13:
                 if (!held_[i].empty()) end(i, dice(held_[i].size()));
                 break;
             case 14:
@@ -217,7 +268,10 @@ class Chaos {
 
     void submit(Peer& client) {
         const std::string key = "key" + std::to_string(dice(50));
-        SubmitItem item{.queue = dice(2) == 0 ? "a" : "b", .type = "t", .priority = static_cast<std::uint8_t>(1 + dice(10)), .watch = dice(2) == 0};
+        SubmitItem item{.queue = dice(2) == 0 ? "a" : "b",
+                        .type = "t",
+                        .priority = static_cast<std::uint8_t>(1 + dice(10)),
+                        .watch = dice(2) == 0};
         if (dice(4) == 0) item.key = key;
         if (dice(4) == 0) item.delay_ms = dice(3000);
         item.max_attempts = static_cast<std::uint32_t>(1 + dice(3));
@@ -225,7 +279,8 @@ class Chaos {
         const std::string payload(dice(8) == 0 ? 5000 : dice(50), 'p');
         item.payload_length = static_cast<std::uint32_t>(payload.size());
         yard_.send(client, Submit{client.confirmed, client.next_number, {item}}, payload);
-        if (dice(3) == 0) yard_.send(client, Submit{client.confirmed, client.next_number, {item}}, payload);  // sent twice
+        if (dice(3) == 0)
+            yard_.send(client, Submit{client.confirmed, client.next_number, {item}}, payload);  // sent twice
         ++client.next_number;
         if (dice(5) == 0) client.confirmed = client.next_number - 1;
     }
@@ -237,7 +292,8 @@ class Chaos {
         const auto size = static_cast<std::uint32_t>(result.size());
         for (std::uint64_t times = dice(4) == 0 ? 2 : 1, kind = dice(6); times > 0; --times) {
             if (kind < 3) yard_.send(workers_[worker], Complete{{{size, one.job, one.token, 0}}}, result);
-            else if (kind < 5) yard_.send(workers_[worker], Fail{{{size, one.job, one.token, 0, Outcome::failed, kind == 3}}}, result);
+            else if (kind < 5)
+                yard_.send(workers_[worker], Fail{{{size, one.job, one.token, 0, Outcome::failed, kind == 3}}}, result);
             else yard_.send(workers_[worker], Release{{{one.job, one.token}}});
         }
     }
@@ -270,7 +326,8 @@ class Chaos {
             for (auto at = yard_.inbox.begin(); at != yard_.inbox.end(); ++at) {
                 if (at->peer != workers_[i].id) continue;
                 if (const auto* dispatch = std::get_if<Dispatch>(&at->envelope.message))
-                    for (const DispatchItem& item : dispatch->items) held_[i].push_back({.job = item.job, .token = item.token});
+                    for (const DispatchItem& item : dispatch->items)
+                        held_[i].push_back({.job = item.job, .token = item.token});
                 if (const auto* stop = std::get_if<Stop>(&at->envelope.message))
                     for (const StopItem& item : stop->items)
                         if (item.reason == StopReason::lease_lost)
@@ -311,7 +368,8 @@ TEST(CoreChaos, NoAcknowledgedJobIsLostAndAllOfThemEndWhateverCrashes) {
         EXPECT_EQ(numbers.submitted_total, numbers.next_job - 1);
         if (seed % 2 != 0) {  // nothing was retired: every job made is there, ended once
             for (const std::uint64_t id : chaos.acknowledged())
-                EXPECT_EQ(yard.disk[Table::done].count(job_key({id})) + yard.disk[Table::dead].count(job_key({id})), 1U) << "job " << id;
+                EXPECT_EQ(yard.disk[Table::done].count(job_key({id})) + yard.disk[Table::dead].count(job_key({id})), 1U)
+                    << "job " << id;
             EXPECT_EQ(numbers.done_rows + numbers.dead_rows, numbers.submitted_total);
         }
         if (testing::Test::HasFailure()) break;
@@ -384,7 +442,15 @@ TEST(CoreChaos, NonsenseThatDecodesHarmsNobody) {
             case 1: {
                 Submit submit{number() % 30, 1 + number(), {}};
                 for (std::uint64_t n = rng() % 4; n > 0; --n)
-                    submit.items.push_back({length(), text(), text(), byte(), rng() % 2 == 0, number(), small(), small(), text(),
+                    submit.items.push_back({length(),
+                                            text(),
+                                            text(),
+                                            byte(),
+                                            rng() % 2 == 0,
+                                            number(),
+                                            small(),
+                                            small(),
+                                            text(),
                                             {small(), small(), small(), small()}});
                 if (rng() % 2 == 0)
                     for (SubmitItem& item : submit.items) {
@@ -408,8 +474,20 @@ TEST(CoreChaos, NonsenseThatDecodesHarmsNobody) {
             case 8: message = Credit{small()}; break;
             case 9: message = Started{{{{number()}, token()}}}; break;
             case 10: message = Renew{{{{number()}, token(), std::bit_cast<double>(rng()), text()}}}; break;
-            case 11: message = Complete{{{length(), {number()}, token(), small()}, {length(), {number()}, token(), small()}}}; break;
-            case 12: message = Fail{{{length(), {number()}, token(), small(), static_cast<Outcome>(byte()), rng() % 2 == 0, text(), text()}}}; break;
+            case 11:
+                message =
+                    Complete{{{length(), {number()}, token(), small()}, {length(), {number()}, token(), small()}}};
+                break;
+            case 12:
+                message = Fail{{{length(),
+                                 {number()},
+                                 token(),
+                                 small(),
+                                 static_cast<Outcome>(byte()),
+                                 rng() % 2 == 0,
+                                 text(),
+                                 text()}}};
+                break;
             case 13: message = Release{{{{number()}, token()}}}; break;
             case 14: message = Goodbye{static_cast<GoodbyeReason>(byte()), number()}; break;
             case 15: message = AskStats{}; break;
@@ -424,7 +502,8 @@ TEST(CoreChaos, NonsenseThatDecodesHarmsNobody) {
                 hello.credit = small() % 2000;
                 hello.queues = {text(), "default"};
                 hello.types = {"t", text()};
-                for (std::uint64_t n = rng() % 4; n > 0; --n) hello.claims.push_back({{number()}, token(), rng() % 2 == 0});
+                for (std::uint64_t n = rng() % 4; n > 0; --n)
+                    hello.claims.push_back({{number()}, token(), rng() % 2 == 0});
                 message = hello;
                 break;
             }

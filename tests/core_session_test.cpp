@@ -33,7 +33,7 @@ struct CoreSession : YardTest {
         return take(w);
     }
 
-   private:
+ private:
     std::uint32_t next_stranger_ = 5000;
 };
 
@@ -86,7 +86,10 @@ TEST_F(CoreSession, HelloIsRefusedForEachBadField) {
     };
     const std::string long_name(256, 'x');
     const std::vector<std::string_view> too_many(257, "q");
-    EXPECT_EQ(field_of([](Hello& m) { m.instance = uuid_from_bytes(std::string_view("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16)); }), "instance");
+    EXPECT_EQ(field_of([](Hello& m) {
+                  m.instance = uuid_from_bytes(std::string_view("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16));
+              }),
+              "instance");
     EXPECT_EQ(field_of([](Hello& m) { m.role = static_cast<Role>(3); }), "role");
     EXPECT_EQ(field_of([](Hello& m) { m.name = ""; }), "name");
     EXPECT_EQ(field_of([&](Hello& m) { m.name = long_name; }), "name");

@@ -328,7 +328,8 @@ TEST_F(CoreKeys, SameKeyWithOtherContentIsConflict) {
     EXPECT_EQ(differs([](SubmitItem& item) { item.backoff.factor_percent = 100; }), Code::conflict);
     EXPECT_EQ(differs([](SubmitItem& item) { item.backoff.max_ms = 1; }), Code::conflict);
     EXPECT_EQ(differs([](SubmitItem& item) { item.backoff.jitter_percent = 1; }), Code::conflict);
-    EXPECT_EQ(differs([](SubmitItem& item) { item.watch = true; }), Code::existing) << "who wants the result is not content";
+    EXPECT_EQ(differs([](SubmitItem& item) { item.watch = true; }), Code::existing)
+        << "who wants the result is not content";
 }
 
 TEST_F(CoreKeys, KeysOfDifferentQueuesAreDifferent) {
@@ -559,7 +560,8 @@ TEST_F(CoreRefusals, BadFieldsAreNamed) {
 TEST_F(CoreRefusals, ValuesAtTheirBoundsAreTaken) {
     const std::string longest(255, 'x');
     submit(client, {.queue = longest, .type = longest, .key = longest});
-    submit(client, {.type = "t", .priority = 1, .delay_ms = kMaxDelayMs, .timeout_ms = kMaxTimeoutMs, .max_attempts = 1000});
+    submit(client,
+           {.type = "t", .priority = 1, .delay_ms = kMaxDelayMs, .timeout_ms = kMaxTimeoutMs, .max_attempts = 1000});
     submit(client, {.type = "t", .priority = 10, .timeout_ms = 0, .max_attempts = 1});
     submit(client, {.type = "t", .backoff = {kMaxBackoffMs, 10'000, kMaxBackoffMs, 100}});
     submit(client, {.type = "t", .backoff = {0, 100, 0, 0}});

@@ -72,8 +72,7 @@ TEST_F(DeadlinesTest, AgreesWithASortedMapThroughRandomUse) {
         std::int64_t earliest = INT64_MAX;
         if (i % 16 == 0)
             for (const auto& [handle, due] : truth) earliest = std::min(earliest, due);
-        else
-            earliest = deadlines.next_at();
+        else earliest = deadlines.next_at();
         ASSERT_EQ(deadlines.next_at(), earliest);
         ASSERT_EQ(truth.at(deadlines.next_job()), earliest);
     }

@@ -16,7 +16,9 @@ using Rows = std::map<std::string, std::string>;
 
 Need row(Table table, std::string key) { return {Need::Kind::row, table, std::move(key), 1}; }
 Need prefix(Table table, std::string key) { return {Need::Kind::prefix, table, std::move(key), 1024}; }
-Need after(Table table, std::string key, std::uint32_t limit) { return {Need::Kind::after, table, std::move(key), limit}; }
+Need after(Table table, std::string key, std::uint32_t limit) {
+    return {Need::Kind::after, table, std::move(key), limit};
+}
 
 std::string keys_of(const std::vector<const Row*>& rows) {
     std::string keys;
@@ -141,7 +143,8 @@ TEST(Found, NewerRowsBehindAFullPageWaitForTheNextOne) {
     const Found full(needs, {5, {{{"a", "1"}, {"b", "2"}}}}, {&batch});
     EXPECT_EQ(keys_of(full.after(Table::done, "", more)), "a=1 aa=inside b=2 ");
     const Found last(needs, {5, {{{"a", "1"}}}}, {&batch});
-    EXPECT_EQ(keys_of(last.after(Table::done, "", more)), "a=1 aa=inside z=behind ") << "of the last page they are part";
+    EXPECT_EQ(keys_of(last.after(Table::done, "", more)), "a=1 aa=inside z=behind ")
+        << "of the last page they are part";
 }
 
 TEST(Found, RowsErasedFromAPageAreMissingButItGoesOn) {
@@ -174,14 +177,16 @@ TEST(Found, SnapshotAndBatchesTogetherAreTheNewestState) {
         std::map<Table, Rows> state;
         std::vector<Batch> batches(rng() % 4 + 1);
         const std::size_t read_after = rng() % (batches.size() + 1);
-        std::vector<Need> needs{row(Table::live, key()), row(Table::done, key()), prefix(Table::done, ""), after(Table::buried, "b", 100),
-                                prefix(Table::live, ""), prefix(Table::buried, "")};
+        std::vector<Need> needs{row(Table::live, key()),        row(Table::done, key()), prefix(Table::done, ""),
+                                after(Table::buried, "b", 100), prefix(Table::live, ""), prefix(Table::buried, "")};
         Snapshot snapshot;
         const auto read = [&] {
             for (const Need& need : needs) {
                 auto& rows = snapshot.rows.emplace_back();
                 for (const auto& [k, v] : state[need.table])
-                    if (need.kind == Need::Kind::row ? k == need.key : need.kind == Need::Kind::prefix ? k.starts_with(need.key) : k > need.key)
+                    if (need.kind == Need::Kind::row      ? k == need.key
+                        : need.kind == Need::Kind::prefix ? k.starts_with(need.key)
+                                                          : k > need.key)
                         rows.push_back({k, v});
             }
         };
@@ -229,9 +234,11 @@ TEST(Found, SnapshotAndBatchesTogetherAreTheNewestState) {
             }
             std::string expected;
             for (const auto& [k, v] : truth)
-                if (need.kind == Need::Kind::prefix ? k.starts_with(need.key) : k > need.key) expected.append(k).append("=").append(v).append(" ");
+                if (need.kind == Need::Kind::prefix ? k.starts_with(need.key) : k > need.key)
+                    expected.append(k).append("=").append(v).append(" ");
             bool more = false;
-            ASSERT_EQ(keys_of(need.kind == Need::Kind::prefix ? found.with_prefix(need.table, need.key) : found.after(need.table, need.key, more)),
+            ASSERT_EQ(keys_of(need.kind == Need::Kind::prefix ? found.with_prefix(need.table, need.key)
+                                                              : found.after(need.table, need.key, more)),
                       expected)
                 << "round " << round;
         }

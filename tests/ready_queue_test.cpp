@@ -178,7 +178,7 @@ TEST_F(ReadyQueueTest, ClassesAreInterned) {
 
 /// The rules written the slow way: look at every waiting job each time.
 class Reference {
-   public:
+ public:
     Reference(const JobTable& jobs, const ReadyQueue& ready) : jobs_(jobs), ready_(ready) {}
 
     void push(JobHandle job) { waiting_.push_back(job); }
@@ -193,7 +193,8 @@ class Reference {
         if (fit.empty()) return kNoJob;
         JobHandle chosen = kNoJob;
         if (++state.picks % 20 == 0) {
-            chosen = *std::min_element(fit.begin(), fit.end(), [&](JobHandle a, JobHandle b) { return age(a) < age(b); });
+            chosen =
+                *std::min_element(fit.begin(), fit.end(), [&](JobHandle a, JobHandle b) { return age(a) < age(b); });
         } else {
             std::map<int, std::vector<JobHandle>> by_queue;
             for (const JobHandle job : fit) by_queue[ready_.info(jobs_[job].class_id).queue].push_back(job);
@@ -208,12 +209,14 @@ class Reference {
         return chosen;
     }
 
-   private:
+ private:
     struct State {
         int last_queue = -1;
         std::uint32_t picks = 0;
     };
-    [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const { return {jobs_[job].order, jobs_[job].id.value}; }
+    [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const {
+        return {jobs_[job].order, jobs_[job].id.value};
+    }
     const JobTable& jobs_;
     const ReadyQueue& ready_;
     std::vector<JobHandle> waiting_;
@@ -235,7 +238,9 @@ TEST_F(ReadyQueueTest, AgreesWithTheRulesWrittenTheSlowWay) {
             if (i == 1000) services.push_back(queue.service_of({"a", "b", "c"}, {"t", "u"}));
             if (i == 2000) services.push_back(queue.service_of({"c"}, {"v"}));
             switch (rng() % 8) {
-                case 0: case 1: case 2: {
+                case 0:
+                case 1:
+                case 2: {
                     const JobHandle job = jobs.add({next_number});
                     jobs[job].order = next_number++;
                     jobs[job].priority = static_cast<std::uint8_t>(1 + rng() % 10);

@@ -326,8 +326,9 @@ TEST(Record, NewerRowWithMoreFieldsIsReadWithItsTail) {
     newer += rest.substr(0, rest.size() - 7);
     wire::Writer(newer).str("of the next version");
     newer += rest.substr(rest.size() - 7);
+    const std::string newer_row = row_of(newer);
     LiveRow live;
-    ASSERT_TRUE(read_row(row_of(newer), live));
+    ASSERT_TRUE(read_row(newer_row, live));
     EXPECT_EQ(live.payload, a_live_row().payload);
     EXPECT_EQ(live.key, "order-17");
 }
@@ -336,7 +337,8 @@ TEST(Record, RandomBytesUnderAGoodChecksumAreReadOrRefusedButNeverCrash) {
     std::mt19937 rng(3);
     for (int i = 0; i < 20'000; ++i) {
         std::string body;
-        for (std::uint32_t n = rng() % 60; n > 0; --n) body.push_back(static_cast<char>(rng() % 3 == 0 ? 0x90 + rng() % 16 : rng()));
+        for (std::uint32_t n = rng() % 60; n > 0; --n)
+            body.push_back(static_cast<char>(rng() % 3 == 0 ? 0x90 + rng() % 16 : rng()));
         const std::string bytes = row_of(body);
         LiveRow live;
         StateRow state;
@@ -347,8 +349,10 @@ TEST(Record, RandomBytesUnderAGoodChecksumAreReadOrRefusedButNeverCrash) {
         WorkerRow worker;
         NumbersRow numbers;
         EventsRow events;
-        static_cast<void>(read_row(bytes, live) || read_row(bytes, state) || read_row(bytes, attempt) || read_row(bytes, end));
-        static_cast<void>(read_row(bytes, key) || read_row(bytes, instance) || read_row(bytes, worker) || read_row(bytes, numbers));
+        static_cast<void>(read_row(bytes, live) || read_row(bytes, state) || read_row(bytes, attempt) ||
+                          read_row(bytes, end));
+        static_cast<void>(read_row(bytes, key) || read_row(bytes, instance) || read_row(bytes, worker) ||
+                          read_row(bytes, numbers));
         static_cast<void>(read_row(bytes, events));
     }
 }
@@ -378,7 +382,8 @@ TEST(Record, KeysOrderLikeTheirNumbers) {
 
 TEST(Record, KeyRowsOfQueueAndNameCannotBeConfused) {
     EXPECT_NE(idempotency_row_key("ab", "c"), idempotency_row_key("a", "bc"));
-    EXPECT_LE(idempotency_row_key(std::string(255, 'q'), std::string(255, 'k')).size(), 511U) << "the longest key the store takes";
+    EXPECT_LE(idempotency_row_key(std::string(255, 'q'), std::string(255, 'k')).size(), 511U)
+        << "the longest key the store takes";
 }
 
 TEST(Record, ContentHashCoversEverythingThatWasAskedFor) {
@@ -424,7 +429,10 @@ TEST(Record, GoldenBytesOfALiveRowAreWhatAStoreHoldsToday) {
         hex += kDigits[static_cast<unsigned char>(c) >> 4U];
         hex += kDigits[static_cast<unsigned char>(c) & 15U];
     }
-    EXPECT_EQ(hex, "9da764656661756c74a17405cf0000018bcfe5680001" "0000ce000493e004cd03e8ccc8cdea6014" "70");
+    EXPECT_EQ(hex,
+              "9da764656661756c74a17405cf0000018bcfe5680001"
+              "0000ce000493e004cd03e8ccc8cdea6014"
+              "70");
 }
 
 }  // namespace

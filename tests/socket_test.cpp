@@ -28,7 +28,7 @@ constexpr auto kPatience = 10s;
 
 /// A peer, as anybody could write it.
 class Dealer {
-   public:
+ public:
     struct Options {
         std::string routing_id;
         int receive_mark = 0;
@@ -83,7 +83,7 @@ class Dealer {
         return frames;
     }
 
-   private:
+ private:
     void* context_;
     void* socket_;
 };

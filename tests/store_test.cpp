@@ -218,8 +218,7 @@ TEST_F(StoreTest, AReaderSeesWholeBatchesWhileTheMapGrows) {
             const auto text = [&](std::size_t i) {
                 return snapshot->rows[i].empty() ? "" : snapshot->rows[i][0].value;
             };
-            if (!snapshot)
-                wrong = snapshot.error().text;
+            if (!snapshot) wrong = snapshot.error().text;
             else if (text(0) != text(1) ||
                      (snapshot->applied_seq != 0 && text(0) != std::to_string(snapshot->applied_seq)))
                 wrong = "batch " + std::to_string(snapshot->applied_seq) + " has " + text(0) + " and " + text(1);

@@ -13,7 +13,7 @@
 namespace jobyard::test {
 
 class TemporaryDirectory {
-   public:
+ public:
     TemporaryDirectory() {
         std::string name = (std::filesystem::temp_directory_path() / "jobyard-test-XXXXXX").string();
         if (::mkdtemp(name.data()) == nullptr)
@@ -37,7 +37,7 @@ class TemporaryDirectory {
         return mounted_;
     }
 
-   private:
+ private:
     std::string path_;
     bool mounted_ = false;
 };

@@ -69,8 +69,8 @@ TEST(Wire, IntegersRoundTripAtEveryBoundary) {
 }
 
 TEST(Wire, IntegersAreReadFromAnyFormThatHoldsThem) {
-    for (const std::string& form : {"\x07"s, "\xcc\x07"s, "\xcd\0\x07"s, "\xce\0\0\0\x07"s, "\xcf\0\0\0\0\0\0\0\x07"s, "\xd0\x07"s, "\xd1\0\x07"s,
-                                    "\xd2\0\0\0\x07"s, "\xd3\0\0\0\0\0\0\0\x07"s}) {
+    for (const std::string& form : {"\x07"s, "\xcc\x07"s, "\xcd\0\x07"s, "\xce\0\0\0\x07"s, "\xcf\0\0\0\0\0\0\0\x07"s,
+                                    "\xd0\x07"s, "\xd1\0\x07"s, "\xd2\0\0\0\x07"s, "\xd3\0\0\0\0\0\0\0\x07"s}) {
         Reader as_uint(form);
         EXPECT_EQ(as_uint.uint(), 7U) << hex(form);
         EXPECT_TRUE(as_uint.at_end() && !as_uint.failed());
@@ -79,7 +79,8 @@ TEST(Wire, IntegersAreReadFromAnyFormThatHoldsThem) {
         Reader as_real(form);
         EXPECT_EQ(as_real.real(), 7.0) << hex(form);
     }
-    for (const std::string& form : {"\xff"s, "\xd0\xff"s, "\xd1\xff\xff"s, "\xd2\xff\xff\xff\xff"s, "\xd3\xff\xff\xff\xff\xff\xff\xff\xff"s}) {
+    for (const std::string& form :
+         {"\xff"s, "\xd0\xff"s, "\xd1\xff\xff"s, "\xd2\xff\xff\xff\xff"s, "\xd3\xff\xff\xff\xff\xff\xff\xff\xff"s}) {
         Reader in(form);
         EXPECT_EQ(in.integer(), -1) << hex(form);
         Reader unsigned_in(form);
@@ -96,7 +97,8 @@ TEST(Wire, GreatUnsignedNumberIsNoSignedOne) {
 }
 
 TEST(Wire, RealsKeepEveryBit) {
-    for (const double value : {0.0, -0.0, 1.5, -1e308, std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::infinity()}) {
+    for (const double value :
+         {0.0, -0.0, 1.5, -1e308, std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::infinity()}) {
         const std::string bytes = written([&](Writer& w) { w.real(value); });
         EXPECT_EQ(bytes.size(), 9U);
         Reader in(bytes);
@@ -168,7 +170,9 @@ TEST(Wire, NilAndBooleans) {
 }
 
 TEST(Wire, OtherKindsAreNotTakenForWhatWasAskedFor) {
-    const std::string kinds[] = {"\x01"s, "\xc3"s, "\xc0"s, "\xa1x"s, "\xc4\x01x"s, "\x91\x01"s, "\x81\x01\x01"s, "\xcb\0\0\0\0\0\0\0\0"s, "\xd4\x01\x01"s, "\xc1"s};
+    const std::string kinds[] = {"\x01"s,         "\xc3"s,     "\xc0"s,         "\xa1x"s,
+                                 "\xc4\x01x"s,    "\x91\x01"s, "\x81\x01\x01"s, "\xcb\0\0\0\0\0\0\0\0"s,
+                                 "\xd4\x01\x01"s, "\xc1"s};
     const auto fails = [](const std::string& bytes, auto&& read) {
         Reader in(bytes);
         read(in);
@@ -207,10 +211,22 @@ TEST(Wire, AfterAFailureEverythingIsZeroAndAtTheEnd) {
 }
 
 TEST(Wire, EveryTruncationFails) {
-    const std::string values[] = {uint_bytes(UINT64_MAX), uint_bytes(300), uint_bytes(70'000), "\xd0\x01"s, "\xd1\x01\x01"s, "\xd2\1\1\1\1"s, "\xca\1\1\1\1"s,
-                                  written([](Writer& w) { w.real(1.5); }), written([](Writer& w) { w.str(std::string(300, 'x')); }),
-                                  written([](Writer& w) { w.bin(std::string(70'000, 'x')); }), written([](Writer& w) { w.str("short"); }),
-                                  "\xdc\0\x01\x01"s, "\xde\0\x01\x01\x01"s, "\xdd\0\0\0\x01\x01"s, "\xdf\0\0\0\x01\x01\x01"s, "\x92\x01\x01"s};
+    const std::string values[] = {uint_bytes(UINT64_MAX),
+                                  uint_bytes(300),
+                                  uint_bytes(70'000),
+                                  "\xd0\x01"s,
+                                  "\xd1\x01\x01"s,
+                                  "\xd2\1\1\1\1"s,
+                                  "\xca\1\1\1\1"s,
+                                  written([](Writer& w) { w.real(1.5); }),
+                                  written([](Writer& w) { w.str(std::string(300, 'x')); }),
+                                  written([](Writer& w) { w.bin(std::string(70'000, 'x')); }),
+                                  written([](Writer& w) { w.str("short"); }),
+                                  "\xdc\0\x01\x01"s,
+                                  "\xde\0\x01\x01\x01"s,
+                                  "\xdd\0\0\0\x01\x01"s,
+                                  "\xdf\0\0\0\x01\x01\x01"s,
+                                  "\x92\x01\x01"s};
     for (const std::string& value : values) {
         Reader whole(value);
         whole.skip();
@@ -258,7 +274,8 @@ TEST(Wire, DepthIsBounded) {
 }
 
 TEST(Wire, ContainersThatPromiseFourBillionItemsFailAtOnce) {
-    for (const std::string& bomb : {"\xdd\xff\xff\xff\xff"s, "\xdf\xff\xff\xff\xff"s, "\xdd\xff\xff\xff\xff\x01\x02"s, "\xc6\xff\xff\xff\xff"s, "\xdb\xff\xff\xff\xffx"s}) {
+    for (const std::string& bomb : {"\xdd\xff\xff\xff\xff"s, "\xdf\xff\xff\xff\xff"s, "\xdd\xff\xff\xff\xff\x01\x02"s,
+                                    "\xc6\xff\xff\xff\xff"s, "\xdb\xff\xff\xff\xffx"s}) {
         Reader in(bomb);
         in.skip();
         EXPECT_TRUE(in.failed());
@@ -269,7 +286,8 @@ TEST(Wire, AnyBytesAreReadOrRefused) {
     std::mt19937 rng(1);
     for (int i = 0; i < 200'000; ++i) {
         std::string bytes;
-        for (std::uint32_t n = rng() % 24; n > 0; --n) bytes.push_back(static_cast<char>(rng() % 2 == 0 ? 0xc0 + rng() % 0x20 : rng()));
+        for (std::uint32_t n = rng() % 24; n > 0; --n)
+            bytes.push_back(static_cast<char>(rng() % 2 == 0 ? 0xc0 + rng() % 0x20 : rng()));
         Reader in(bytes);
         std::size_t before = bytes.size() + 1;
         while (!in.failed() && !in.at_end()) {
@@ -295,8 +313,10 @@ TEST(Wire, SkipAgreesWithAnotherReaderOfMessagePack) {
     int good = 0;
     for (int i = 0; i < 30'000; ++i) {
         std::string bytes;
-        static constexpr unsigned char kTags[] = {0x00, 0x7f, 0x81, 0x92, 0xa1, 0xc0, 0xc2, 0xc3, 0xc4, 0xcc, 0xcd, 0xd0, 0xd9, 0xdc, 0xde, 0xff, 0x90, 0x01, 0x00, 0x02};
-        for (std::uint32_t n = 1 + rng() % 10; n > 0; --n) bytes.push_back(static_cast<char>(kTags[rng() % std::size(kTags)]));
+        static constexpr unsigned char kTags[] = {0x00, 0x7f, 0x81, 0x92, 0xa1, 0xc0, 0xc2, 0xc3, 0xc4, 0xcc,
+                                                  0xcd, 0xd0, 0xd9, 0xdc, 0xde, 0xff, 0x90, 0x01, 0x00, 0x02};
+        for (std::uint32_t n = 1 + rng() % 10; n > 0; --n)
+            bytes.push_back(static_cast<char>(kTags[rng() % std::size(kTags)]));
         Reader in(bytes);
         in.skip();
         const bool ours = !in.failed() && in.at_end();

@@ -153,7 +153,8 @@ void log_line(jobyard::LogLevel level, const std::string& text) {
     spdlog::log(kLevels[static_cast<std::size_t>(level)], "{}", text);
 }
 
-/// False if whoever reads the log has stopped reading: its last lines get a moment, and then the process ends all the same.
+/// False if whoever reads the log has stopped reading: its last lines get a moment, and then the process ends all the
+/// same.
 bool close_log() {
     constexpr std::chrono::seconds kMoment{2};
     const auto closed = std::make_shared<std::promise<void>>();

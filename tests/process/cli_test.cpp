@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 class Cli : public testing::Test {
-   protected:
+ protected:
     Ran run(const std::vector<std::string>& arguments, const std::string& input = {}) {
         return jobyard_command(broker_.endpoint(), arguments, input);
     }
@@ -91,24 +91,30 @@ TEST_F(Cli, SubmitTakesAPayloadFromStandardInput) {
 
 TEST_F(Cli, WaitingForOneCommandPassesOnItsOutputItsErrorsAndItsExitCode) {
     start_worker();
-    const Ran ran = run({"submit", "--wait", "--max-attempts", "1", "--env", "NAME=value", "--env", "EMPTY=", "--cwd", files_.path(),
-                         "--", "sh", "-c", "echo $NAME in $PWD; echo to errors >&2; exit 7"});
+    const Ran ran = run({"submit", "--wait", "--max-attempts", "1", "--env", "NAME=value", "--env", "EMPTY=", "--cwd",
+                         files_.path(), "--", "sh", "-c", "echo $NAME in $PWD; echo to errors >&2; exit 7"});
     EXPECT_EQ(ran.exit, 7);
     EXPECT_EQ(ran.output, "value in " + files_.path() + "\n");
     EXPECT_EQ(ran.errors, "to errors\n");
     EXPECT_EQ(run({"submit", "--wait", "--", "true"}).exit, 0);
-    EXPECT_EQ(run({"submit", "--wait", "--max-attempts", "1", "--", "/no/such/program"}).exit, 127) << "as a shell says it";
+    EXPECT_EQ(run({"submit", "--wait", "--max-attempts", "1", "--", "/no/such/program"}).exit, 127)
+        << "as a shell says it";
 }
 
 TEST_F(Cli, ABatchIsSubmittedInOrderAndMayBeRunAgainForLinesWithAKey) {
     start_worker();
     std::string lines;
     for (int i = 0; i < 200; ++i)
-        lines += json{{"command", {"sh", "-c", "echo " + std::to_string(i)}}, {"key", "n" + std::to_string(i)}, {"priority", 1 + i % 10}}.dump() + "\n";
-    lines += R"({"type": "resize", "payload": "text", "queue": "images", "key": "picture", "max_attempts": 9, "timeout": "90s", "delay": "1h"})"
-             "\n\n"
-             R"({"type": "resize", "payload": {"width": 10}, "queue": "images", "key": "other", "delay": 3600})"
-             "\n";
+        lines += json{{"command", {"sh", "-c", "echo " + std::to_string(i)}},
+                      {"key", "n" + std::to_string(i)},
+                      {"priority", 1 + i % 10}}
+                     .dump() +
+                 "\n";
+    lines +=
+        R"({"type": "resize", "payload": "text", "queue": "images", "key": "picture", "max_attempts": 9, "timeout": "90s", "delay": "1h"})"
+        "\n\n"
+        R"({"type": "resize", "payload": {"width": 10}, "queue": "images", "key": "other", "delay": 3600})"
+        "\n";
     write_file(files_ / "batch.jsonl", lines);
     const Ran first = run({"submit", "--batch", files_ / "batch.jsonl"});
     EXPECT_EQ(first.exit, 0) << first.errors;
@@ -126,7 +132,8 @@ TEST_F(Cli, ABatchIsSubmittedInOrderAndMayBeRunAgainForLinesWithAKey) {
     EXPECT_EQ(again.exit, 0) << again.errors;
     EXPECT_EQ(again.output, first.output) << "no job was made twice";
     EXPECT_EQ(object({"stats", "--json"})["jobs"]["submitted_total"], 202);
-    EXPECT_EQ(objects({"submit", "--json", "--batch", files_ / "batch.jsonl"}).at(0), (json{{"id", "1"}, {"code", "existing"}}));
+    EXPECT_EQ(objects({"submit", "--json", "--batch", files_ / "batch.jsonl"}).at(0),
+              (json{{"id", "1"}, {"code", "existing"}}));
 
     std::vector<std::string> wait{"wait"};
     for (int i = 1; i <= 200; ++i) wait.push_back(std::to_string(i));
@@ -135,13 +142,15 @@ TEST_F(Cli, ABatchIsSubmittedInOrderAndMayBeRunAgainForLinesWithAKey) {
 }
 
 TEST_F(Cli, ABatchWithALineThatIsNoneSaysWhichAndWhy) {
-    const Ran ran = run({"submit", "--batch", "-"}, "{\"type\": \"t\"}\n{\"type\": \"t\", \"priority\": 11}\n{\"type\": \"t\"}\n");
+    const Ran ran =
+        run({"submit", "--batch", "-"}, "{\"type\": \"t\"}\n{\"type\": \"t\", \"priority\": 11}\n{\"type\": \"t\"}\n");
     EXPECT_EQ(ran.exit, 2);
     EXPECT_EQ(ran.output, "1\n") << "what came before it is durable";
     EXPECT_NE(ran.errors.find(":2: "), std::string::npos) << ran.errors;
     EXPECT_NE(ran.errors.find("priority"), std::string::npos) << ran.errors;
     EXPECT_EQ(object({"stats", "--json"})["jobs"]["submitted_total"], 1);
-    for (const std::string line : {"no json", "[]", "{}", R"({"command": []})", R"({"command": ["a"], "type": "t"})", R"({"type": "t", "colour": 1})"})
+    for (const std::string line : {"no json", "[]", "{}", R"({"command": []})", R"({"command": ["a"], "type": "t"})",
+                                   R"({"type": "t", "colour": 1})"})
         EXPECT_EQ(run({"submit", "--batch", "-"}, line + "\n").exit, 2) << line;
     EXPECT_EQ(run({"submit", "--batch", files_ / "missing"}).exit, 2);
 }
@@ -241,7 +250,8 @@ TEST_F(Cli, ListShowsWhatIsAskedForAndNothingElse) {
 TEST_F(Cli, DeadListAndRedriveBringAJobBackWhenItsCauseIsMended) {
     start_worker();
     const std::string cause = files_ / "cause";
-    for (int i = 0; i < 3; ++i) submitted({"--queue", i == 2 ? "other" : "default", "--max-attempts", "1", "--", "test", "-e", cause});
+    for (int i = 0; i < 3; ++i)
+        submitted({"--queue", i == 2 ? "other" : "default", "--max-attempts", "1", "--", "test", "-e", cause});
     auto other = start_command_worker(broker_.endpoint(), {"--queue", "other"});
     EXPECT_EQ(run({"wait", "1", "2", "3"}).exit, 1);
     const std::vector<json> dead = objects({"dead", "list", "--json"});
@@ -299,12 +309,16 @@ TEST_F(Cli, StatsHaveTheCountersThatScriptsRelyOn) {
 
 TEST_F(Cli, ABrokerThatCannotBeReachedIsSaidClearly) {
     const std::string nowhere = "ipc://" + files_ / "nobody";
-    for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
-             {"submit", "--time-limit", "200ms", "--", "true"}, {"wait", "--time-limit", "200ms", "1"},
-             {"show", "--time-limit", "200ms", "1"}, {"result", "--time-limit", "200ms", "1"},
-             {"list", "--time-limit", "200ms"}, {"stats", "--time-limit", "200ms"},
-             {"cancel", "--time-limit", "200ms", "1"}, {"dead", "list", "--time-limit", "200ms"},
-             {"dead", "redrive", "--time-limit", "200ms", "1"}}) {
+    for (const std::vector<std::string>& verb :
+         std::vector<std::vector<std::string>>{{"submit", "--time-limit", "200ms", "--", "true"},
+                                               {"wait", "--time-limit", "200ms", "1"},
+                                               {"show", "--time-limit", "200ms", "1"},
+                                               {"result", "--time-limit", "200ms", "1"},
+                                               {"list", "--time-limit", "200ms"},
+                                               {"stats", "--time-limit", "200ms"},
+                                               {"cancel", "--time-limit", "200ms", "1"},
+                                               {"dead", "list", "--time-limit", "200ms"},
+                                               {"dead", "redrive", "--time-limit", "200ms", "1"}}) {
         const Ran ran = jobyard_command(nowhere, verb);
         EXPECT_EQ(ran.exit, 3) << verb[0];
         EXPECT_NE(ran.errors.find(nowhere), std::string::npos) << verb[0] << ": " << ran.errors;
@@ -314,17 +328,33 @@ TEST_F(Cli, ABrokerThatCannotBeReachedIsSaidClearly) {
 }
 
 TEST_F(Cli, WrongUsageIsAnsweredWithTheUsage) {
-    for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
-             {}, {"submit"}, {"submit", "--priority", "11", "--", "true"}, {"submit", "--delay", "soon", "--", "true"},
-             {"wait"}, {"wait", "no number"}, {"show"}, {"no such verb"}, {"dead"}, {"submit", "--no-such-option", "--", "true"},
-             {"submit", "--type", "t", "--", "true"}}) {
+    for (const std::vector<std::string>& wrong :
+         std::vector<std::vector<std::string>>{{},
+                                               {"submit"},
+                                               {"submit", "--priority", "11", "--", "true"},
+                                               {"submit", "--delay", "soon", "--", "true"},
+                                               {"wait"},
+                                               {"wait", "no number"},
+                                               {"show"},
+                                               {"no such verb"},
+                                               {"dead"},
+                                               {"submit", "--no-such-option", "--", "true"},
+                                               {"submit", "--type", "t", "--", "true"}}) {
         const Ran ran = run(wrong);
         EXPECT_EQ(ran.exit, 2) << (wrong.empty() ? "nothing" : wrong.back());
         EXPECT_FALSE(ran.errors.empty());
     }
-    for (const std::vector<std::string>& help : std::vector<std::vector<std::string>>{
-             {"--help"}, {"submit", "--help"}, {"wait", "--help"}, {"show", "--help"}, {"result", "--help"}, {"list", "--help"},
-             {"cancel", "--help"}, {"stats", "--help"}, {"dead", "--help"}, {"dead", "list", "--help"}, {"dead", "redrive", "--help"}}) {
+    for (const std::vector<std::string>& help : std::vector<std::vector<std::string>>{{"--help"},
+                                                                                      {"submit", "--help"},
+                                                                                      {"wait", "--help"},
+                                                                                      {"show", "--help"},
+                                                                                      {"result", "--help"},
+                                                                                      {"list", "--help"},
+                                                                                      {"cancel", "--help"},
+                                                                                      {"stats", "--help"},
+                                                                                      {"dead", "--help"},
+                                                                                      {"dead", "list", "--help"},
+                                                                                      {"dead", "redrive", "--help"}}) {
         const Ran ran = run(help);
         EXPECT_EQ(ran.exit, 0);
         EXPECT_FALSE(ran.output.empty());
@@ -335,7 +365,8 @@ TEST_F(Cli, NothingIsPaintedIntoAPipe) {
     start_worker();
     submitted({"--max-attempts", "1", "--", "false"});
     run({"wait", "1"});
-    for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{{"list"}, {"show", "1"}, {"stats"}, {"dead", "list"}, {"wait", "1"}}) {
+    for (const std::vector<std::string>& verb :
+         std::vector<std::vector<std::string>>{{"list"}, {"show", "1"}, {"stats"}, {"dead", "list"}, {"wait", "1"}}) {
         const Ran ran = run(verb);
         EXPECT_FALSE(ran.output.empty()) << verb[0];
         EXPECT_EQ((ran.output + ran.errors).find('\x1b'), std::string::npos) << verb[0];

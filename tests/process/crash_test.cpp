@@ -19,7 +19,8 @@ using namespace std::chrono_literals;
 std::string names_of(const std::vector<Execution>& executions) {
     std::string text;
     for (const Execution& e : executions)
-        text += " [attempt " + std::to_string(e.attempt) + " token " + std::to_string(e.token) + " on " + e.worker + "]";
+        text +=
+            " [attempt " + std::to_string(e.attempt) + " token " + std::to_string(e.token) + " on " + e.worker + "]";
     return text;
 }
 
@@ -35,7 +36,8 @@ TEST(WorkerKill, EveryAcknowledgedJobEndsAndOnlyWhatTheDeadWorkerHeldRunsTwice) 
 
     constexpr std::size_t kJobs = 600;
     std::vector<Submission> jobs;
-    for (std::size_t i = 0; i < kJobs; ++i) jobs.push_back(client.submit({.type = "work", .payload = "5", .watch = true}));
+    for (std::size_t i = 0; i < kJobs; ++i)
+        jobs.push_back(client.submit({.type = "work", .payload = "5", .watch = true}));
     ASSERT_TRUE(eventually([&] { return executions(log).size() >= kJobs / 4; }));
     workers["victim"]->kill();
 
@@ -96,7 +98,7 @@ TEST(WorkerKill, LeasesAreTakenUpOnlyAfterTheReconnectGraceAndChargedToTheCrashB
 
 /// Submits in a loop until told to stop, and keeps every handle.
 class Load {
-   public:
+ public:
     Load(Client& client, const std::string& payload) : client_(client), payload_(payload), thread_([this] { run(); }) {}
     ~Load() { stop(); }
     void stop() {
@@ -107,11 +109,12 @@ class Load {
     /// After stop().
     [[nodiscard]] const std::vector<Submission>& jobs() const { return jobs_; }
 
-   private:
+ private:
     void run() {
         while (!stop_) {
             std::vector<Submission> some;
-            for (int i = 0; i < 10; ++i) some.push_back(client_.submit({.type = "work", .payload = payload_, .watch = true}));
+            for (int i = 0; i < 10; ++i)
+                some.push_back(client_.submit({.type = "work", .payload = payload_, .watch = true}));
             for (const Submission& job : some) {
                 const Result<JobId> id = job.id(2 * kPatience);
                 if (id) ++acknowledged_;
@@ -137,7 +140,8 @@ TEST_P(BrokerKill, UnderLoadLosesNoAcknowledgedJobAndRunsNothingTwiceThatStayedA
     BrokerProcess broker({"--claim-window", "60000", "--reconnect-grace", "60000"}, GetParam());
     std::vector<std::unique_ptr<Process>> workers;
     for (const std::string name : {"first", "second"})
-        workers.push_back(start_test_worker(broker.endpoint(), {{"name", name}, {"slots", "3"}, {"credit", "6"}, {"log", log}}));
+        workers.push_back(
+            start_test_worker(broker.endpoint(), {{"name", name}, {"slots", "3"}, {"credit", "6"}, {"log", log}}));
     Client client(client_options(broker.endpoint()));
     ASSERT_TRUE(workers_arrived(client, 2));
 
@@ -284,7 +288,8 @@ TEST(BrokerRestart, AJobWhoseWorkerDiedMeanwhileRunsAgainWhenTheWindowHasClosed)
     broker.start();
     auto second = start_test_worker(broker.endpoint(), {{"name", "second"}, {"log", log}, {"gate", gate}});
     ASSERT_TRUE(eventually([&] { return executions(log).size() == 2; }));
-    EXPECT_GE(std::chrono::steady_clock::now() - restarted, 1000ms) << "dispatched although a worker could still come back";
+    EXPECT_GE(std::chrono::steady_clock::now() - restarted, 1000ms)
+        << "dispatched although a worker could still come back";
     open_gate(gate);
     const Result<JobResult> result = job.result(kPatience);
     ASSERT_TRUE(result) << result.error().text;

@@ -37,7 +37,8 @@ std::vector<Example> examples() {
     std::string payload;
     for (const std::string& line : lines) {
         if (line.starts_with("```")) {
-            if (inside && (!header.empty() || !payload.empty())) found.push_back({title, from_hex(header), from_hex(payload)});
+            if (inside && (!header.empty() || !payload.empty()))
+                found.push_back({title, from_hex(header), from_hex(payload)});
             inside = !inside;
             header.clear();
             payload.clear();
@@ -97,7 +98,8 @@ constexpr std::uint64_t kDocumentedToken = 52776558133255;  // of epoch 3, the 7
 TEST(ProtocolDocument, ItsExamplesAreAConversationThatARealBrokerHolds) {
     BrokerProcess broker;
     Client client(client_options(broker.endpoint()));
-    for (int i = 1; i <= 40; ++i) ASSERT_EQ(client.submit({.type = "nobody"}).id().value().value, static_cast<std::uint64_t>(i));
+    for (int i = 1; i <= 40; ++i)
+        ASSERT_EQ(client.submit({.type = "nobody"}).id().value().value, static_cast<std::uint64_t>(i));
 
     // The submitter.
     RawPeer submitter(broker.endpoint());

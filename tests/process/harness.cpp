@@ -34,7 +34,8 @@ using namespace std::chrono_literals;
 int memory_file(const std::string& contents = {}) {
     const int fd = ::memfd_create("jobyard-process-test", MFD_CLOEXEC);
     if (fd < 0) throw std::runtime_error("memfd_create");
-    if (::write(fd, contents.data(), contents.size()) != static_cast<ssize_t>(contents.size()) || ::lseek(fd, 0, SEEK_SET) != 0)
+    if (::write(fd, contents.data(), contents.size()) != static_cast<ssize_t>(contents.size()) ||
+        ::lseek(fd, 0, SEEK_SET) != 0)
         throw std::runtime_error("write to a file in memory");
     return fd;
 }
@@ -48,8 +49,8 @@ std::string contents_of(int fd) {
     return text;
 }
 
-/// Outside the range the system takes ports of outgoing connections from: a peer that reconnects to a port of that range
-/// while nobody listens can meet itself.
+/// Outside the range the system takes ports of outgoing connections from: a peer that reconnects to a port of that
+/// range while nobody listens can meet itself.
 int free_port() {
     std::random_device random;
     for (;;) {
@@ -87,9 +88,7 @@ std::string read_file(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void write_file(const std::string& path, std::string_view bytes) {
-    std::ofstream(path, std::ios::binary) << bytes;
-}
+void write_file(const std::string& path, std::string_view bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
 void open_gate(const std::string& path) { write_file(path, ""); }
 
@@ -139,6 +138,8 @@ Process::Process(const Options& options) : name_(options.argv.front()) {
         if (::dup2(input, 0) < 0 || ::dup2(output_, 1) < 0 || ::dup2(errors, 2) < 0) ::_exit(126);
         if (options.pass_fd >= 0) ::fcntl(options.pass_fd, F_SETFD, 0);
         ::execve(argv[0], argv.data(), env.data());
+        constexpr std::string_view kFailed = "this program could not be started\n";
+        static_cast<void>(!::write(2, kFailed.data(), kFailed.size()));
         ::_exit(127);
     }
     ::close(input);
@@ -181,10 +182,12 @@ std::string Process::errors() const { return contents_of(errors_); }
 
 // --- the broker ------------------------------------------------------------------------------------------------------
 
-BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen) : flags_(std::move(flags)), listen_(listen) {
+BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen)
+    : flags_(std::move(flags)), listen_(listen) {
     for (int tries = 0; tries < 20; ++tries) {
         if (listen_ == Listen::tcp) port_ = free_port();
-        endpoint_ = listen_ == Listen::tcp ? "tcp://127.0.0.1:" + std::to_string(port_) : "ipc://" + directory_ / "broker";
+        endpoint_ =
+            listen_ == Listen::tcp ? "tcp://127.0.0.1:" + std::to_string(port_) : "ipc://" + directory_ / "broker";
         if (try_start()) return;
         if (listen_ == Listen::ipc || process_->wait() != 5) break;  // 5: somebody was faster with the port
     }
@@ -193,21 +196,23 @@ BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen) : fl
 
 BrokerProcess::~BrokerProcess() {
     if (process_) process_->kill();
-    if (testing::Test::HasFailure() && !log_.empty()) std::cerr << "--- log of the broker's runs before:\n" << log_ << "---\n";
+    if (testing::Test::HasFailure() && !log_.empty())
+        std::cerr << "--- log of the broker's runs before:\n" << log_ << "---\n";
 }
 
 bool BrokerProcess::try_start() {
     int ready[2];
     if (::pipe2(ready, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
-    std::vector<std::string> argv{program("jobyard-broker"), "--data",     data(), "--listen", endpoint_,
-                                  "--ready-fd",              std::to_string(ready[1])};
+    std::vector<std::string> argv{program("jobyard-broker"), "--data", data(), "--listen", endpoint_, "--ready-fd",
+                                  std::to_string(ready[1])};
     argv.insert(argv.end(), flags_.begin(), flags_.end());
     if (process_) log_ += process_->errors();
     process_ = std::make_unique<Process>(Process::Options{.argv = argv, .pass_fd = ready[1], .errors_to = errors_to_});
     ::close(ready[1]);
     std::string text;
     char bytes[256];
-    for (ssize_t got = 0; (got = ::read(ready[0], bytes, sizeof bytes)) > 0;) text.append(bytes, static_cast<std::size_t>(got));
+    for (ssize_t got = 0; (got = ::read(ready[0], bytes, sizeof bytes)) > 0;)
+        text.append(bytes, static_cast<std::size_t>(got));
     ::close(ready[0]);
     return text.starts_with("READY\n");
 }
@@ -215,7 +220,8 @@ bool BrokerProcess::try_start() {
 void BrokerProcess::start() {
     if (process_->running()) throw std::runtime_error("the broker runs already");
     // The port is ours, but connections of the last run may hold it for a moment.
-    if (!eventually([this] { return try_start(); })) throw std::runtime_error("the broker did not start again: " + process_->errors());
+    if (!eventually([this] { return try_start(); }))
+        throw std::runtime_error("the broker did not start again: " + process_->errors());
 }
 
 void BrokerProcess::kill() { process_->kill(); }
@@ -303,7 +309,8 @@ std::uint64_t counter(Client& client, const std::string& name) {
     }
     nlohmann::json value = nlohmann::json::from_msgpack(stats->map);
     std::istringstream path(name);
-    for (std::string key; std::getline(path, key, '.');) value = nlohmann::json(value.value(key, nlohmann::json::object()));
+    for (std::string key; std::getline(path, key, '.');)
+        value = nlohmann::json(value.value(key, nlohmann::json::object()));
     if (value.is_number()) return value.get<std::uint64_t>();
     ADD_FAILURE() << "there is no counter " << name;
     return 0;

@@ -1,5 +1,6 @@
 #pragma once
-// What a process test is made of: real programs that are started, stopped and killed, and conditions that are waited for.
+// What a process test is made of: real programs that are started, stopped and killed, and conditions that are waited
+// for.
 //
 // Nothing here sleeps for a fixed time. Tests wait with eventually() for what they can see from outside (a file, the
 // broker's counters, an exit code), up to a limit that only a broken program or a dead machine reaches.
@@ -40,13 +41,13 @@ bool is_alive(pid_t pid);
 
 /// A child process. It is killed when the object goes, and when the test itself dies.
 class Process {
-   public:
+ public:
     struct Options {
         std::vector<std::string> argv;
         std::map<std::string, std::string> env = {};  ///< beside what the test has
         std::string input = {};                       ///< standard input
-        int pass_fd = -1;     ///< stays open in the child under the same number
-        int errors_to = -1;   ///< standard error goes there, and errors() stays empty
+        int pass_fd = -1;                             ///< stays open in the child under the same number
+        int errors_to = -1;                           ///< standard error goes there, and errors() stays empty
     };
     explicit Process(const Options& options);
     ~Process();
@@ -64,7 +65,7 @@ class Process {
     [[nodiscard]] std::string output() const;
     [[nodiscard]] std::string errors() const;
 
-   private:
+ private:
     bool collect();
     const std::string name_;
     pid_t pid_ = -1;
@@ -76,7 +77,7 @@ class Process {
 /// jobyard-broker on its own data directory, ready when the constructor returns. start() after kill() or terminate()
 /// serves the same directory at the same endpoint.
 class BrokerProcess {
-   public:
+ public:
     enum class Listen : std::uint8_t { ipc, tcp };
     explicit BrokerProcess(std::vector<std::string> flags = {}, Listen listen = Listen::ipc);
     ~BrokerProcess();
@@ -99,7 +100,7 @@ class BrokerProcess {
     /// Memory of its own, without mapped files.
     [[nodiscard]] std::uint64_t private_bytes() const;
 
-   private:
+ private:
     bool try_start();
     TemporaryDirectory directory_;
     std::vector<std::string> flags_;

@@ -22,7 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 
 class Hostile : public testing::Test {
-   protected:
+ protected:
     void SetUp() override { ASSERT_TRUE(honest_.connect()); }
     void TearDown() override {
         EXPECT_TRUE(broker_.process().running());
@@ -65,22 +65,24 @@ TEST_F(Hostile, GarbageIsAnsweredBadMessageAndHasNoEffect) {
         std::string(1, '\0'),
         "GET / HTTP/1.1\r\n\r\n",
         "\xc1",
-        "\x94",                                     // a list that is not there
-        "\xdd\xff\xff\xff\xff",                      // four thousand million fields
+        "\x94",                                                 // a list that is not there
+        "\xdd\xff\xff\xff\xff",                                 // four thousand million fields
         "\x95\x01\x0c" + session + "\x05\xdd\xff\xff\xff\xff",  // WATCH of as many jobs
         std::string("\xdf\xff\xff\xff\xff"),
         "\x94\x01\x17" + session + "\x05 trailing",
         "\x94\xc0\xc0\xc0\xc0",
-        "\x94\x01\x17\xff\x05",                     // a session below zero
+        "\x94\x01\x17\xff\x05",  // a session below zero
         std::string(60'000, '\x91'),
     };
     for (const std::string& header : headers) {
         const Refusal refusal = refusal_in(peer.call_frames({header, ""}));
-        EXPECT_TRUE(refusal.code == Code::bad_message || refusal.code == Code::bad_field || refusal.code == Code::too_large)
+        EXPECT_TRUE(refusal.code == Code::bad_message || refusal.code == Code::bad_field ||
+                    refusal.code == Code::too_large)
             << to_string(refusal.code);
     }
-    EXPECT_EQ(refusal_in(peer.call_frames({header_of({peer.session(), {5}, AskStats{}}), "a payload for nothing"})).code,
-              Code::bad_message);
+    EXPECT_EQ(
+        refusal_in(peer.call_frames({header_of({peer.session(), {5}, AskStats{}}), "a payload for nothing"})).code,
+        Code::bad_message);
     Submit submit{0, 1, {{.payload_length = 10, .type = "t"}}};
     EXPECT_EQ(refusal_in(peer.call(submit, "short")).code, Code::bad_message);
     EXPECT_EQ(counter(honest_, "jobs.submitted_total"), 0U);
@@ -101,7 +103,8 @@ TEST_F(Hostile, RandomAndDamagedMessagesNeverHurt) {
     };
     for (int i = 0; i < 5000; ++i) {
         std::string header = good[random() % good.size()];
-        for (unsigned flips = 1 + random() % 4; flips > 0; --flips) header[random() % header.size()] = static_cast<char>(random());
+        for (unsigned flips = 1 + random() % 4; flips > 0; --flips)
+            header[random() % header.size()] = static_cast<char>(random());
         if (random() % 4 == 0) header.resize(random() % (header.size() + 1));
         ASSERT_TRUE(peer.send_frames({header, random() % 3 == 0 ? "payload" : ""}));
         while (peer.receive(0ms)) {
@@ -121,7 +124,8 @@ TEST_F(Hostile, OversizeFramesAreNotTakenIntoMemory) {
         ASSERT_TRUE(honest_.stats(kPatience));
     }
     const std::uint64_t after = broker_.private_bytes();
-    std::cout << "private memory before " << (before >> 20U) << " MiB, after 20 frames of 8 MiB " << (after >> 20U) << " MiB\n";
+    std::cout << "private memory before " << (before >> 20U) << " MiB, after 20 frames of 8 MiB " << (after >> 20U)
+              << " MiB\n";
     EXPECT_LT(after, before + (64U << 20U));
 }
 
@@ -185,8 +189,9 @@ int say(int port, const std::string& bytes) {
 }
 
 TEST_F(Hostile, AnHttpRequestIsHungUpOn) {
-    const int fd = say(broker_.port(), "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: somebody\r\nAccept: */*\r\n\r\n" +
-                                           std::string(200, '\n'));
+    const int fd =
+        say(broker_.port(), "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: somebody\r\nAccept: */*\r\n\r\n" +
+                                std::string(200, '\n'));
     timeval patience{60, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     char byte[4096];
@@ -202,7 +207,9 @@ TEST_F(Hostile, RawBytesOnTheStreamAreHungUpOnOrIgnored) {
     for (int i = 0; i < 50; ++i) {
         std::string bytes(1 + random() % 3000, '\0');
         for (char& byte : bytes) byte = static_cast<char>(random());
-        if (i % 2 == 0) bytes.replace(0, std::min<std::size_t>(bytes.size(), 10), std::string("\xff\0\0\0\0\0\0\0\x01\x7f", 10).substr(0, bytes.size()));
+        if (i % 2 == 0)
+            bytes.replace(0, std::min<std::size_t>(bytes.size(), 10),
+                          std::string("\xff\0\0\0\0\0\0\0\x01\x7f", 10).substr(0, bytes.size()));
         open.push_back(say(broker_.port(), bytes));
     }
     EXPECT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "half-open connections do not stop others";

@@ -15,8 +15,9 @@ using namespace std::chrono_literals;
 constexpr Backoff kQuick{.initial_ms = 20, .factor_percent = 200, .max_ms = 100, .jitter_percent = 20};
 
 class Lifecycle : public testing::Test {
-   protected:
-    std::unique_ptr<Process> worker(const std::string& name = "worker", std::map<std::string, std::string> settings = {}) {
+ protected:
+    std::unique_ptr<Process> worker(const std::string& name = "worker",
+                                    std::map<std::string, std::string> settings = {}) {
         settings.insert({"name", name});
         settings.insert({"log", log_});
         settings.insert({"gate", gate_});
@@ -70,7 +71,8 @@ TEST_F(Lifecycle, OneDispatchInTwentyGoesToTheLongestWaiting) {
     result_of(low);
     for (const Submission& job : urgent) result_of(job);
     const std::vector<Execution> runs = executions(log_);
-    const auto place = std::find_if(runs.begin(), runs.end(), [&](const Execution& e) { return e.job == low.id()->value; });
+    const auto place =
+        std::find_if(runs.begin(), runs.end(), [&](const Execution& e) { return e.job == low.id()->value; });
     EXPECT_LE(place - runs.begin(), 20) << "it would have starved";
     EXPECT_GE(place - runs.begin(), 15) << "it would have overtaken urgent work";
 }
@@ -144,7 +146,8 @@ TEST_F(Lifecycle, AJobThatFailsIsTriedAgainUntilItSucceeds) {
 
 TEST_F(Lifecycle, AJobThatFailsItsLastAttemptIsDeadWithAllItsErrorsAndItsLastResult) {
     auto one = worker();
-    const Submission job = client_.submit({.type = "fail", .payload = "100", .max_attempts = 3, .backoff = kQuick, .watch = true});
+    const Submission job =
+        client_.submit({.type = "fail", .payload = "100", .max_attempts = 3, .backoff = kQuick, .watch = true});
     const JobResult result = result_of(job);
     EXPECT_EQ(result.state, JobState::dead);
     EXPECT_EQ(result.reason, Reason::failed);
@@ -166,7 +169,8 @@ TEST_F(Lifecycle, AnErrorThatIsNotRetryableIsNotRetried) {
 
 TEST_F(Lifecycle, AHandlerPastItsTimeoutIsToldAndTheAttemptCountsAsTimeout) {
     auto one = worker();
-    const Submission job = client_.submit({.type = "gated", .timeout_ms = 300, .max_attempts = 2, .backoff = kQuick, .watch = true});
+    const Submission job =
+        client_.submit({.type = "gated", .timeout_ms = 300, .max_attempts = 2, .backoff = kQuick, .watch = true});
     const JobResult result = result_of(job);
     EXPECT_EQ(result.state, JobState::dead);
     EXPECT_EQ(result.reason, Reason::failed);
@@ -179,8 +183,13 @@ TEST_F(Lifecycle, AHandlerPastItsTimeoutIsToldAndTheAttemptCountsAsTimeout) {
 TEST_F(Lifecycle, ADeadJobWaitsToBeRedrivenUnderItsNumberAndItsPolicy) {
     auto one = worker();
     const std::string cause = files_ / "cause";
-    const Submission job =
-        client_.submit({.type = "mend", .payload = cause, .priority = 7, .key = "mine", .max_attempts = 2, .backoff = kQuick, .watch = true});
+    const Submission job = client_.submit({.type = "mend",
+                                           .payload = cause,
+                                           .priority = 7,
+                                           .key = "mine",
+                                           .max_attempts = 2,
+                                           .backoff = kQuick,
+                                           .watch = true});
     EXPECT_EQ(result_of(job).state, JobState::dead);
     const JobId id = job.id().value();
     const std::vector<JobInfo> dead = all_jobs(client_, {.state = JobState::dead});
@@ -241,7 +250,8 @@ TEST_F(Lifecycle, AKeyNamesOneJobForAsLongAsItIsRemembered) {
     broker_.start();
     EXPECT_EQ(client_.submit({.type = "echo", .payload = "a", .key = "invoice 7"}).id().value(), first.id().value());
     EXPECT_EQ(code_of(client_.submit({.type = "echo", .payload = "b", .key = "invoice 7"}).id()), Code::conflict);
-    EXPECT_NE(client_.submit({.type = "echo", .payload = "b", .queue = "other", .key = "invoice 7"}).id().value(), first.id().value());
+    EXPECT_NE(client_.submit({.type = "echo", .payload = "b", .queue = "other", .key = "invoice 7"}).id().value(),
+              first.id().value());
     EXPECT_EQ(executions(log_).size(), 1U);
 }
 

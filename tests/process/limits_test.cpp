@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 
 /// A session that submits one job at a time.
 class Submitter {
-   public:
+ public:
     explicit Submitter(const BrokerProcess& broker) : peer(broker.endpoint()) { peer.hello(submitter_hello()); }
     /// The texts of the answer are good until the next one.
     Answer submit(SubmitItem item = {}, const std::string& payload = {}) {
@@ -59,7 +59,7 @@ void expect_bad_field(const Refusal& refusal, std::string_view field) {
 }
 
 class Limits : public testing::Test {
-   protected:
+ protected:
     Submitter& plain() {
         if (!submitter_) {
             broker_ = std::make_unique<BrokerProcess>();
@@ -86,14 +86,16 @@ TEST_F(Limits, AHeaderHas64KiB) {
 
 TEST_F(Limits, AMessageHas2MiB) {
     RawPeer& peer = plain().peer;
-    EXPECT_EQ(refusal_in(peer.call_frames({header_of({peer.session(), {7}, AskStats{}}), std::string(2U << 20U, 'p')})).code,
-              Code::too_large);
+    EXPECT_EQ(
+        refusal_in(peer.call_frames({header_of({peer.session(), {7}, AskStats{}}), std::string(2U << 20U, 'p')})).code,
+        Code::too_large);
     EXPECT_EQ(plain().submit().code, Code::ok);
 }
 
 TEST_F(Limits, AFrameBeyond2MiBAnd64KiBClosesTheConnection) {
     RawPeer& peer = plain().peer;
-    EXPECT_TRUE(peer.send_frames({header_of({peer.session(), {7}, AskStats{}}), std::string((2U << 20U) + (64U << 10U) + 1, 'p')}));
+    EXPECT_TRUE(peer.send_frames(
+        {header_of({peer.session(), {7}, AskStats{}}), std::string((2U << 20U) + (64U << 10U) + 1, 'p')}));
     // The socket connects again by itself; the session was the old connection's.
     EXPECT_TRUE(eventually([&] {
         peer.send(AskStats{}, {}, {8});
@@ -171,7 +173,8 @@ TEST_F(Limits, AFieldOfAnotherTypeIsNamed) {
     std::string header;
     wire::Writer out(header);
     out.array(6);
-    for (const std::uint64_t field : {std::uint64_t{1}, std::uint64_t{10}, peer.session().value, std::uint64_t{5}}) out.uint(field);
+    for (const std::uint64_t field : {std::uint64_t{1}, std::uint64_t{10}, peer.session().value, std::uint64_t{5}})
+        out.uint(field);
     out.str("no number");
     out.uint(1);
     const Refusal refusal = refusal_in(peer.call_frames({header, ""}));
@@ -210,7 +213,8 @@ TEST_F(Limits, NamesHave1To255BytesOfCleanText) {
     Submitter& submitter = plain();
     const std::string longest(255, 'n');
     EXPECT_EQ(submitter.submit({.queue = longest, .type = longest, .key = longest}).code, Code::ok);
-    for (const std::string& name : {std::string(256, 'n'), std::string("a\nb"), std::string("\xff\xfe"), std::string("a\0b", 3)}) {
+    for (const std::string& name :
+         {std::string(256, 'n'), std::string("a\nb"), std::string("\xff\xfe"), std::string("a\0b", 3)}) {
         expect_bad_field(submitter.submit({.queue = name, .type = "t"}), "queue");
         expect_bad_field(submitter.submit({.type = name}), "type");
         expect_bad_field(submitter.submit({.type = "t", .key = name}), "key");
@@ -244,7 +248,8 @@ TEST_F(Limits, NumbersOfASubmitHaveRangesAndTheRefusalNamesTheField) {
 
 TEST_F(Limits, ARefusedItemDoesNotTouchTheOthersOfItsList) {
     Submitter& submitter = plain();
-    const auto received = submitter.peer.call(Submit{0, 1, {{.type = "a"}, {.type = "b", .priority = 99}, {.type = "c"}}});
+    const auto received =
+        submitter.peer.call(Submit{0, 1, {{.type = "a"}, {.type = "b", .priority = 99}, {.type = "c"}}});
     const auto& answers = std::get<Answers>(received.envelope.message);
     ASSERT_EQ(answers.items.size(), 3U);
     EXPECT_EQ(answers.items[0].code, Code::ok);
@@ -412,7 +417,8 @@ TEST_F(Limits, Sessions) {
     EXPECT_NE(refusal.text.find("sessions"), std::string_view::npos);
     EXPECT_GT(refusal.retry_after_ms, 0U);
     second.send(Goodbye{});
-    EXPECT_TRUE(eventually([&] { return std::holds_alternative<Welcome>(third.call(submitter_hello()).envelope.message); }));
+    EXPECT_TRUE(
+        eventually([&] { return std::holds_alternative<Welcome>(third.call(submitter_hello()).envelope.message); }));
 }
 
 TEST_F(Limits, Instances) {
@@ -426,7 +432,8 @@ TEST_F(Limits, Instances) {
     EXPECT_NE(refusal.text.find("instances"), std::string_view::npos);
     EXPECT_GT(refusal.retry_after_ms, 0U);
     second->peer.send(Goodbye{GoodbyeReason::leaving, 1});  // all it submitted was answered
-    EXPECT_TRUE(eventually([&] { return std::holds_alternative<Welcome>(third.call(submitter_hello()).envelope.message); }));
+    EXPECT_TRUE(
+        eventually([&] { return std::holds_alternative<Welcome>(third.call(submitter_hello()).envelope.message); }));
 }
 
 // --- what the broker holds -------------------------------------------------------------------------------------------

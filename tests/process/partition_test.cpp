@@ -15,7 +15,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const std::vector<std::string> kQuickToLose{"--heartbeat", "200", "--lost-after", "1500", "--renew", "300", "--lease", "2500"};
+const std::vector<std::string> kQuickToLose{"--heartbeat", "200", "--lost-after", "1500",
+                                            "--renew",     "300", "--lease",      "2500"};
 
 TEST(SilentWorker, AStoppedOneLosesItsJobAndItsLateResultChangesNothing) {
     const TemporaryDirectory files;
@@ -39,7 +40,8 @@ TEST(SilentWorker, AStoppedOneLosesItsJobAndItsLateResultChangesNothing) {
     first->signal(SIGCONT);
     // It has been refused: either its result, or its claim to the job when it came back without one.
     EXPECT_TRUE(eventually([&] {
-        return counter(client, "stale_leases") > 0 || first->errors().find("belongs to somebody else") != std::string::npos;
+        return counter(client, "stale_leases") > 0 ||
+               first->errors().find("belongs to somebody else") != std::string::npos;
     })) << first->errors();
     EXPECT_TRUE(workers_arrived(client, 2)) << "the late worker is welcome again";
     const JobInfo info = client.show(id).value();
@@ -145,7 +147,7 @@ std::set<std::uint64_t> numbers_of(const std::vector<JobInfo>& jobs) {
 }
 
 class LostAnswers : public testing::Test {
-   protected:
+ protected:
     static constexpr std::size_t kJobs = 300;
     BrokerProcess broker_{{}, BrokerProcess::Listen::tcp};
     Proxy network_{broker_.port()};
@@ -157,7 +159,8 @@ class LostAnswers : public testing::Test {
         EXPECT_TRUE(client_.connect());
         network_.set(Proxy::Mode::lose_answers);
         std::vector<Submission> jobs;
-        for (std::size_t i = 0; i < kJobs; ++i) jobs.push_back(client_.submit({.type = "nobody", .payload = std::to_string(i)}));
+        for (std::size_t i = 0; i < kJobs; ++i)
+            jobs.push_back(client_.submit({.type = "nobody", .payload = std::to_string(i)}));
         EXPECT_TRUE(eventually([&] { return counter(watcher_, "jobs.submitted_total") == kJobs; }));
         EXPECT_FALSE(jobs.back().has_id());
         return jobs;

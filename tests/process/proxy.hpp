@@ -10,7 +10,7 @@
 namespace jobyard::test {
 
 class Proxy {
-   public:
+ public:
     explicit Proxy(int broker_port);
     ~Proxy();
     Proxy(const Proxy&) = delete;
@@ -29,7 +29,7 @@ class Proxy {
     /// Closes every connection there is, both sides. Returns when it is done.
     void cut();
 
-   private:
+ private:
     struct Pair {
         int client;
         int broker;

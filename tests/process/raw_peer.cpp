@@ -8,7 +8,8 @@
 
 namespace jobyard::test {
 
-RawPeer::RawPeer(const std::string& endpoint, int receive_mark) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
+RawPeer::RawPeer(const std::string& endpoint, int receive_mark)
+    : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
     const auto set = [this](int option, int value) {
         if (zmq_setsockopt(socket_, option, &value, sizeof value) != 0) throw std::runtime_error("zmq_setsockopt");
     };
@@ -27,7 +28,8 @@ RawPeer::~RawPeer() {
 
 bool RawPeer::send_frames(const std::vector<std::string>& frames) {
     for (std::size_t i = 0; i < frames.size(); ++i)
-        if (zmq_send(socket_, frames[i].data(), frames[i].size(), i + 1 < frames.size() ? ZMQ_SNDMORE : 0) < 0) return false;
+        if (zmq_send(socket_, frames[i].data(), frames[i].size(), i + 1 < frames.size() ? ZMQ_SNDMORE : 0) < 0)
+            return false;
     return true;
 }
 
@@ -115,7 +117,8 @@ Hello submitter_hello(const Uuid& instance) {
     return hello;
 }
 
-Hello worker_hello(std::string_view name, std::vector<std::string_view> types, std::uint32_t slots, std::uint32_t credit) {
+Hello worker_hello(std::string_view name, std::vector<std::string_view> types, std::uint32_t slots,
+                   std::uint32_t credit) {
     Hello hello;
     hello.role = Role::worker;
     hello.instance = new_instance();

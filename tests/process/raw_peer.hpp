@@ -1,5 +1,6 @@
 #pragma once
-// A peer that says whatever a test wants, byte for byte: one DEALER socket and no library of ours behind it but the codec.
+// A peer that says whatever a test wants, byte for byte: one DEALER socket and no library of ours behind it but the
+// codec.
 
 #include <chrono>
 #include <cstdint>
@@ -14,7 +15,7 @@
 namespace jobyard::test {
 
 class RawPeer {
-   public:
+ public:
     /// With a `receive_mark` it takes only so many messages off its connection that it was not asked for.
     explicit RawPeer(const std::string& endpoint, int receive_mark = 0);
     ~RawPeer();
@@ -49,20 +50,21 @@ class RawPeer {
     [[nodiscard]] SessionId session() const { return session_; }
     void set_session(SessionId session) { session_ = session; }
 
-   private:
+ private:
     bool wait(std::chrono::milliseconds patience);
     void* context_;
     void* socket_;
     SessionId session_;
     std::uint64_t last_request_ = 0;
-    std::string header_;   // of what was received last
+    std::string header_;  // of what was received last
     std::string payload_;
 };
 
 /// An instance nobody has used.
 Uuid new_instance();
 Hello submitter_hello(const Uuid& instance = new_instance());
-Hello worker_hello(std::string_view name, std::vector<std::string_view> types, std::uint32_t slots = 1, std::uint32_t credit = 1);
+Hello worker_hello(std::string_view name, std::vector<std::string_view> types, std::uint32_t slots = 1,
+                   std::uint32_t credit = 1);
 /// The header alone, as it goes over the wire.
 std::string header_of(const Envelope& envelope);
 /// The refusal in an ERROR; code `ok` and a failed test if it is another message.

@@ -10,7 +10,8 @@ namespace {
 std::vector<JobId> ended_jobs(Client& client, int count, std::size_t payload_bytes = 10) {
     std::vector<JobId> ids;
     for (int i = 0; i < count; ++i) {
-        const Result<JobResult> result = client.run({.type = "echo", .payload = std::string(payload_bytes, 'x')}, kPatience);
+        const Result<JobResult> result =
+            client.run({.type = "echo", .payload = std::string(payload_bytes, 'x')}, kPatience);
         EXPECT_TRUE(result);
         if (result) ids.push_back(result->job);
     }

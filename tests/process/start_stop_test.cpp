@@ -34,7 +34,8 @@ TEST(Start, ASecondBrokerOnADataDirectoryIsRefused) {
     const Ran second = run_broker({"--data", broker.data(), "--listen", "ipc://" + files / "other"});
     EXPECT_EQ(second.exit, 4);
     EXPECT_NE(second.errors.find("another broker uses the data directory"), std::string::npos) << second.errors;
-    EXPECT_NE(second.errors.find("process " + std::to_string(broker.process().pid())), std::string::npos) << second.errors;
+    EXPECT_NE(second.errors.find("process " + std::to_string(broker.process().pid())), std::string::npos)
+        << second.errors;
     Client client(client_options(broker.endpoint()));
     EXPECT_TRUE(client.submit({.type = "nobody"}).id()) << "the first is not disturbed";
 }
@@ -63,8 +64,10 @@ TEST(Start, AnAddressBeyondLoopbackNeedsInsecure) {
     EXPECT_EQ(refused.exit, 2);
     EXPECT_NE(refused.errors.find("--insecure"), std::string::npos) << refused.errors;
     EXPECT_FALSE(exists(files / "data")) << "nothing was made";
-    Process allowed({.argv = {program("jobyard-broker"), "--data", files / "data", "--listen", "tcp://0.0.0.0:*", "--insecure"}});
-    EXPECT_TRUE(eventually([&] { return allowed.errors().find("listening on") != std::string::npos; })) << allowed.errors();
+    Process allowed(
+        {.argv = {program("jobyard-broker"), "--data", files / "data", "--listen", "tcp://0.0.0.0:*", "--insecure"}});
+    EXPECT_TRUE(eventually([&] { return allowed.errors().find("listening on") != std::string::npos; }))
+        << allowed.errors();
 }
 
 TEST(Start, ADataDirectoryThatCannotBeMadeIsRefused) {
@@ -142,7 +145,7 @@ TEST(Stop, AStartAndAStopWithoutAnyPeerLeaveADirectoryThatOpensAgain) {
 
 /// A pipe that is full and that nobody reads.
 class FullPipe {
-   public:
+ public:
     FullPipe() {
         if (::pipe2(ends_, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
         ::fcntl(ends_[1], F_SETFL, O_NONBLOCK);
@@ -159,7 +162,7 @@ class FullPipe {
     }
     [[nodiscard]] int writer() const { return ends_[1]; }
 
-   private:
+ private:
     int ends_[2];
 };
 

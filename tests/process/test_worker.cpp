@@ -1,11 +1,12 @@
 // A worker for the process tests. Settings come as NAME=VALUE: broker, name, slots, credit, queue, drain_ms, grace_ms,
-// log (a file to which every execution appends "JOB ATTEMPT TOKEN WORKER" before it does anything else) and gate (a file).
+// log (a file to which every execution appends "JOB ATTEMPT TOKEN WORKER" before it does anything else) and gate (a
+// file).
 //
-// Types: `echo` returns its payload. `work` sleeps as many milliseconds as the payload says. `gated` waits for the gate;
-// `deaf` does so too, whatever it is told; `hang` never returns. `fail` fails as many attempts as the payload says.
-// `refuse` fails for good. `mend` fails until the file that the payload names is there. `crash` kills the process with -9.
-// `large` returns as many bytes as the payload says. `wordy` fails once with texts of 5,000 bytes. `report` says how far
-// it is, in 1,000 bytes, then waits for the gate.
+// Types: `echo` returns its payload. `work` sleeps as many milliseconds as the payload says. `gated` waits for the
+// gate; `deaf` does so too, whatever it is told; `hang` never returns. `fail` fails as many attempts as the payload
+// says. `refuse` fails for good. `mend` fails until the file that the payload names is there. `crash` kills the process
+// with -9. `large` returns as many bytes as the payload says. `wordy` fails once with texts of 5,000 bytes. `report`
+// says how far it is, in 1,000 bytes, then waits for the gate.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -107,7 +108,9 @@ int main(int argc, char** argv) {
         const std::string word = argv[i];
         settings[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
     }
-    const auto number = [](const char* name, const char* otherwise) { return std::atoi(setting(name, otherwise).c_str()); };
+    const auto number = [](const char* name, const char* otherwise) {
+        return std::atoi(setting(name, otherwise).c_str());
+    };
     jobyard::WorkerOptions options;
     options.broker = setting("broker", "");
     options.name = setting("name", "worker");

@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 constexpr Backoff kQuick{.initial_ms = 20, .factor_percent = 100, .max_ms = 20, .jitter_percent = 0};
 
 class Commands : public testing::Test {
-   protected:
+ protected:
     Submission submit(const std::string& script, JobSpec spec = {}) {
         spec.type = "command";
         spec.payload = command_payload({"/bin/sh", "-c", script});
@@ -33,7 +33,9 @@ class Commands : public testing::Test {
         EXPECT_TRUE(result) << result.error().text;
         return result ? *result : JobResult{};
     }
-    std::string note_in_log() const { return "echo $JOBYARD_JOB_ID $JOBYARD_ATTEMPT $JOBYARD_LEASE_TOKEN >> " + log_ + "; "; }
+    std::string note_in_log() const {
+        return "echo $JOBYARD_JOB_ID $JOBYARD_ATTEMPT $JOBYARD_LEASE_TOKEN >> " + log_ + "; ";
+    }
     bool begun(std::size_t count) {
         return eventually([&] { return executions(log_).size() >= count; });
     }
@@ -65,8 +67,9 @@ TEST_F(Commands, GiveTheirOutputTheirErrorsAndTheirExitStatus) {
 
 TEST_F(Commands, KeepTheFirst256KiBOfOutputAndTheLast64KiBOfErrors) {
     auto worker = start_command_worker(broker_.endpoint());
-    const JobResult result = result_of(submit(
-        "printf first; head -c 400000 /dev/zero | tr '\\0' o; head -c 100000 /dev/zero | tr '\\0' e >&2; printf last >&2"));
+    const JobResult result =
+        result_of(submit("printf first; head -c 400000 /dev/zero | tr '\\0' o; head -c 100000 /dev/zero | tr '\\0' e "
+                         ">&2; printf last >&2"));
     ASSERT_EQ(result.state, JobState::completed);
     const auto map = decoded(result.bytes);
     const std::string output = text(map["stdout"]);
@@ -82,16 +85,18 @@ TEST_F(Commands, KeepTheFirst256KiBOfOutputAndTheLast64KiBOfErrors) {
 
 TEST_F(Commands, KnowTheirJobTheirAttemptAndTheirToken) {
     auto worker = start_command_worker(broker_.endpoint(), {"--name", "here"});
-    const Submission job = client_.submit(
-        {.type = "command",
-         .payload = command_payload({"/bin/sh", "-c", "echo $JOBYARD_JOB_ID $JOBYARD_ATTEMPT $JOBYARD_LEASE_TOKEN $GIVEN"},
-                                    {{"GIVEN", "and this"}}),
-         .watch = true});
+    const Submission job =
+        client_.submit({.type = "command",
+                        .payload = command_payload(
+                            {"/bin/sh", "-c", "echo $JOBYARD_JOB_ID $JOBYARD_ATTEMPT $JOBYARD_LEASE_TOKEN $GIVEN"},
+                            {{"GIVEN", "and this"}}),
+                        .watch = true});
     const JobResult result = result_of(job);
     const JobInfo info = client_.show(result.job).value();
     EXPECT_EQ(info.worker, "here");
-    EXPECT_EQ(text(decoded(result.bytes)["stdout"]), std::to_string(result.job.value) + " 1 " +
-                                                         std::to_string(info.attempts.at(0).token.value) + " and this\n");
+    EXPECT_EQ(
+        text(decoded(result.bytes)["stdout"]),
+        std::to_string(result.job.value) + " 1 " + std::to_string(info.attempts.at(0).token.value) + " and this\n");
 }
 
 TEST_F(Commands, ThatCannotBeBegunOrAreNoCommandFailWithAReason) {
@@ -108,8 +113,8 @@ TEST_F(Commands, ThatCannotBeBegunOrAreNoCommandFailWithAReason) {
 
 TEST_F(Commands, ThatHangPastTheirTimeoutAreStopped) {
     auto worker = start_command_worker(broker_.endpoint());
-    const JobResult result = result_of(
-        submit("sleep 1000 & echo $! >> " + (files_ / "pids") + "; wait", {.timeout_ms = 400, .max_attempts = 2, .backoff = kQuick}));
+    const JobResult result = result_of(submit("sleep 1000 & echo $! >> " + (files_ / "pids") + "; wait",
+                                              {.timeout_ms = 400, .max_attempts = 2, .backoff = kQuick}));
     EXPECT_EQ(result.state, JobState::dead);
     const JobInfo info = client_.show(result.job).value();
     ASSERT_EQ(info.attempts.size(), 2U);
@@ -122,7 +127,8 @@ TEST_F(Commands, ThatHangPastTheirTimeoutAreStopped) {
 TEST_F(Commands, ACancelledOneGetsTermAndEnds) {
     auto worker = start_command_worker(broker_.endpoint());
     const std::string told = files_ / "told";
-    const Submission job = submit("trap 'echo term > " + told + "; exit 0' TERM; " + note_in_log() + "while :; do sleep 0.02; done");
+    const Submission job =
+        submit("trap 'echo term > " + told + "; exit 0' TERM; " + note_in_log() + "while :; do sleep 0.02; done");
     ASSERT_TRUE(begun(1));
     EXPECT_EQ(client_.cancel(job.id().value()).value().code, Code::cancel_requested);
     const JobResult result = result_of(job);
@@ -133,7 +139,8 @@ TEST_F(Commands, ACancelledOneGetsTermAndEnds) {
 
 TEST_F(Commands, ACancelledOneThatIgnoresTermIsKilledAfterTheGrace) {
     auto worker = start_command_worker(broker_.endpoint(), {"--kill-grace", "1"});
-    const Submission job = submit("trap '' TERM; echo $$ > " + (files_ / "pid") + "; " + note_in_log() + "while :; do sleep 0.02; done");
+    const Submission job =
+        submit("trap '' TERM; echo $$ > " + (files_ / "pid") + "; " + note_in_log() + "while :; do sleep 0.02; done");
     ASSERT_TRUE(begun(1));
     const auto asked = std::chrono::steady_clock::now();
     EXPECT_EQ(client_.cancel(job.id().value()).value().code, Code::cancel_requested);
@@ -151,7 +158,8 @@ TEST_F(Commands, OfAKilledWorkerAreKilledWithTheirWholeGroups) {
     ASSERT_TRUE(eventually([&] { return lines_of(read_file(pids)).size() == 4; }));
     worker->kill();
     for (const std::string& pid : lines_of(read_file(pids)))
-        EXPECT_TRUE(eventually([&] { return !is_alive(std::stoi(pid)); })) << "process " << pid << " outlived its worker";
+        EXPECT_TRUE(eventually([&] { return !is_alive(std::stoi(pid)); }))
+            << "process " << pid << " outlived its worker";
 }
 
 TEST_F(Commands, AreRefusedOverTheNetworkWithoutAllowCommands) {
@@ -238,7 +246,8 @@ TEST_F(Commands, ASecondSigtermHandsEverythingBackAtOnce) {
 
 TEST_F(Commands, AHandlerThatHangsFailsItsAttemptAtOnceAndKeepsItsSlot) {
     auto worker = start_test_worker(broker_.endpoint(), {{"slots", "2"}, {"log", log_}, {"gate", gate_}});
-    const JobResult hung = result_of(client_.submit({.type = "hang", .timeout_ms = 300, .max_attempts = 1, .watch = true}));
+    const JobResult hung =
+        result_of(client_.submit({.type = "hang", .timeout_ms = 300, .max_attempts = 1, .watch = true}));
     EXPECT_EQ(hung.state, JobState::dead);
     EXPECT_EQ(client_.show(hung.job).value().attempts.at(0).outcome, "timeout");
     // One slot is left, so of two gated jobs one waits.

@@ -1,5 +1,6 @@
 #pragma once
-// Bytes to messages and back. Pure and total: any two frames give a message or a refusal, never an exception or a crash.
+// Bytes to messages and back. Pure and total: any two frames give a message or a refusal, never an exception or a
+// crash.
 
 #include <string>
 #include <string_view>

@@ -20,8 +20,8 @@ struct Id {
     [[nodiscard]] explicit operator bool() const { return value != 0; }
 };
 
-/// Made by the broker, increasing, never issued twice by one store; 0 means "none". Printed in decimal; in JSON a string
-/// of digits, because with shard bits it passes 2^53. The 8 high bits are reserved for a shard and are 0 today.
+/// Made by the broker, increasing, never issued twice by one store; 0 means "none". Printed in decimal; in JSON a
+/// string of digits, because with shard bits it passes 2^53. The 8 high bits are reserved for a shard and are 0 today.
 using JobId = Id<struct JobIdTag>;
 
 /// One worker's claim on one attempt: 20 bits of broker epoch above 44 bits of counter. Greater means granted later.

@@ -11,14 +11,15 @@ enum class JobState : std::uint8_t {
     queued = 3,     ///< may run as soon as a worker has room
     assigned = 4,   ///< sent to a worker that has not said `started`
     running = 5,
-    retrying = 6,   ///< an attempt failed; waits for its backoff
+    retrying = 6,  ///< an attempt failed; waits for its backoff
     completed = 7,
-    dead = 8,       ///< in the dead letter queue, with a reason
+    dead = 8,  ///< in the dead letter queue, with a reason
     cancelled = 9,
-    retired = 10,   ///< ended, and removed by retention
+    retired = 10,  ///< ended, and removed by retention
 };
 
-/// Why a job is where it is: for a dead one what killed it, for a waiting one what it waits for (worked out when asked).
+/// Why a job is where it is: for a dead one what killed it, for a waiting one what it waits for (worked out when
+/// asked).
 enum class Reason : std::uint8_t {
     none = 0,
     failed = 1,         ///< dead: every attempt failed
@@ -36,8 +37,8 @@ enum class Reason : std::uint8_t {
 enum class Outcome : std::uint8_t {
     none = 0,
     completed = 1,
-    failed = 2,         ///< charged to max_attempts
-    timeout = 3,        ///< charged to max_attempts
+    failed = 2,   ///< charged to max_attempts
+    timeout = 3,  ///< charged to max_attempts
     cancelled = 4,
     released = 5,       ///< handed back or never received; charged to nobody
     worker_lost = 6,    ///< charged to the crash budget

@@ -1,6 +1,6 @@
 #pragma once
-// The bounds of the wire and the defaults of a job: the same table as PROTOCOL.md, "Limits". Bounds that an operator may
-// change live in the broker's configuration; these are what every peer may rely on.
+// The bounds of the wire and the defaults of a job: the same table as PROTOCOL.md, "Limits". Bounds that an operator
+// may change live in the broker's configuration; these are what every peer may rely on.
 
 #include <cstddef>
 #include <cstdint>

@@ -2,9 +2,9 @@
 // Every message of the protocol as a plain struct; PROTOCOL.md says what each means and which answers it may get. The
 // order of the fields here is their order on the wire.
 //
-// Text and bytes are views: into the received frames when decoded, into whatever the sender owns when encoding. A message
-// with payloads carries only their lengths; the bytes are the second frame, end to end in the order of the items.
-// Durations are milliseconds. Nothing here is a timestamp to compare with another machine's clock.
+// Text and bytes are views: into the received frames when decoded, into whatever the sender owns when encoding. A
+// message with payloads carries only their lengths; the bytes are the second frame, end to end in the order of the
+// items. Durations are milliseconds. Nothing here is a timestamp to compare with another machine's clock.
 
 #include <cstdint>
 #include <string_view>
@@ -32,11 +32,11 @@ struct Hello {
     std::uint8_t max_version = kProtocolVersion;
     std::uint8_t minor = kProtocolMinor;
     Role role = Role::submitter;
-    Uuid instance;               ///< new at each start of a library
-    std::string_view name = {};       ///< for people; a worker's stands in its attempts' records
-    std::string_view software = {};   ///< "jobyard-cpp/0.1.0"
-    Uuid store;                  ///< the store this instance last spoke to; nil if none
-    bool resumed = false;        ///< this instance was welcomed before (so a missing window row means "retired")
+    Uuid instance;                   ///< new at each start of a library
+    std::string_view name = {};      ///< for people; a worker's stands in its attempts' records
+    std::string_view software = {};  ///< "jobyard-cpp/0.1.0"
+    Uuid store;                      ///< the store this instance last spoke to; nil if none
+    bool resumed = false;            ///< this instance was welcomed before (so a missing window row means "retired")
     // A submitter:
     std::uint64_t confirmed = 0;  ///< every submit up to this number has been answered
     std::uint64_t grant = 0;      ///< bytes of results the broker may push, counted from WELCOME
@@ -54,18 +54,18 @@ struct Welcome {
     std::uint8_t version = kProtocolVersion;
     std::uint8_t minor = kProtocolMinor;
     Uuid store;
-    std::uint32_t epoch = 0;        ///< one more at every start of the broker
+    std::uint32_t epoch = 0;  ///< one more at every start of the broker
     std::string_view software = {};
     InstanceState instance = InstanceState::fresh;
     std::uint32_t heartbeat_ms = 0;
     std::uint32_t lost_after_ms = 0;
     std::uint32_t lease_ms = 0;
     std::uint32_t renew_ms = 0;
-    std::uint32_t window = 0;       ///< how far submit numbers may run ahead of `confirmed`
+    std::uint32_t window = 0;  ///< how far submit numbers may run ahead of `confirmed`
     std::uint32_t max_payload = 0;
     std::uint32_t max_result = 0;
     std::vector<std::string_view> features;
-    std::vector<Code> claims;       ///< one for each claim of HELLO: ok, stale_lease or cancel_requested
+    std::vector<Code> claims;  ///< one for each claim of HELLO: ok, stale_lease or cancel_requested
 };
 
 struct Heartbeat {};
@@ -168,7 +168,7 @@ struct Show {
 /// Asks for a page of jobs. `cursor` is 0 for the first page, then what `Listed` gave.
 struct List {
     JobState state = JobState::none;  ///< none: any
-    std::string_view queue = {};           ///< empty: any
+    std::string_view queue = {};      ///< empty: any
     std::string_view type = {};
     std::uint64_t cursor = 0;
     std::uint32_t limit = 100;

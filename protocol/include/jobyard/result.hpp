@@ -14,31 +14,31 @@ namespace jobyard {
 /// PROTOCOL.md, "Codes", says for each what the sender should do.
 enum class Code : std::uint8_t {
     ok = 0,
-    existing = 1,           ///< submit: the key already names a job; the answer carries it and its state
-    conflict = 2,           ///< submit: the key names a job with other content
-    stale_lease = 3,        ///< this token no longer holds the job: stop it, drop its result
-    retired = 4,            ///< the job ended and retention removed it
-    unknown_job = 5,        ///< no such job was ever made here
-    ended = 6,              ///< the job has ended already; the state says how
-    cancel_requested = 7,   ///< the job runs; its worker is being told to stop it
-    not_dead = 8,           ///< redrive: the job is not in the dead letter queue
-    busy = 9,               ///< a bound was reached; try again after retry_after_ms
-    queue_full = 10,        ///< the queue holds as many jobs as it may
-    disk_full = 11,         ///< the disk is below its watermark; nothing new is taken
-    too_large = 12,         ///< names the size and the limit
-    bad_field = 13,         ///< names the field and what was expected
-    bad_message = 14,       ///< not a message of this protocol; nothing in it was looked at
-    unknown_message = 15,   ///< a message type this broker does not know
+    existing = 1,          ///< submit: the key already names a job; the answer carries it and its state
+    conflict = 2,          ///< submit: the key names a job with other content
+    stale_lease = 3,       ///< this token no longer holds the job: stop it, drop its result
+    retired = 4,           ///< the job ended and retention removed it
+    unknown_job = 5,       ///< no such job was ever made here
+    ended = 6,             ///< the job has ended already; the state says how
+    cancel_requested = 7,  ///< the job runs; its worker is being told to stop it
+    not_dead = 8,          ///< redrive: the job is not in the dead letter queue
+    busy = 9,              ///< a bound was reached; try again after retry_after_ms
+    queue_full = 10,       ///< the queue holds as many jobs as it may
+    disk_full = 11,        ///< the disk is below its watermark; nothing new is taken
+    too_large = 12,        ///< names the size and the limit
+    bad_field = 13,        ///< names the field and what was expected
+    bad_message = 14,      ///< not a message of this protocol; nothing in it was looked at
+    unknown_message = 15,  ///< a message type this broker does not know
     version_not_spoken = 16,
-    no_session = 17,        ///< say HELLO (again)
-    replaced = 18,          ///< a newer session of this instance has taken over
-    not_allowed = 19,       ///< not a message for this role
-    outcome_unknown = 20,   ///< library only: it cannot be known whether the submit was taken
-    timeout = 21,           ///< library only: no answer within the time limit
-    closed = 22,            ///< library only: the client or worker was closed
-    forked = 23,            ///< library only: used in a child process after fork()
-    not_accepted = 24,      ///< library only: the window is full and waiting was not wanted
-    internal = 25,          ///< the system refused something the library needs; the text says what
+    no_session = 17,       ///< say HELLO (again)
+    replaced = 18,         ///< a newer session of this instance has taken over
+    not_allowed = 19,      ///< not a message for this role
+    outcome_unknown = 20,  ///< library only: it cannot be known whether the submit was taken
+    timeout = 21,          ///< library only: no answer within the time limit
+    closed = 22,           ///< library only: the client or worker was closed
+    forked = 23,           ///< library only: used in a child process after fork()
+    not_accepted = 24,     ///< library only: the window is full and waiting was not wanted
+    internal = 25,         ///< the system refused something the library needs; the text says what
 };
 
 /// The word for a code, as PROTOCOL.md writes it ("stale_lease").
@@ -54,7 +54,7 @@ struct Error {
 /// A T or an Error. Test it, then use `*r` or `r->`; `value()` throws std::runtime_error with the error's text.
 template <class T>
 class [[nodiscard]] Result {
-   public:
+ public:
     Result(T value) : held_(std::move(value)) {}
     Result(Error error) : held_(std::move(error)) {}
 
@@ -75,7 +75,7 @@ class [[nodiscard]] Result {
         return std::get<T>(std::move(held_));
     }
 
-   private:
+ private:
     void require() const {
         if (!has_value()) throw std::runtime_error(std::string(to_string(error().code)) + ": " + error().text);
     }
@@ -85,7 +85,7 @@ class [[nodiscard]] Result {
 /// Success without a value, or an Error.
 template <>
 class [[nodiscard]] Result<void> {
-   public:
+ public:
     Result() = default;
     Result(Error error) : error_(std::move(error)), failed_(true) {}
     [[nodiscard]] bool has_value() const { return !failed_; }
@@ -95,7 +95,7 @@ class [[nodiscard]] Result<void> {
         if (failed_) throw std::runtime_error(std::string(to_string(error_.code)) + ": " + error_.text);
     }
 
-   private:
+ private:
     Error error_;
     bool failed_ = false;
 };
