@@ -9,6 +9,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "arrival.hpp"
 #include "job_map.hpp"
 #include "jobyard/codec.hpp"
 
@@ -38,27 +39,6 @@ std::uint64_t random_seed() {
     std::uint64_t seed = 0;
     JOBYARD_ASSERT(::getrandom(&seed, sizeof seed, 0) == sizeof seed);
     return seed;
-}
-
-/// Lists that workers send while they work. They are applied before the clients' messages: finishing frees room.
-bool is_work(const Message& message) {
-    const auto* hello = std::get_if<Hello>(&message);
-    return (hello != nullptr && hello->role == Role::worker) || std::holds_alternative<Credit>(message) ||
-           std::holds_alternative<Started>(message) || std::holds_alternative<Renew>(message) ||
-           std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
-           std::holds_alternative<Release>(message);
-}
-
-bool is_end(const Message& message) {
-    return std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
-           std::holds_alternative<Release>(message);
-}
-
-/// What never waits behind a message of its session that is being looked up: it changes nothing that one could see.
-bool overtakes(const Message& message) {
-    return std::holds_alternative<Heartbeat>(message) || std::holds_alternative<Renew>(message) ||
-           std::holds_alternative<Started>(message) || std::holds_alternative<Credit>(message) ||
-           std::holds_alternative<Grant>(message);
 }
 
 }  // namespace

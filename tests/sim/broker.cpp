@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "arrival.hpp"
 #include "jobyard/codec.hpp"
 #include "record.hpp"
 
@@ -11,10 +12,13 @@ namespace jobyard::sim {
 using broker::Batch;
 using broker::Core;
 using broker::Found;
+using broker::is_end;
+using broker::is_work;
 using broker::LiveRow;
 using broker::Need;
 using broker::Outgoing;
 using broker::Output;
+using broker::overtakes;
 using broker::PayloadRef;
 using broker::PeerId;
 using broker::Table;
@@ -25,25 +29,6 @@ namespace {
 constexpr std::int64_t kLongestSleepMs = 1000;
 constexpr std::int64_t kStallUs = 500 * kMs;
 constexpr std::size_t kRetainedBatches = 4;  // few, so that payloads are read from the disk as well
-
-bool is_work(const Message& message) {
-    const auto* hello = std::get_if<Hello>(&message);
-    return (hello != nullptr && hello->role == Role::worker) || std::holds_alternative<Credit>(message) ||
-           std::holds_alternative<Started>(message) || std::holds_alternative<Renew>(message) ||
-           std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
-           std::holds_alternative<Release>(message);
-}
-
-bool is_end(const Message& message) {
-    return std::holds_alternative<Complete>(message) || std::holds_alternative<Fail>(message) ||
-           std::holds_alternative<Release>(message);
-}
-
-bool overtakes(const Message& message) {
-    return std::holds_alternative<Heartbeat>(message) || std::holds_alternative<Renew>(message) ||
-           std::holds_alternative<Started>(message) || std::holds_alternative<Credit>(message) ||
-           std::holds_alternative<Grant>(message);
-}
 
 }  // namespace
 
