@@ -91,7 +91,7 @@ std::string words(const nlohmann::ordered_json& value) {
 
 TEST(ProtocolDocument, EveryExampleMeansWhatItSays) {
     const std::vector<Example> all = examples();
-    ASSERT_GE(all.size(), 31U) << "examples were lost from PROTOCOL.md";
+    ASSERT_GE(all.size(), 29U) << "examples were lost from PROTOCOL.md";
     for (const Example& example : all) {
         const std::string& bytes = example.header.empty() ? example.payload : example.header;
         EXPECT_EQ(words(nlohmann::ordered_json::from_msgpack(bytes)), example.means);
@@ -110,7 +110,7 @@ TEST(ProtocolDocument, EveryExampleIsDecodedAndEncodedToTheSameBytes) {
         encode_header(std::get<Envelope>(decoded), again);
         EXPECT_EQ(again, example.header) << example.means;
     }
-    EXPECT_GE(messages, 29U);
+    EXPECT_GE(messages, 28U);
 }
 
 TEST(ProtocolDocument, ListsEveryCodeOfTheWireWithItsWord) {
