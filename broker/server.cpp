@@ -345,6 +345,14 @@ void Server::release() {
 void Server::send_or_hold(Outgoing& message) {
     const auto held = held_.find(message.peer);
     if (held != held_.end()) {  // behind one whose payload is being read
+        for (PayloadRef& payload : message.payloads) {
+            if (payload.kind != PayloadRef::Kind::in_batch) continue;
+            std::string_view bytes;  // its batch is in hand now, and may be gone when its turn comes
+            JOBYARD_ASSERT(in_hand(payload, bytes));
+            payload = {
+                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
+            message.bytes.append(bytes);
+        }
         held->second.push_back(std::move(message));
         return;
     }
