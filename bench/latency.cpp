@@ -3,32 +3,15 @@
 
 #include "latency.hpp"
 
-#include <algorithm>
 #include <chrono>
-#include <iostream>
 #include <stdexcept>
 #include <vector>
 
-#include <spdlog/fmt/fmt.h>
-
-#include <nlohmann/json.hpp>
-
 #include "cluster.hpp"
 #include "jobyard/client.hpp"
+#include "report.hpp"
 
 namespace jobyard::bench {
-namespace {
-
-nlohmann::ordered_json percentiles(std::vector<double> us) {
-    std::sort(us.begin(), us.end());
-    const auto at = [&](double share) {
-        return us[static_cast<std::size_t>(share * static_cast<double>(us.size() - 1))];
-    };
-    return {{"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}, {"p999", at(0.999)}, {"max", us.back()}};
-}
-
-}  // namespace
-
 void run_latency(const LatencyOptions& options) {
     using Clock = std::chrono::steady_clock;
     const auto us = [](auto duration) { return std::chrono::duration<double, std::micro>(duration).count(); };
@@ -48,25 +31,15 @@ void run_latency(const LatencyOptions& options) {
         answered.push_back(us(durable - began));
         ended.push_back(us(Clock::now() - began));
     }
-    const nlohmann::ordered_json out = {
-        {"benchmark", "latency"},
-        {"durability", "fsync before every answer, dispatch and result"},
+    Json out = heading("latency");
+    out.update({
         {"jobs", options.jobs},
         {"payload_bytes", options.payload},
         {"workers", options.workers},
         {"submit_us", percentiles(std::move(answered))},
         {"round_trip_us", percentiles(std::move(ended))},
-    };
-    if (options.json) {
-        std::cout << out.dump() << '\n';
-        return;
-    }
-    for (const char* what : {"submit_us", "round_trip_us"}) {
-        std::cout << fmt::format("  {:<14}", what);
-        for (const auto& [name, value] : out[what].items())
-            std::cout << fmt::format("  {} {:.0f}", name, value.get<double>());
-        std::cout << '\n';
-    }
+    });
+    print(out, options.json);
 }
 
 }  // namespace jobyard::bench

@@ -3,17 +3,12 @@
 #include <sys/resource.h>
 
 #include <chrono>
-#include <iostream>
 #include <string>
-#include <thread>
 #include <vector>
-
-#include <spdlog/fmt/fmt.h>
-
-#include <nlohmann/json.hpp>
 
 #include "cluster.hpp"
 #include "jobyard/client.hpp"
+#include "report.hpp"
 #include "throughput.hpp"
 
 namespace jobyard::bench {
@@ -78,9 +73,8 @@ void run_throughput(const ThroughputOptions& options) {
     const auto seconds = [](auto duration) { return std::chrono::duration<double>(duration).count(); };
     const double count = options.jobs;
     const double us = 1e6 / count;
-    nlohmann::ordered_json out = {
-        {"benchmark", "throughput"},
-        {"durability", "fsync before every answer and dispatch"},
+    Json out = heading("throughput");
+    out.update({
         {"jobs", options.jobs},
         {"payload_bytes", options.payload},
         {"workers", options.workers},
@@ -88,8 +82,6 @@ void run_throughput(const ThroughputOptions& options) {
         {"credit", options.credit},
         {"kept_jobs", options.kept_jobs},
         {"transport", "tcp"},
-        {"cores", std::thread::hardware_concurrency()},
-        {"version", JOBYARD_VERSION},
         {"submit_jobs_per_s", count / seconds(submitted - began)},
         {"end_to_end_jobs_per_s", count / seconds(ended - began)},
         {"lmdb_operations_per_job", static_cast<double>(after.operations - before.operations) / count},
@@ -100,17 +92,8 @@ void run_throughput(const ThroughputOptions& options) {
          {{"client", (own_cpu() - own_before) * us},
           {"broker", (cluster.broker_cpu() - broker_before) * us},
           {"workers", (cluster.workers_cpu() - workers_before) * us}}},
-    };
-    if (options.json) {
-        std::cout << out.dump() << '\n';
-        return;
-    }
-    for (const auto& [key, value] : out.items()) {
-        const std::string text = value.is_string()         ? value.get<std::string>()
-                                 : value.is_number_float() ? fmt::format("{:.2f}", value.get<double>())
-                                                           : value.dump();
-        std::cout << fmt::format("  {:<26} {}\n", key, text);
-    }
+    });
+    print(out, options.json);
 }
 
 }  // namespace jobyard::bench

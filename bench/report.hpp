@@ -1,0 +1,46 @@
+#pragma once
+// What every benchmark prints: one object, as a table for people or as JSON for machines, with what was measured and
+// on what.
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace jobyard::bench {
+
+using Json = nlohmann::ordered_json;
+
+/// Percentiles by linear order statistics: {"p50","p90","p99","p999","p9999","max"}; those that `values` is too small
+/// to have are left out. An empty list gives an empty object.
+Json percentiles(std::vector<double> values);
+
+/// The middle one, or the mean of the two in the middle. Not of an empty list.
+double median(std::vector<double> values);
+
+/// What all results begin with: the benchmark's name, jobyard's version, durability, cores, processor, kernel, date.
+Json heading(const std::string& benchmark);
+
+/// One line for each member; objects in one line each, lists of objects as a table with a column for each member.
+void print(const Json& result, bool as_json);
+
+/// A line on standard error that is written over by the next; nothing if standard error is no terminal.
+class Progress {
+ public:
+    explicit Progress(std::string what);
+    ~Progress();
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+    /// At most four lines a second reach the terminal. `unit` follows the live rate ("jobs").
+    void show(double done, double of, const char* unit);
+
+ private:
+    std::string what_;
+    bool terminal_;
+    double began_;
+    double shown_at_ = 0;
+    double shown_done_ = 0;
+    std::size_t width_ = 0;
+};
+
+}  // namespace jobyard::bench
