@@ -180,6 +180,16 @@ TEST_F(CoreWatch, ResultsAreHeldBackBeyondTheGrantAndGoOnWithTheNext) {
     for (const std::string& payload : rest.payloads) EXPECT_EQ(payload, std::string(100, 'r'));
 }
 
+TEST_F(CoreWatch, GrantHoldsWithinAListToo) {
+    const Peer thrifty = submitter("thrifty", 3 * (kOverhead + 100));
+    std::vector<JobId> jobs;
+    for (int i = 0; i < 10; ++i) jobs.push_back(run(std::string(100, 'r'), false));
+    send(thrifty, Watch{jobs});
+    answers(thrifty);
+    EXPECT_EQ(expect<Results>(thrifty)->items.size(), 4U) << "the sum was not above the grant before the last";
+    EXPECT_FALSE(has_message(thrifty));
+}
+
 TEST_F(CoreWatch, OneResultMayAlwaysBeSentHoweverSmallTheGrant) {
     const Peer thrifty = submitter("thrifty", 1);
     const JobId job = submit(client);

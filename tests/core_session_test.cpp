@@ -405,6 +405,14 @@ TEST_F(CoreRestart, WindowClosesEarlyWhenAllKnownWorkersAreBack) {
     EXPECT_FALSE(core->in_claim_window());
 }
 
+TEST_F(CoreRestart, WorkerThatIsBackKeepsItsRowAndTakesItAlongWhenItLeaves) {
+    restart();
+    back({});
+    EXPECT_EQ(disk[Table::workers].size(), 1U);
+    goodbye(w);
+    EXPECT_TRUE(disk[Table::workers].empty()) << "else every start to come would wait for it";
+}
+
 TEST_F(CoreRestart, ClaimedJobGoesOnUnderItsToken) {
     const Held held = one_job(w);
     restart();
