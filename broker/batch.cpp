@@ -1,10 +1,16 @@
 #include "batch.hpp"
 
-#include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "jobyard/result.hpp"
 
 namespace jobyard::broker {
+namespace {
+
+constexpr Slice kNowhere{UINT32_MAX, 0};
+
+}  // namespace
 
 const char* to_string(Table table) {
     static constexpr const char* kNames[] = {"meta",     "live",      "state",   "attempts", "chunks",
@@ -36,30 +42,36 @@ void Batch::move(Table from, Table to, std::string_view key) {
 }
 
 std::optional<Slice> Batch::payload_of(JobId job) const {
-    const auto found = std::lower_bound(payloads_.begin(), payloads_.end(), job,
-                                        [](const Payload& payload, JobId wanted) { return payload.job < wanted; });
-    if (found == payloads_.end() || found->job != job) return std::nullopt;
-    return found->slice;
+    if (payloads_.empty() || job < first_job || job.value - first_job.value >= payloads_.size()) return std::nullopt;
+    const Slice slice = payloads_[job.value - first_job.value];
+    return slice.at == kNowhere.at ? std::nullopt : std::optional(slice);
 }
 
 void Batch::clear() {
     seq = 0;
+    first_job = {};
     ops_.clear();
     arena_.clear();
     payloads_.clear();
 }
 
+void Batch::note_payload(JobId job, Slice payload) {
+    if (!first_job) first_job = job;
+    payloads_.resize(job.value - first_job.value, kNowhere);
+    payloads_.push_back(payload);
+}
+
 std::string big_endian(std::uint64_t value) {
-    std::string bytes(8, '\0');
-    for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(value >> (8 * (7 - i)));
-    return bytes;
+    static_assert(std::endian::native == std::endian::little);
+    value = __builtin_bswap64(value);
+    return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
 std::uint64_t from_big_endian(std::string_view bytes) {
     JOBYARD_ASSERT(bytes.size() >= 8);
     std::uint64_t value = 0;
-    for (std::size_t i = 0; i < 8; ++i) value = value << 8U | static_cast<unsigned char>(bytes[i]);
-    return value;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return __builtin_bswap64(value);
 }
 
 }  // namespace jobyard::broker

@@ -60,6 +60,7 @@ struct Op {
 class Batch {
  public:
     std::uint64_t seq = 0;
+    JobId first_job;  ///< jobs submitted in it, or in a later one, have this number or a greater one
 
     [[nodiscard]] bool empty() const { return ops_.empty(); }
     [[nodiscard]] const std::vector<Op>& ops() const { return ops_; }
@@ -79,22 +80,17 @@ class Batch {
     [[nodiscard]] Slice append(std::string_view bytes);
     void put(Table table, Slice key, Slice value);
 
-    /// Remembers where a submitted job's payload stands; jobs must come in increasing order.
-    void note_payload(JobId job, Slice payload) { payloads_.push_back({job, payload}); }
+    /// Remembers where a submitted job's payload stands. Jobs come in increasing order, with few numbers left out.
+    void note_payload(JobId job, Slice payload);
     [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
 
     /// Empty again, with its memory kept.
     void clear();
 
  private:
-    struct Payload {
-        JobId job;
-        Slice slice;
-    };
-
     std::vector<Op> ops_;
     std::string arena_;
-    std::vector<Payload> payloads_;
+    std::vector<Slice> payloads_;  // of job first_job + i
 };
 
 /// As a key or part of one.

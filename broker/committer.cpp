@@ -1,5 +1,7 @@
 #include "committer.hpp"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace jobyard::broker {
@@ -33,6 +35,7 @@ std::optional<Result<std::uint64_t>> Committer::take() {
 }
 
 void Committer::run() {
+    ::pthread_setname_np(::pthread_self(), "committer");
     std::unique_lock lock(mutex_);
     for (;;) {
         wake_.wait(lock, [this] { return batch_ != nullptr || stopping_; });

@@ -267,6 +267,7 @@ void Core::expire(Turn turn, Output& out) {
             attempted.outcome = timed_out ? Outcome::timeout : Outcome::lease_expired;
             attempted.error = timed_out ? "still running after its timeout" : "its worker did not renew the lease";
             end_attempt(handle, attempted, turn, out);
+            reposition(session);
             continue;
         }
         deadlines_.drop(handle);
@@ -281,7 +282,7 @@ std::int64_t Core::next_deadline() const {
     std::int64_t next = next_session_check_;
     if (!deadlines_.empty()) next = std::min(next, deadlines_.next_at());
     if (window_open_) next = std::min(next, window_ends_);
-    return next;
+    return std::min(next, next_trim());
 }
 
 void Core::stop(Output& out) {
@@ -407,10 +408,11 @@ void Core::set_state(Job& job, JobState state) {
 }
 
 std::optional<std::uint16_t> Core::intern(const Backoff& backoff) {
+    if (last_backoff_ < backoffs_.size() && backoffs_[last_backoff_] == backoff) return last_backoff_;
     const std::array<std::uint32_t, 4> key{backoff.initial_ms, backoff.factor_percent, backoff.max_ms,
                                            backoff.jitter_percent};
     const auto known = backoff_ids_.find(key);
-    if (known != backoff_ids_.end()) return known->second;
+    if (known != backoff_ids_.end()) return last_backoff_ = known->second;
     if (backoffs_.size() > UINT16_MAX) return std::nullopt;
     backoffs_.push_back(backoff);
     return backoff_ids_[key] = static_cast<std::uint16_t>(backoffs_.size() - 1);

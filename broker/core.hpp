@@ -246,12 +246,15 @@ class Core {
     // core_submit.cpp
     void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload,
                    const Found& found, Turn turn, Output& out);
-    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
-                                                   std::size_t watched, Outgoing& texts) const;
-    [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item) const;
+    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::optional<ClassId> known_class,
+                                                   std::uint64_t number, const Session& session,
+                                                   const Instance& instance, std::size_t watched,
+                                                   Outgoing& texts) const;
+    [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
-    Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, std::uint16_t backoff,
-                    Turn turn, Output& out);
+    [[nodiscard]] bool queue_is_full(QueueId queue) const;
+    Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, Turn turn,
+                    Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 
@@ -301,7 +304,10 @@ class Core {
 
     // retention.cpp
     [[nodiscard]] static bool key_is_over(std::int64_t ended_at, Turn turn);
-    void retire(Table table, const Row& row, const EndRow& ended, Turn turn, Output& out);
+    enum class Task : std::uint8_t { none, done, dead, keys, events };
+    [[nodiscard]] std::uint64_t rows_over(Task task) const;
+    [[nodiscard]] std::int64_t next_trim() const;
+    void retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out);
 
     CoreConfig config_;
     NumbersRow numbers_;
@@ -317,7 +323,8 @@ class Core {
     std::vector<QueueCounts> queue_counts_;  // by QueueId
     std::vector<Backoff> backoffs_;
     std::map<std::array<std::uint32_t, 4>, std::uint16_t> backoff_ids_;
-    std::map<JobId, Key> keys_;  // of unended jobs that have one
+    std::uint16_t last_backoff_ = 0;  // most are like the one before
+    std::map<JobId, Key> keys_;       // of unended jobs that have one
     std::map<JobHandle, std::pair<double, std::string>> progress_;
     std::map<JobId, std::set<SessionIndex>> more_watchers_;
 
@@ -348,7 +355,6 @@ class Core {
     std::vector<Event> events_;  // of the open batch
 
     // What is done in the background, one step at a time.
-    enum class Task : std::uint8_t { none, done, dead, keys, events };
     struct Pass {
         std::string cursor;
         std::int64_t next_at = 0;  ///< when a pass over the whole table for age begins
@@ -356,6 +362,7 @@ class Core {
     };
     Task step_ = Task::none;
     std::map<Task, Pass> passes_;
+    std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
 };
 
 }  // namespace jobyard::broker

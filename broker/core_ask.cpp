@@ -24,7 +24,7 @@ enum ListPhase : std::uint64_t { kLive = 0, kDead = 1, kDone = 2 };
 bool Core::find_ended(const Found& found, JobId id, EndRow& row) {
     const std::string key = job_key(id);
     for (const Table table : {Table::done, Table::dead})
-        if (const std::string* bytes = found.get(table, key)) return read_row(*bytes, row);
+        if (const auto bytes = found.get(table, key)) return read_row(*bytes, row);
     return false;
 }
 
@@ -202,11 +202,11 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
             continue;
         }
         const std::string key = job_key(id);
-        const std::string* dead_bytes = found.get(Table::dead, key);
-        const std::string* buried_bytes = found.get(Table::buried, key);
+        const auto dead_bytes = found.get(Table::dead, key);
+        const auto buried_bytes = found.get(Table::buried, key);
         EndRow dead;
         LiveRow live;
-        if (dead_bytes == nullptr || buried_bytes == nullptr) {
+        if (!dead_bytes || !buried_bytes) {
             const bool ended = find_ended(found, id, dead);
             answers.items.push_back(
                 {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none});
@@ -320,16 +320,16 @@ void Core::append_map(const Job& job, const Found* found, std::string& bytes) co
 
 /// The newest, as many as fit.
 std::vector<AttemptRow> Core::attempts_of(const Found& found, JobId id) {
-    const std::vector<const Row*> rows = found.with_prefix(Table::attempts, job_key(id));
+    const std::vector<RowView> rows = found.with_prefix(Table::attempts, job_key(id));
     std::size_t bytes = 0;
-    const auto first = std::find_if(rows.rbegin(), rows.rend(), [&](const Row* row) {
-        bytes += row->value.size() + kAttemptMapBytes;
+    const auto first = std::find_if(rows.rbegin(), rows.rend(), [&](const RowView& row) {
+        bytes += row.value.size() + kAttemptMapBytes;
         return bytes > kAttemptsBytes;
     });
     std::vector<AttemptRow> attempts;
     for (auto row = first.base(); row != rows.end(); ++row) {
         AttemptRow attempt;
-        if (read_row((*row)->value, attempt)) attempts.push_back(attempt);
+        if (read_row(row->value, attempt)) attempts.push_back(attempt);
     }
     return attempts;
 }
@@ -409,14 +409,14 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
     } else {
         bool page_goes_on = false;
         bool stopped = false;
-        for (const Row* row : found.after(*place.table, place.after, page_goes_on)) {
+        for (const RowView& row : found.after(*place.table, place.after, page_goes_on)) {
             if (full()) {
                 stopped = true;
                 break;
             }
-            next = from_big_endian(row->key);
+            next = from_big_endian(row.key);
             EndRow ended;
-            if (read_row(row->value, ended) && wanted(ended.state, ended.queue, ended.type))
+            if (read_row(row.value, ended) && wanted(ended.state, ended.queue, ended.type))
                 add({next}, [&] { append_ended_map({next}, ended, nullptr, message.bytes); });
         }
         more = stopped || page_goes_on;

@@ -27,6 +27,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
     Outgoing texts;                           // keeps what the answers' views point to until they are in their message
     std::map<std::string, KeyRow> keys_made;  // by this very message: `found` cannot know them
     std::vector<JobId> watched;
+    watched.reserve(submit.items.size());
     std::size_t payload_at = 0;
     for (std::size_t i = 0; i < submit.items.size(); ++i) {
         const SubmitItem& item = submit.items[i];
@@ -45,7 +46,8 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             if (item.watch) watched.push_back(job);
             continue;
         }
-        if (auto refusal = refusal_of(item, number, session, watched.size(), texts)) {
+        const auto known_class = ready_.find_class(item.queue, item.type);
+        if (auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), texts)) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
@@ -57,9 +59,9 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             content = content_hash(item, item_payload);
             KeyRow known;
             const auto made = keys_made.find(key);
-            const std::string* stored = found.get(Table::keys, key);
+            const auto stored = found.get(Table::keys, key);
             if (made != keys_made.end()) known = made->second;
-            else if (stored != nullptr && !read_row(*stored, known)) known = {};
+            else if (stored && !read_row(*stored, known)) known = {};
             if (known.job.value != 0) {
                 Answer answer{known.content == content ? Code::existing : Code::conflict, known.job, known.state};
                 if (const Job* live = this->job(known.job)) answer.state = live->state;
@@ -69,18 +71,17 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             }
         }
         // Only what makes a job needs room: a key that names one is answered however full the broker is.
-        if (const auto refusal = no_room_for(item)) {
+        if (const auto refusal = no_room_for(item, known_class)) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
         }
-        const auto backoff = intern(item.backoff);
-        if (!backoff) {
+        if (!intern(item.backoff)) {
             answers.items.push_back(
                 {Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
             continue;
         }
-        const Answer answer = make_job(item, item_payload, content, *backoff, turn, out);
+        const Answer answer = make_job(item, item_payload, content, turn, out);
         add_run(instance, number, answer.job);
         answers.items.push_back(answer);
         if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
@@ -95,9 +96,9 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
 }
 
 /// All that can be wrong with an item, in one place and before anything changes.
-std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t number, const Session& session,
-                                       std::size_t watched, Outgoing& texts) const {
-    const Instance& instance = instances_.at(session.instance_number);
+std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::optional<ClassId> known_class, std::uint64_t number,
+                                       const Session& session, const Instance& instance, std::size_t watched,
+                                       Outgoing& texts) const {
     const auto bad = [](const char* field, const char* text) {
         return Answer{Code::bad_field, {}, {}, text, field, 0};
     };
@@ -105,7 +106,6 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
     if (number > instance.confirmed + kSubmitWindow)
         return Answer{Code::busy, {},           {}, "the submit window is full: confirm what has been answered",
                       {},         kRetryAfterMs};
-    const auto known_class = ready_.find_class(item.queue, item.type);
     if (!known_class && !is_name(item.queue)) return bad("queue", "1 to 255 bytes of UTF-8 without control characters");
     if (!known_class && !is_name(item.type)) return bad("type", "1 to 255 bytes of UTF-8 without control characters");
     if (item.priority < kPriorityMin || item.priority > kPriorityMax)
@@ -135,12 +135,11 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::uint64_t num
 }
 
 /// The bounds that a new job would cross.
-std::optional<Answer> Core::no_room_for(const SubmitItem& item) const {
+std::optional<Answer> Core::no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const {
     const auto full = [](Code code, const char* text, std::uint32_t retry_after_ms = kRetryAfterMs) {
         return Answer{code, {}, {}, text, {}, retry_after_ms};
     };
     const Limits& limits = config_.limits;
-    const auto known_class = ready_.find_class(item.queue, item.type);
     if (free_disk_ < limits.submit_free_bytes)
         return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
     if (jobs_.size() >= limits.jobs)
@@ -154,7 +153,7 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item) const {
             return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)",
                         60'000);
     }
-    if (queue_is_full(item.queue))
+    if (known_class ? queue_is_full(ready_.info(*known_class).queue) : queue_is_full(item.queue))
         return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
@@ -163,11 +162,13 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item) const {
 
 bool Core::queue_is_full(std::string_view queue) const {
     const auto id = ready_.find_queue(queue);
-    return id && queue_counts_[*id].unended >= config_.limits.queue_jobs;
+    return id && queue_is_full(*id);
 }
 
-Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content,
-                      std::uint16_t backoff, Turn turn, Output& out) {
+bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
+
+Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, Turn turn,
+                      Output& out) {
     Batch& batch = *out.batch;
     const JobId id{numbers_.next_job++};
     LiveRow row;
@@ -207,7 +208,6 @@ Answer Core::make_job(const SubmitItem& item, std::string_view payload, const Co
     }
     const JobHandle handle = add_job(id, row);
     Job& job = jobs_[handle];
-    job.backoff = backoff;
     if (item.delay_ms > 0) {
         job.granted_at = turn.wall + static_cast<std::int64_t>(item.delay_ms);
         set_state(job, JobState::scheduled);

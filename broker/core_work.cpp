@@ -149,9 +149,9 @@ Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& fo
         if (outcome == Outcome::released) return recorded == outcome || recorded == Outcome::cancelled;
         return recorded == Outcome::failed || recorded == Outcome::timeout || recorded == Outcome::cancelled;
     };
-    for (const Row* row : found.with_prefix(Table::attempts, job_key(id))) {
+    for (const RowView& row : found.with_prefix(Table::attempts, job_key(id))) {
         AttemptRow attempt;
-        if (read_row(row->value, attempt) && attempt.token == token)
+        if (read_row(row.value, attempt) && attempt.token == token)
             return same(attempt.outcome) ? Code::ok : Code::stale_lease;
     }
     EndRow ended;
@@ -261,8 +261,15 @@ void Core::reposition(Session& session) {
         load = (std::uint64_t{session.outstanding} << 16U) / session.slots;
     if (load == session.free_at) return;
     auto& free = free_[session.service];
-    if (session.free_at) free.erase({*session.free_at, session.index});
-    if (load) free.insert({*load, session.index});
+    if (session.free_at && load) {  // its node moves: no memory is given back and taken again
+        auto place = free.extract({*session.free_at, session.index});
+        place.value().first = *load;
+        free.insert(std::move(place));
+    } else if (load) {
+        free.insert({*load, session.index});
+    } else {
+        free.erase({*session.free_at, session.index});
+    }
     session.free_at = load;
 }
 
@@ -278,7 +285,8 @@ std::string_view Core::worker_name(const Job& job) const {
 // --- ends ------------------------------------------------------------------------------------------------------------
 
 /// An attempt is over, however that came. Whatever does not end the job charges the right budget and raises its token
-/// floor in a batch that the next grant rests on, so the holder of this lease is fenced for ever.
+/// floor in a batch that the next grant rests on, so the holder of this lease is fenced for ever. The caller
+/// repositions the worker, once for all that it ended.
 void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out) {
     Job& job = jobs_[handle];
     AttemptRow row;
@@ -290,10 +298,7 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
     row.outcome = attempted.outcome;
     row.error = attempted.error;
     row.tail = attempted.tail;
-    Session& session = *sessions_.at(job.worker);
     drop_lease(handle);
-    reposition(session);
-
     if (attempted.outcome == Outcome::completed)
         return end_job(handle, JobState::completed, Reason::none, row, attempted.result, turn, out);
     if (job.cancel_requested) {
@@ -383,11 +388,9 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
                               last.error.size() + last.tail.size();
     const bool inlined = fixed + result.size() <= kRowBytes;
-    PendingResult pending{
-        id, state, reason, last.attempt, std::string(last.error), {PayloadRef::Kind::in_batch, batch.seq, {}}, {}};
+    Slice result_slice;
     if (!inlined) {
-        const Slice whole = batch.append(result);
-        pending.payload.slice = whole;
+        const Slice whole = result_slice = batch.append(result);
         row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
         for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
             const auto at = static_cast<std::uint32_t>(n * kRowBytes);
@@ -401,7 +404,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     const Slice row_key = batch.append(key);
     const Slice value = append_row(batch, row);
     batch.put(table, row_key, value);
-    if (inlined) pending.payload.slice = {value.at + value.size - row.result_size, row.result_size};
+    if (inlined) result_slice = {value.at + value.size - row.result_size, row.result_size};
 
     if (state == JobState::dead) {
         batch.move(Table::live, Table::buried, key);  // the payload and the policy, for a redrive
@@ -438,7 +441,14 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
         ++numbers_.done_rows;
         numbers_.done_bytes += row_bytes;
     }
-    if (job.watcher != 0) push_to_watchers(job, pending);
+    if (job.watcher != 0)
+        push_to_watchers(job, {id,
+                               state,
+                               reason,
+                               last.attempt,
+                               std::string(last.error),
+                               {PayloadRef::Kind::in_batch, batch.seq, result_slice},
+                               {}});
     forget_job(handle);
 }
 

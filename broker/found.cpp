@@ -1,6 +1,8 @@
 #include "found.hpp"
 
+#include <algorithm>
 #include <bitset>
+#include <map>
 #include <set>
 
 #include "jobyard/result.hpp"
@@ -10,60 +12,88 @@ namespace jobyard::broker {
 Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer) {
     JOBYARD_ASSERT(needs.size() == snapshot.rows.size());
     for (std::size_t i = 0; i < needs.size(); ++i) {
-        for (const Row& row : snapshot.rows[i]) rows_[{needs[i].table, row.key}] = row;
+        const RowList& rows = snapshot.rows[i];
+        entries_.reserve(entries_.size() + rows.size());
+        for (const RowView row : rows) entries_.push_back({needs[i].table, row.key, row.value});
         if (needs[i].kind != Need::Kind::after) continue;
-        Page page{needs[i].table, needs[i].key, {}, snapshot.rows[i].size() == needs[i].limit};
-        if (!snapshot.rows[i].empty()) page.last = snapshot.rows[i].back().key;
-        pages_.push_back(std::move(page));
+        const bool full = rows.size() == needs[i].limit;
+        pages_.push_back({needs[i].table, needs[i].key, rows.empty() ? std::string_view() : entries_.back().key, full});
     }
-    if (newer.empty()) return;
+    const auto before = [](const Entry& a, const Entry& b) { return a.place() < b.place(); };
+    if (!std::is_sorted(entries_.begin(), entries_.end(), before)) std::sort(entries_.begin(), entries_.end(), before);
+    const auto same = [](const Entry& a, const Entry& b) { return a.place() == b.place(); };
+    entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());  // needs may overlap
+    if (!newer.empty()) lay_over(needs, newer);
+}
+
+void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Batch*>& newer) {
     std::set<std::pair<Table, std::string_view>> exact;
-    std::vector<const Need*> ranges;
+    std::vector<const Need*> prefixes;
     std::bitset<kTables> tables;
     for (const Need& need : needs) {
         tables.set(static_cast<std::size_t>(need.table));
         if (need.kind == Need::Kind::row) exact.insert({need.table, need.key});
-        else ranges.push_back(&need);
+        else if (need.kind == Need::Kind::prefix) prefixes.push_back(&need);
     }
     const auto covered = [&](Table table, std::string_view key) {
         if (!tables.test(static_cast<std::size_t>(table))) return false;
-        if (exact.contains({table, key})) return true;
-        for (const Need* need : ranges)
-            if (need->table == table &&
-                (need->kind == Need::Kind::prefix ? key.starts_with(need->key) : key > need->key))
-                return true;
+        if (!exact.empty() && exact.contains({table, key})) return true;
+        for (const Need* need : prefixes)
+            if (need->table == table && key.starts_with(need->key)) return true;
+        for (const Page& page : pages_)  // what comes behind a full page is the next one's
+            if (page.table == table && key > page.from && (!page.more || key <= page.last)) return true;
         return false;
     };
+    std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
     for (const Batch* batch : newer) {
         for (const Op& op : batch->ops()) {
             const std::string_view key = batch->key(op);
             if (op.kind == Op::Kind::move && covered(op.to, key)) {
                 // Where a moved row comes from was needed too (live and buried are always needed together).
-                const auto source = rows_.find({op.table, std::string(key)});
-                if (source != rows_.end()) rows_[{op.to, std::string(key)}] = source->second;
+                const auto changed = changes.find({op.table, key});
+                const auto source = changed != changes.end() ? changed->second : get(op.table, key);
+                if (source) changes[{op.to, key}] = source;
             }
             if (!covered(op.table, key)) continue;
-            if (op.kind == Op::Kind::put)
-                rows_[{op.table, std::string(key)}] = {std::string(key), std::string(batch->value(op))};
-            else rows_.erase({op.table, std::string(key)});
+            changes[{op.table, key}] = op.kind == Op::Kind::put ? std::optional(batch->value(op)) : std::nullopt;
         }
     }
+    if (changes.empty()) return;
+    std::vector<Entry> merged;
+    merged.reserve(entries_.size() + changes.size());
+    auto old = entries_.begin();
+    for (const auto& [place, value] : changes) {
+        while (old != entries_.end() && old->place() < place) merged.push_back(*old++);
+        while (old != entries_.end() && old->place() == place) ++old;
+        if (!value) continue;
+        // A copy: the open batch is among them, and its bytes move when it grows.
+        const auto& [key, copy] = copies_.emplace_back(place.second, *value);
+        merged.push_back({place.first, key, copy});
+    }
+    merged.insert(merged.end(), old, entries_.end());
+    entries_ = std::move(merged);
 }
 
-const std::string* Found::get(Table table, std::string_view key) const {
-    const auto found = rows_.find({table, std::string(key)});
-    return found == rows_.end() ? nullptr : &found->second.value;
+/// The first entry at or after the place.
+std::vector<Found::Entry>::const_iterator Found::from(Table table, std::string_view key) const {
+    return std::lower_bound(entries_.begin(), entries_.end(), std::pair(table, key),
+                            [](const Entry& entry, const auto& place) { return entry.place() < place; });
 }
 
-std::vector<const Row*> Found::with_prefix(Table table, std::string_view prefix) const {
-    std::vector<const Row*> rows;
-    for (auto at = rows_.lower_bound({table, std::string(prefix)});
-         at != rows_.end() && at->first.first == table && at->second.key.starts_with(prefix); ++at)
-        rows.push_back(&at->second);
+std::optional<std::string_view> Found::get(Table table, std::string_view key) const {
+    const auto at = from(table, key);
+    if (at == entries_.end() || at->place() != std::pair(table, key)) return std::nullopt;
+    return at->value;
+}
+
+std::vector<RowView> Found::with_prefix(Table table, std::string_view prefix) const {
+    std::vector<RowView> rows;
+    for (auto at = from(table, prefix); at != entries_.end() && at->table == table && at->key.starts_with(prefix); ++at)
+        rows.push_back({at->key, at->value});
     return rows;
 }
 
-std::vector<const Row*> Found::after(Table table, std::string_view key, bool& more) const {
+std::vector<RowView> Found::after(Table table, std::string_view key, bool& more) const {
     more = false;
     std::string_view last;
     for (const Page& page : pages_)
@@ -71,10 +101,11 @@ std::vector<const Row*> Found::after(Table table, std::string_view key, bool& mo
             more = page.more;
             last = page.last;
         }
-    std::vector<const Row*> rows;
-    for (auto at = rows_.upper_bound({table, std::string(key)}); at != rows_.end() && at->first.first == table; ++at) {
-        if (more && at->second.key > last) break;  // beyond the page: the next one has it in its place
-        rows.push_back(&at->second);
+    std::vector<RowView> rows;
+    for (auto at = from(table, key); at != entries_.end() && at->table == table; ++at) {
+        if (at->key == key) continue;
+        if (more && at->key > last) break;  // beyond the page: the next one has it in its place
+        rows.push_back({at->key, at->value});
     }
     return rows;
 }

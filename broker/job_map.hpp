@@ -20,15 +20,18 @@ class MapWriter {
     void boolean(std::string_view key, bool value) { at(key).boolean(value); }
     /// `value` is MessagePack already.
     void raw(std::string_view key, std::string_view value) {
-        at(key);
+        at(key).flush();
         body_ += value;
     }
     void list(std::string_view key, const std::vector<std::string>& values) {
-        at(key).array(static_cast<std::uint32_t>(values.size()));
+        wire::Writer& writer = at(key);
+        writer.array(static_cast<std::uint32_t>(values.size()));
+        writer.flush();
         for (const std::string& value : values) body_ += value;
     }
     void attempts(const std::vector<AttemptRow>& attempts);
-    void append_to(std::string& out) const {
+    void append_to(std::string& out) {
+        writer_.flush();
         wire::Writer(out).map(count_);
         out += body_;
     }

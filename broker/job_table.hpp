@@ -44,8 +44,8 @@ class JobTable {
 
     /// kNoJob if there is no unended job of that number.
     [[nodiscard]] JobHandle find(JobId id) const {
-        const auto page = pages_.find(id.value / kPage);
-        return page == pages_.end() ? kNoJob : page->second->handles[id.value % kPage];
+        const Page* page = page_of(id.value / kPage);
+        return page == nullptr ? kNoJob : page->handles[id.value % kPage];
     }
 
     JobHandle add(JobId id) {
@@ -58,8 +58,11 @@ class JobTable {
         }
         jobs_[handle] = Job{};
         jobs_[handle].id = id;
-        std::unique_ptr<Page>& page = pages_[id.value / kPage];
-        if (page == nullptr) page = std::make_unique<Page>();
+        Page* page = page_of(id.value / kPage);
+        if (page == nullptr) {
+            last_number_ = id.value / kPage;
+            page = last_page_ = (pages_[last_number_] = std::make_unique<Page>()).get();
+        }
         JOBYARD_ASSERT(page->handles[id.value % kPage] == kNoJob);
         page->handles[id.value % kPage] = handle;
         ++page->used;
@@ -69,10 +72,13 @@ class JobTable {
 
     void remove(JobHandle handle) {
         const std::uint64_t number = jobs_[handle].id.value;
-        const auto page = pages_.find(number / kPage);
-        JOBYARD_ASSERT(page != pages_.end() && page->second->handles[number % kPage] == handle);
-        page->second->handles[number % kPage] = kNoJob;
-        if (--page->second->used == 0) pages_.erase(page);
+        Page* page = page_of(number / kPage);
+        JOBYARD_ASSERT(page != nullptr && page->handles[number % kPage] == handle);
+        page->handles[number % kPage] = kNoJob;
+        if (--page->used == 0) {
+            last_page_ = nullptr;
+            pages_.erase(number / kPage);
+        }
         jobs_[handle].id = {};
         jobs_[handle].state = JobState::none;
         jobs_[handle].next = free_;
@@ -110,10 +116,21 @@ class JobTable {
         std::array<JobHandle, kPage> handles;
         std::uint32_t used = 0;
     };
+    [[nodiscard]] Page* page_of(std::uint64_t number) const {
+        if (last_page_ != nullptr && last_number_ == number) return last_page_;
+        const auto found = pages_.find(number);
+        if (found == pages_.end()) return nullptr;
+        last_number_ = number;
+        return last_page_ = found->second.get();
+    }
+
     ChunkedVector<Job> jobs_;
     JobHandle free_ = kNoJob;
     std::size_t count_ = 0;
     std::unordered_map<std::uint64_t, std::unique_ptr<Page>> pages_;  // by job number / kPage
+    // Most lookups are in the page of the one before.
+    mutable std::uint64_t last_number_ = 0;
+    mutable Page* last_page_ = nullptr;
 };
 
 }  // namespace jobyard::broker

@@ -1,5 +1,7 @@
 #include "reader.hpp"
 
+#include <pthread.h>
+
 #include <iterator>
 #include <utility>
 
@@ -34,6 +36,7 @@ Result<void> Reader::take(std::vector<ReadAnswer>& answers) {
 }
 
 void Reader::run() {
+    ::pthread_setname_np(::pthread_self(), "reader");
     std::unique_lock lock(mutex_);
     for (;;) {
         wake_.wait(lock, [this] { return !questions_.empty() || stopping_; });

@@ -19,11 +19,27 @@ std::uint32_t checksum(std::string_view bytes) {
     return static_cast<std::uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
 }
 
+/// Counts the fields up to the last one that must be written.
+struct CountRow {
+    std::uint32_t seen = 0;
+    std::uint32_t used = 0;
+    template <class T>
+    void operator()(const T&) {
+        used = ++seen;
+    }
+    template <class T>
+    void rare(const T& value, const T& usual) {
+        ++seen;
+        if (!(value == usual)) used = seen;
+    }
+};
+
 struct WriteRow {
     wire::Writer& out;
-    [[nodiscard]] static bool reading() { return false; }
+    std::uint32_t left;
     template <class T>
     void operator()(const T& value) {
+        --left;
         if constexpr (std::is_same_v<T, bool>) out.boolean(value);
         else if constexpr (std::is_same_v<T, std::string_view>) out.str(value);
         else if constexpr (std::is_same_v<T, Uuid>) out.bin(value.view());
@@ -34,24 +50,18 @@ struct WriteRow {
         else if constexpr (std::is_unsigned_v<T>) out.uint(value);
         else out.uint(value.value);  // an Id
     }
-};
-
-struct CountRow {
-    std::uint32_t count = 0;
-    [[nodiscard]] static bool reading() { return false; }
     template <class T>
-    void operator()(const T&) {
-        ++count;
+    void rare(const T& value, const T&) {
+        if (left > 0) (*this)(value);
     }
 };
 
 struct ReadRow {
     wire::Reader& in;
     std::uint32_t left;
-    [[nodiscard]] static bool reading() { return true; }
     template <class T>
     void operator()(T& value) {
-        if (left == 0) return;  // written before this field existed
+        if (left == 0) return;  // it has its usual value, or was written before this field existed
         --left;
         if constexpr (std::is_same_v<T, bool>) value = in.boolean();
         else if constexpr (std::is_same_v<T, std::string_view>) value = in.str();
@@ -65,43 +75,53 @@ struct ReadRow {
         else if constexpr (std::is_unsigned_v<T>) value = static_cast<T>(in.uint());
         else value.value = in.uint();
     }
+    template <class T>
+    void rare(T& value, const T&) {
+        (*this)(value);
+    }
 };
 
+// A row of a job is written for every job, so what nearly always has its usual value (`u`) stands at the end, where it
+// need not be written.
 template <class A>
-void fields(A& a, LiveRow& r) {
-    a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.payload_size), a(r.chunks), a(r.delay_ms),
-        a(r.timeout_ms);
-    a(r.max_attempts), a(r.backoff.initial_ms), a(r.backoff.factor_percent), a(r.backoff.max_ms);
-    a(r.backoff.jitter_percent);
-    if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
+void fields(A& a, LiveRow& r, const LiveRow& u) {
+    a(r.queue), a(r.type), a(r.created_at), a(r.payload_size);
+    a.rare(r.priority, u.priority), a.rare(r.chunks, u.chunks), a.rare(r.delay_ms, u.delay_ms);
+    a.rare(r.timeout_ms, u.timeout_ms), a.rare(r.max_attempts, u.max_attempts);
+    a.rare(r.backoff.initial_ms, u.backoff.initial_ms), a.rare(r.backoff.factor_percent, u.backoff.factor_percent);
+    a.rare(r.backoff.max_ms, u.backoff.max_ms), a.rare(r.backoff.jitter_percent, u.backoff.jitter_percent);
+    a.rare(r.key, u.key), a.rare(r.content, u.content);
 }
 template <class A>
-void fields(A& a, StateRow& r) {
+void fields(A& a, EndRow& r, const EndRow& u) {
+    a(r.state), a(r.queue), a(r.type), a(r.created_at), a(r.ended_at), a(r.payload_size);
+    a(r.last.outcome), a(r.last.attempt), a(r.last.worker), a(r.last.token), a(r.last.started_at);
+    a.rare(r.result_size, u.result_size), a.rare(r.priority, u.priority), a.rare(r.reason, u.reason);
+    a.rare(r.max_attempts, u.max_attempts), a.rare(r.timeout_ms, u.timeout_ms), a.rare(r.errors, u.errors);
+    a.rare(r.crashes, u.crashes), a.rare(r.attempts, u.attempts), a.rare(r.payload_chunks, u.payload_chunks);
+    a.rare(r.result_chunks, u.result_chunks), a.rare(r.last.ended_at, u.last.ended_at);
+    a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
+    a.rare(r.key, u.key), a.rare(r.content, u.content);
+}
+template <class A>
+void fields(A& a, StateRow& r, const StateRow&) {
     a(r.order), a(r.errors), a(r.crashes), a(r.attempts), a(r.token_floor), a(r.due_at), a(r.pause_ms),
         a(r.cancel_requested);
 }
 template <class A>
-void fields(A& a, AttemptRow& r) {
+void fields(A& a, AttemptRow& r, const AttemptRow&) {
     a(r.attempt), a(r.worker), a(r.token), a(r.started_at), a(r.ended_at), a(r.outcome), a(r.error), a(r.tail);
 }
 template <class A>
-void fields(A& a, EndRow& r) {
-    a(r.state), a(r.reason), a(r.queue), a(r.type), a(r.priority), a(r.created_at), a(r.ended_at), a(r.max_attempts);
-    a(r.timeout_ms), a(r.errors), a(r.crashes), a(r.attempts), a(r.payload_size), a(r.payload_chunks), a(r.result_size);
-    a(r.result_chunks);
-    fields(a, r.last);
-    if (!r.key.empty() || a.reading()) a(r.key), a(r.content);
-}
-template <class A>
-void fields(A& a, KeyRow& r) {
+void fields(A& a, KeyRow& r, const KeyRow&) {
     a(r.job), a(r.content), a(r.state);
 }
 template <class A>
-void fields(A& a, WorkerRow& r) {
+void fields(A& a, WorkerRow& r, const WorkerRow&) {
     a(r.instance), a(r.name);
 }
 template <class A>
-void fields(A& a, NumbersRow& r) {
+void fields(A& a, NumbersRow& r, const NumbersRow&) {
     a(r.next_job), a(r.next_event), a(r.next_instance), a(r.next_worker), a(r.submitted_total), a(r.completed_total);
     a(r.cancelled_total), a(r.dead_total), a(r.retried_total), a(r.done_rows), a(r.done_bytes), a(r.dead_rows);
     a(r.event_bytes), a(r.key_rows);
@@ -109,8 +129,8 @@ void fields(A& a, NumbersRow& r) {
 
 std::size_t begin_row(std::string& arena) {
     const std::size_t start = arena.size();
-    arena.push_back(static_cast<char>(kFormatVersion));
-    arena.append(4, '\0');
+    constexpr char kPrefix[kPrefixBytes] = {static_cast<char>(kFormatVersion)};
+    arena.append(kPrefix, sizeof kPrefix);
     return start;
 }
 
@@ -125,12 +145,14 @@ Slice append_fields(Batch& batch, const R& row, std::string_view tail = {}) {
     std::string& arena = batch.arena();
     const std::size_t start = begin_row(arena);
     R& mutable_row = const_cast<R&>(row);  // `fields` serves both directions; writing changes nothing
+    static const R kUsual{};
     CountRow count;
-    fields(count, mutable_row);
+    fields(count, mutable_row, kUsual);
     wire::Writer out(arena);
-    out.array(count.count);
-    WriteRow write{out};
-    fields(write, mutable_row);
+    out.array(count.used);
+    WriteRow write{out, count.used};
+    fields(write, mutable_row, kUsual);
+    out.flush();
     arena.append(tail);
     return finish_row(arena, start);
 }
@@ -147,9 +169,10 @@ template <class R>
 bool read_fields(std::string_view bytes, R& row, std::string_view* tail = nullptr) {
     std::string_view body;
     if (!open_row(bytes, body)) return false;
+    row = R{};
     wire::Reader in(body);
     ReadRow read{in, in.array()};
-    fields(read, row);
+    fields(read, row, row);
     for (; read.left > 0 && !in.failed(); --read.left) in.skip();
     if (tail != nullptr) *tail = in.rest();
     return !in.failed();
@@ -160,7 +183,13 @@ bool read_fields(std::string_view bytes, R& row, std::string_view* tail = nullpt
 Slice append_row(Batch& batch, const LiveRow& row) { return append_fields(batch, row, row.payload); }
 Slice append_row(Batch& batch, const StateRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const AttemptRow& row) { return append_fields(batch, row); }
-Slice append_row(Batch& batch, const EndRow& row) { return append_fields(batch, row, row.result); }
+Slice append_row(Batch& batch, const EndRow& row) {
+    // The last attempt nearly always ended with the job.
+    if (row.last.ended_at != row.ended_at) return append_fields(batch, row, row.result);
+    EndRow shorter = row;
+    shorter.last.ended_at = 0;
+    return append_fields(batch, shorter, row.result);
+}
 Slice append_row(Batch& batch, const KeyRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
@@ -178,13 +207,18 @@ Slice append_row(Batch& batch, const InstanceRow& row) {
         out.uint(run.count);
         out.uint(run.first_job);
     }
+    out.flush();
     return finish_row(arena, start);
 }
 
 bool read_row(std::string_view bytes, LiveRow& row) { return read_fields(bytes, row, &row.payload); }
 bool read_row(std::string_view bytes, StateRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, AttemptRow& row) { return read_fields(bytes, row); }
-bool read_row(std::string_view bytes, EndRow& row) { return read_fields(bytes, row, &row.result); }
+bool read_row(std::string_view bytes, EndRow& row) {
+    if (!read_fields(bytes, row, &row.result)) return false;
+    if (row.last.ended_at == 0 && row.last.outcome != Outcome::none) row.last.ended_at = row.ended_at;
+    return true;
+}
 bool read_row(std::string_view bytes, KeyRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
@@ -222,6 +256,7 @@ Slice append_row(Batch& batch, const EventsRow& row) {
         out.uint(entry.count);
         expected = entry.job.value + entry.count;
     }
+    out.flush();
     return finish_row(arena, start);
 }
 
@@ -246,11 +281,7 @@ bool read_row(std::string_view bytes, EventsRow& row) {
 
 std::string job_key(JobId job) { return big_endian(job.value); }
 
-std::string job_part_key(JobId job, std::uint32_t part) {
-    std::string key = big_endian(job.value);
-    for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(part >> static_cast<unsigned>(shift)));
-    return key;
-}
+std::string job_part_key(JobId job, std::uint32_t part) { return big_endian(job.value) + big_endian(part).substr(4); }
 
 std::string idempotency_row_key(std::string_view queue, std::string_view name) {
     std::string key(queue);
@@ -271,6 +302,7 @@ ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
     out.uint(item.backoff.factor_percent);
     out.uint(item.backoff.max_ms);
     out.uint(item.backoff.jitter_percent);
+    out.flush();
     text.append(payload);
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(text.data(), text.size()));

@@ -4,9 +4,9 @@
 //     version (1 byte) · checksum of the rest (4 bytes, the low half of XXH3) · fields (a MessagePack array) · tail
 //     (bytes)
 //
-// To change one: append a field and read it only if the array has it; only a change that an older broker would misread
-// raises kFormatVersion, and then Store::open must know how to bring an old store forward. Times are milliseconds since
-// 1970 UTC by the broker's wall clock (`_at`).
+// To change one: append a field; in a shorter row it has its usual value. Only a change that an older broker would
+// misread raises kFormatVersion, and then Store::open must know how to bring an old store forward. Times are
+// milliseconds since 1970 UTC by the broker's wall clock (`_at`).
 
 #include <array>
 #include <cstdint>
@@ -33,11 +33,11 @@ using ContentHash = std::array<unsigned char, 16>;
 struct LiveRow {
     std::string_view queue = {};
     std::string_view type = {};
-    std::uint8_t priority = 0;
+    std::uint8_t priority = kDefaultPriority;
     std::int64_t created_at = 0;
     std::uint64_t delay_ms = 0;
-    std::uint32_t timeout_ms = 0;
-    std::uint32_t max_attempts = 0;
+    std::uint32_t timeout_ms = kDefaultTimeoutMs;
+    std::uint32_t max_attempts = kDefaultMaxAttempts;
     std::uint32_t payload_size = 0;
     std::uint32_t chunks = 0;
     Backoff backoff;
@@ -76,11 +76,11 @@ struct EndRow {
     Reason reason = Reason::none;
     std::string_view queue = {};
     std::string_view type = {};
-    std::uint8_t priority = 0;
+    std::uint8_t priority = kDefaultPriority;
     std::int64_t created_at = 0;
     std::int64_t ended_at = 0;
-    std::uint32_t max_attempts = 0;
-    std::uint32_t timeout_ms = 0;
+    std::uint32_t max_attempts = kDefaultMaxAttempts;
+    std::uint32_t timeout_ms = kDefaultTimeoutMs;
     std::uint32_t errors = 0;
     std::uint32_t crashes = 0;
     std::uint32_t attempts = 0;  ///< no row of table `attempts` has a greater number

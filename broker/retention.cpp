@@ -3,8 +3,8 @@
 // decides goes into the open batch like everything else. Nothing here is remembered across a restart: the limits say
 // again what to do.
 //
-// While a limit is exceeded a step is asked for in every turn, and a page is larger than what ends in one, so retention
-// cannot be starved by load.
+// A page that is over a limit is taken at once, in every turn if need be, and a page is larger than what ends in one,
+// so retention cannot be starved by load; less than a page waits a moment for more, because each step costs a read.
 
 #include <algorithm>
 
@@ -14,27 +14,56 @@ namespace jobyard::broker {
 namespace {
 
 constexpr std::uint32_t kPage = 1000;
+constexpr std::uint64_t kEventsRowBytes = 100;  // of a small one: the step leaves what need not go
 constexpr std::int64_t kKeyKeptMs = std::int64_t{24} * 3600 * 1000;
+constexpr std::int64_t kTrimEveryMs = 100;
 constexpr std::int64_t kPassEveryMs = 60'000;  // how often tables are looked through for what is too old
 
 }  // namespace
 
+/// About how many rows a table is over its limits.
+std::uint64_t Core::rows_over(Task task) const {
+    const Limits& limits = config_.limits;
+    const auto over = [](std::uint64_t value, std::uint64_t limit) { return value > limit ? value - limit : 0; };
+    // At the rows' average size.
+    const auto over_bytes = [&](std::uint64_t bytes, std::uint64_t limit, std::uint64_t row_bytes) {
+        return bytes > limit ? (bytes - limit) / std::max<std::uint64_t>(row_bytes, 1) + 1 : 0;
+    };
+    switch (task) {
+        case Task::done:
+            return std::max(over(numbers_.done_rows, limits.kept_jobs),
+                            over_bytes(numbers_.done_bytes, limits.kept_bytes,
+                                       numbers_.done_bytes / std::max<std::uint64_t>(numbers_.done_rows, 1)));
+        case Task::dead: return over(numbers_.dead_rows, limits.dead_jobs);
+        case Task::events: return over_bytes(numbers_.event_bytes, limits.events_bytes, kEventsRowBytes);
+        default: return 0;
+    }
+}
+
+std::int64_t Core::next_trim() const {
+    const bool over = rows_over(Task::done) + rows_over(Task::dead) + rows_over(Task::events) > 0;
+    return over && step_ == Task::none ? next_trim_ : INT64_MAX;
+}
+
 std::vector<Need> Core::agenda_needs(Turn turn) {
     if (step_ != Task::none) return {};
-    const Limits& limits = config_.limits;
-    const auto begin = [&](Task task, Table table) {
+    const auto begin = [&](Task task, Table table, std::uint64_t rows = kPage) {
         step_ = task;
-        return std::vector<Need>{{Need::Kind::after, table, passes_[task].cursor, kPage}};
+        const auto limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, kPage));
+        return std::vector<Need>{{Need::Kind::after, table, passes_[task].cursor, limit}};
     };
     const auto pass_is_due = [&](Task task) {
         Pass& pass = passes_[task];
         if (!pass.under_way && turn.now >= pass.next_at) pass.under_way = true;
         return pass.under_way;
     };
-    if (numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes)
-        return begin(Task::done, Table::done);
-    if (numbers_.dead_rows > limits.dead_jobs) return begin(Task::dead, Table::dead);
-    if (numbers_.event_bytes > limits.events_bytes) return begin(Task::events, Table::events);
+    for (const auto& [task, table] :
+         {std::pair(Task::done, Table::done), {Task::dead, Table::dead}, {Task::events, Table::events}}) {
+        const std::uint64_t rows = rows_over(task);
+        if (rows == 0 || (rows < kPage && turn.now < next_trim_)) continue;
+        next_trim_ = turn.now + kTrimEveryMs;
+        return begin(task, table, rows);
+    }
     if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done);
     if (numbers_.dead_rows > 0 && pass_is_due(Task::dead)) return begin(Task::dead, Table::dead);
     if (numbers_.key_rows > 0 && pass_is_due(Task::keys)) return begin(Task::keys, Table::key_ends);
@@ -50,31 +79,31 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
                         : task == Task::dead ? Table::dead
                         : task == Task::keys ? Table::key_ends
                                              : Table::events;
-    for (const Row* row : found.after(table, pass.cursor, more)) {
+    for (const RowView& row : found.after(table, pass.cursor, more)) {
         if (task == Task::events) {
             if (numbers_.event_bytes <= limits.events_bytes) break;
-            numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row->value.size());
-            out.batch->erase(Table::events, row->key);
+            numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row.value.size());
+            out.batch->erase(Table::events, row.key);
         } else if (task == Task::keys) {
-            if (!key_is_over(static_cast<std::int64_t>(from_big_endian(row->key)), turn)) {
+            if (!key_is_over(static_cast<std::int64_t>(from_big_endian(row.key)), turn)) {
                 more = false;  // in order of time: the rest is younger
                 break;
             }
-            out.batch->erase(Table::key_ends, row->key);
-            out.batch->erase(Table::keys, row->value);
+            out.batch->erase(Table::key_ends, row.key);
+            out.batch->erase(Table::keys, row.value);
             numbers_.key_rows -= std::min<std::uint64_t>(numbers_.key_rows, 1);
         } else {
             EndRow ended;
-            if (!read_row(row->value, ended)) ended.ended_at = turn.wall;  // damaged: kept, for somebody to look at
+            if (!read_row(row.value, ended)) ended.ended_at = turn.wall;  // damaged: kept, for somebody to look at
             const bool dead = task == Task::dead;
             const auto age = static_cast<std::uint64_t>(std::max<std::int64_t>(turn.wall - ended.ended_at, 0));
             const bool too_many =
                 dead ? numbers_.dead_rows > limits.dead_jobs
                      : numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes;
-            if (too_many || age > (dead ? limits.dead_ms : limits.kept_ms)) retire(table, *row, ended, turn, out);
+            if (too_many || age > (dead ? limits.dead_ms : limits.kept_ms)) retire(table, row, ended, turn, out);
             else if (!pass.under_way) break;
         }
-        pass.cursor = row->key;
+        pass.cursor = row.key;
     }
     if (more) return;
     pass.cursor.clear();
@@ -87,7 +116,7 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
 /// Kept for a day after the job ended. A redrive takes the end back, unless the day is over.
 bool Core::key_is_over(std::int64_t ended_at, Turn turn) { return ended_at + kKeyKeptMs <= turn.wall; }
 
-void Core::retire(Table table, const Row& row, const EndRow& ended, Turn turn, Output& out) {
+void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const JobId id{from_big_endian(row.key)};
     batch.erase(table, row.key);

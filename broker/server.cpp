@@ -21,8 +21,8 @@ constexpr std::size_t kBytesPerTurn = std::size_t{4} << 20;
 constexpr std::size_t kBatchOps = 4096;
 constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
 constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
-constexpr std::size_t kRetainedBytes = std::size_t{16} << 20;  // durable batches kept to send payloads from
-constexpr std::size_t kRetainedBatches = 64;
+constexpr std::size_t kRetainedBytes = std::size_t{32} << 20;  // durable batches kept to send payloads from
+constexpr std::size_t kRetainedBatches = 256;
 constexpr std::int64_t kStallUs = 500'000;
 constexpr std::int64_t kDiskLookMs = 1000;
 constexpr std::int64_t kReaderCheckMs = 60'000;
@@ -69,6 +69,7 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       open_(std::make_unique<Batch>()),
       durable_(applied_seq) {
     open_->seq = durable_ + 1;
+    open_->first_job = {core.numbers().next_job};
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -293,6 +294,7 @@ std::unique_ptr<Batch> Server::new_batch(std::uint64_t seq) {
         spare_.pop_back();
     }
     batch->seq = seq;
+    batch->first_job = {core_.numbers().next_job};
     return batch;
 }
 
@@ -368,15 +370,9 @@ void Server::send_or_hold(Outgoing& message) {
             message.bytes.append(bytes);
             continue;
         }
-        const std::string key = job_key({payload.number});
-        if (payload.kind == PayloadRef::Kind::of_job) {
-            needs.push_back({Need::Kind::row, Table::live, key, 1});
-            needs.push_back({Need::Kind::prefix, Table::chunks, key, 1024});
-        } else {
-            needs.push_back({Need::Kind::row, Table::done, key, 1});
-            needs.push_back({Need::Kind::row, Table::dead, key, 1});
-            needs.push_back({Need::Kind::prefix, Table::results, key, 1024});
-        }
+        const bool of_job = payload.kind == PayloadRef::Kind::of_job;
+        needs.push_back({of_job ? Need::Kind::payload : Need::Kind::result, of_job ? Table::live : Table::done,
+                         job_key({payload.number}), 1});
     }
     const PeerId peer = message.peer;
     held_[peer].push_back(std::move(message));
@@ -389,24 +385,12 @@ void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
     std::deque<Outgoing> messages = std::move(held->second);
     held_.erase(held);
     Outgoing& first = messages.front();
-    // Only what is durable: the message rests on nothing newer.
-    const Found found(answer.needs, answer.snapshot, {});
+    // Only what is durable: the message rests on nothing newer. The rows come in the order of what was asked.
+    auto rows = answer.snapshot.rows.begin();
     for (PayloadRef& payload : first.payloads) {
         if (payload.kind == PayloadRef::Kind::own) continue;
-        const std::string key = job_key({payload.number});
         const auto at = static_cast<std::uint32_t>(first.bytes.size());
-        if (payload.kind == PayloadRef::Kind::of_job) {
-            LiveRow row;
-            if (const std::string* bytes = found.get(Table::live, key); bytes != nullptr && read_row(*bytes, row))
-                first.bytes.append(row.payload);
-            for (const Row* chunk : found.with_prefix(Table::chunks, key)) first.bytes.append(chunk->value);
-        } else {
-            EndRow row;
-            for (const Table table : {Table::done, Table::dead})
-                if (const std::string* bytes = found.get(table, key); bytes != nullptr && read_row(*bytes, row))
-                    first.bytes.append(row.result);
-            for (const Row* chunk : found.with_prefix(Table::results, key)) first.bytes.append(chunk->value);
-        }
+        for (const RowView row : *rows++) first.bytes.append(row.value);
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
     do_without_payload(first);
@@ -454,15 +438,19 @@ bool Server::in_hand(const PayloadRef& payload, std::string_view& bytes) const {
                     return true;
                 }
             JOBYARD_ASSERT(false);  // it became durable a moment ago
-        case PayloadRef::Kind::of_job:
-            for (auto batch = retained_.rbegin(); batch != retained_.rend(); ++batch)
-                if (const auto slice = (*batch)->payload_of({payload.number})) {
-                    bytes = (*batch)->view(*slice);
-                    return true;
-                }
-            return false;
+        case PayloadRef::Kind::of_job: return payload_in_hand({payload.number}, bytes);
     }
     return false;
+}
+
+bool Server::payload_in_hand(JobId job, std::string_view& bytes) const {
+    // The last batch that begins at or before it.
+    auto batch = std::upper_bound(retained_.begin(), retained_.end(), job,
+                                  [](JobId wanted, const auto& later) { return wanted < later->first_job; });
+    if (batch == retained_.begin()) return false;
+    const auto slice = (*--batch)->payload_of(job);
+    if (slice) bytes = (*batch)->view(*slice);
+    return slice.has_value();
 }
 
 /// False: a payload is not in memory, and nothing was sent.

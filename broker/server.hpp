@@ -87,6 +87,7 @@ class Server {
     bool send(Outgoing& message);
     void do_without_payload(Outgoing& message);
     [[nodiscard]] bool in_hand(const PayloadRef& payload, std::string_view& bytes) const;
+    [[nodiscard]] bool payload_in_hand(JobId job, std::string_view& bytes) const;
     void note_gone(PeerId peer) { gone_.push_back(peer); }
     void trim_retained();
     [[nodiscard]] std::unique_ptr<Batch> new_batch(std::uint64_t seq);

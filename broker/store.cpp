@@ -84,12 +84,12 @@ class Cursor {
 };
 
 /// Appends the rows that `need` names to `rows`.
-int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, std::vector<Row>& rows) {
+int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
     if (need.kind == Need::Kind::row) {
         MDB_val key = to_val(need.key);
         MDB_val value;
         const int rc = mdb_get(txn, table, &key, &value);
-        if (rc == 0) rows.push_back({need.key, std::string(to_view(value))});
+        if (rc == 0) rows.push_back({need.key, to_view(value)});
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
     Cursor cursor(txn, table);
@@ -97,10 +97,10 @@ int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, std::vector<Row>& r
     if (need.kind == Need::Kind::after) {
         if (at_row && cursor.key() == need.key) at_row = cursor.next();
         for (; at_row && rows.size() < need.limit; at_row = cursor.next())
-            rows.push_back({std::string(cursor.key()), std::string(cursor.value())});
+            rows.push_back({cursor.key(), cursor.value()});
     } else {
         for (; at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
-            rows.push_back({std::string(cursor.key()), std::string(cursor.value())});
+            rows.push_back({cursor.key(), cursor.value()});
     }
     return cursor.error();
 }
@@ -197,13 +197,16 @@ Result<void> Store::apply(const Batch& batch) {
     raise(counted_.commit_us, took);
     if (took > counted_.commit_us_max.load(std::memory_order_relaxed))
         counted_.commit_us_max.store(took, std::memory_order_relaxed);
+    std::array<std::uint64_t, 3> by_kind{};
+    std::uint64_t value_bytes = 0;
     for (const Op& op : batch.ops()) {
-        raise(op.kind == Op::Kind::put     ? counted_.puts
-              : op.kind == Op::Kind::erase ? counted_.erases
-                                           : counted_.moves,
-              1);
-        raise(counted_.value_bytes, op.value.size);
+        ++by_kind[static_cast<std::size_t>(op.kind)];
+        value_bytes += op.value.size;
     }
+    raise(counted_.puts, by_kind[static_cast<std::size_t>(Op::Kind::put)]);
+    raise(counted_.erases, by_kind[static_cast<std::size_t>(Op::Kind::erase)]);
+    raise(counted_.moves, by_kind[static_cast<std::size_t>(Op::Kind::move)]);
+    raise(counted_.value_bytes, value_bytes);
     measure();
     // Before it is full, because then a batch is written twice.
     if (counted_.used_bytes > counted_.map_bytes / 100 * 85) return grow();
@@ -284,16 +287,41 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     if (rc == 0) snapshot.applied_seq = from_big_endian(to_view(applied));
     if (rc == MDB_NOTFOUND) rc = 0;
     for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i)
-        rc = read_rows(transaction.get(), handle(needs[i].table), needs[i], snapshot.rows[i]);
+        rc = needs[i].kind == Need::Kind::payload || needs[i].kind == Need::Kind::result
+                 ? read_bytes(transaction.get(), needs[i], snapshot.rows[i])
+                 : read_rows(transaction.get(), handle(needs[i].table), needs[i], snapshot.rows[i]);
     if (rc != 0) return failure("cannot read", rc);
     return snapshot;
+}
+
+/// The payload or result of one job; nothing if the job is not where it would have one.
+int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
+    const bool payload = need.kind == Need::Kind::payload;
+    MDB_val key = to_val(need.key);
+    MDB_val value;
+    int rc = mdb_get(txn, handle(payload ? Table::live : Table::done), &key, &value);
+    if (rc == MDB_NOTFOUND && !payload) rc = mdb_get(txn, handle(Table::dead), &key, &value);
+    if (rc != 0) return rc == MDB_NOTFOUND ? 0 : rc;
+    LiveRow live;
+    EndRow ended;
+    if (!(payload ? read_row(to_view(value), live) : read_row(to_view(value), ended))) return 0;
+    if (live.chunks + ended.result_chunks == 0) {
+        rows.push_back({need.key, payload ? live.payload : ended.result});
+        return 0;
+    }
+    std::string whole;
+    Cursor cursor(txn, handle(payload ? Table::chunks : Table::results));
+    for (bool at_row = cursor.seek(need.key); at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
+        whole.append(cursor.value());
+    rows.push_back({need.key, whole});
+    return cursor.error();
 }
 
 Result<std::optional<std::string>> Store::get(Table table, std::string_view key) {
     auto snapshot = read({{Need::Kind::row, table, std::string(key)}});
     if (!snapshot) return snapshot.error();
-    auto& rows = snapshot->rows.front();
-    return rows.empty() ? std::nullopt : std::optional(std::move(rows.front().value));
+    const RowList& rows = snapshot->rows.front();
+    return rows.empty() ? std::nullopt : std::optional(std::string((*rows.begin()).value));
 }
 
 Result<void> Store::for_each(Table table,

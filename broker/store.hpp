@@ -69,6 +69,7 @@ class Store {
 
  private:
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
+    int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
     int write(const Batch& batch);
     int put(MDB_txn* transaction, Table table, std::string_view key, std::string_view value);

@@ -56,6 +56,8 @@ struct Room {
     }
     /// False if the deadline came first.
     bool wait(Call& call, Stage stage, Deadline deadline);
+    /// Looks at the clock only if it has to wait.
+    bool wait(Call& call, Stage stage, std::chrono::milliseconds limit);
     /// What to tell a caller whose time limit has passed.
     Error no_answer(std::chrono::milliseconds limit);
     /// Added to a time-out's text; empty if the broker can be reached. Needs the mutex.
@@ -70,6 +72,8 @@ struct Call {
     std::atomic<Stage> stage{Stage::open};
     bool awaited = false;  ///< somebody waits at the door; guarded by the room's mutex
 };
+
+inline bool has_reached(const Call& call, Stage stage) { return call.stage.load(std::memory_order_acquire) >= stage; }
 
 /// A job that was submitted, or is watched by its number.
 struct Watched : Call {

@@ -49,8 +49,12 @@ Error forked_error() {
     return {Code::forked, "this client belongs to the parent process; make a new one after fork()", 0};
 }
 
+bool Room::wait(Call& call, Stage stage, std::chrono::milliseconds limit) {
+    return has_reached(call, stage) || wait(call, stage, deadline_after(limit));
+}
+
 bool Room::wait(Call& call, Stage stage, Deadline deadline) {
-    const auto reached = [&] { return call.stage.load(std::memory_order_acquire) >= stage; };
+    const auto reached = [&] { return has_reached(call, stage); };
     if (reached()) return true;
     std::unique_lock lock(mutex);
     return doors[door_of(call)].wait_until(lock, deadline, [&] {
@@ -85,7 +89,7 @@ using client::Watched;
 
 Result<JobId> Submission::id(std::chrono::milliseconds limit) const {
     if (watched_->room->is_forked()) return client::forked_error();
-    if (!watched_->room->wait(*watched_, Stage::known, deadline_after(limit))) return watched_->room->no_answer(limit);
+    if (!watched_->room->wait(*watched_, Stage::known, limit)) return watched_->room->no_answer(limit);
     if (watched_->not_made) return *watched_->not_made;
     return watched_->job;
 }
@@ -95,7 +99,7 @@ Result<JobResult> Submission::result(std::chrono::milliseconds limit) const {
         return Error{Code::not_allowed,
                      "the result of this job was not asked for; submit it with watch = true, or use Client::wait()", 0};
     if (watched_->room->is_forked()) return client::forked_error();
-    if (!watched_->room->wait(*watched_, Stage::done, deadline_after(limit))) return watched_->room->no_answer(limit);
+    if (!watched_->room->wait(*watched_, Stage::done, limit)) return watched_->room->no_answer(limit);
     if (watched_->not_made) return *watched_->not_made;
     if (watched_->no_result) return *watched_->no_result;
     return watched_->result;
@@ -125,11 +129,12 @@ struct Client::Impl {
         }
         return job;
     }
-    [[nodiscard]] Error no_room() const {
-        return {Code::timeout,
-                "no room within " + std::to_string(options.submit_limit.count()) +
-                    " ms: as many jobs are pending as may be",
-                0};
+    void submit(std::span<const std::shared_ptr<Watched>> jobs) {
+        const std::size_t taken = network.submit(jobs, options.submit_limit);
+        if (taken == jobs.size()) return;
+        const std::string limit = std::to_string(options.submit_limit.count());
+        network.refuse(jobs.subspan(taken),
+                       {Code::timeout, "no room within " + limit + " ms: as many jobs are pending as may be", 0});
     }
 
     /// Asks about each job and waits for all; `take` makes an answer of a call that did not fail.
@@ -199,8 +204,7 @@ Result<void> Client::close(std::chrono::milliseconds limit) {
 
 Submission Client::submit(JobSpec spec) {
     std::shared_ptr<Watched> job = impl_->make(std::move(spec));
-    if (job->stage == Stage::open)
-        impl_->network.submit({&job, 1}, deadline_after(impl_->options.submit_limit), impl_->no_room());
+    if (job->stage == Stage::open) impl_->submit({&job, 1});
     return Submission(std::move(job));
 }
 
@@ -214,14 +218,14 @@ std::vector<Submission> Client::submit_all(std::vector<JobSpec> specs) {
         if (job->stage == Stage::open) good.push_back(job);
         submissions.push_back(Submission(std::move(job)));
     }
-    if (!good.empty()) impl_->network.submit(good, deadline_after(impl_->options.submit_limit), impl_->no_room());
+    if (!good.empty()) impl_->submit(good);
     return submissions;
 }
 
 Result<Submission> Client::try_submit(JobSpec spec) {
     std::shared_ptr<Watched> job = impl_->make(std::move(spec));
-    if (job->stage == Stage::open)
-        impl_->network.submit({&job, 1}, deadline_after(std::chrono::milliseconds(0)),
+    if (job->stage == Stage::open && impl_->network.submit({&job, 1}, std::chrono::milliseconds(0)) == 0)
+        impl_->network.refuse({&job, 1},
                               {Code::not_accepted, "as many jobs are pending as may be; wait for some of them", 0});
     if (job->stage == Stage::done && job->not_made) return *job->not_made;
     return Submission(std::move(job));

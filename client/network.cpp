@@ -88,19 +88,19 @@ Network::~Network() { JOBYARD_ASSERT(!thread_.joinable()); }
 
 // --- callers' threads ------------------------------------------------------------------------------------------------
 
-void Network::submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal) {
+std::size_t Network::submit(std::span<const std::shared_ptr<Watched>> jobs, std::chrono::milliseconds limit) {
     std::size_t taken = 0;
-    Error why = refusal;
     bool wake = false;
+    std::optional<Deadline> deadline;  // for the whole list; the clock is read only if it has to wait
     std::unique_lock lock(mutex_);
     for (; taken < jobs.size(); ++taken) {
         if (!has_room() && !refusal_) {
             if (std::exchange(wake, false)) socket_->wake();
+            if (!deadline) deadline = deadline_after(limit);
             ++waiting_for_room_;
-            room_came_.wait_until(lock, deadline, [this] { return has_room() || refusal_; });
+            room_came_.wait_until(lock, *deadline, [this] { return has_room() || refusal_; });
             --waiting_for_room_;
         }
-        if (refusal_) why = *refusal_;
         if (refusal_ || !has_room()) break;
         wake = wake || posted_.empty();
         posted_.emplace_back(jobs[taken]);
@@ -108,8 +108,15 @@ void Network::submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline de
         pending_bytes_ += jobs[taken]->payload_bytes;
     }
     if (wake) socket_->wake();
-    lock.unlock();
-    for (const std::shared_ptr<Watched>& job : jobs.subspan(taken)) {
+    return taken;
+}
+
+void Network::refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (refusal_) why = *refusal_;
+    }
+    for (const std::shared_ptr<Watched>& job : jobs) {
         job->not_made = why;
         job->stage = Stage::done;  // nobody else has seen it
     }
@@ -164,6 +171,7 @@ bool Network::close(Deadline deadline) {
 // --- the network thread ----------------------------------------------------------------------------------------------
 
 void Network::run() {
+    ::pthread_setname_np(::pthread_self(), "jobyard-client");
     for (bool stopping = false; !stopping;) {
         stopping = take_posted();
         const bool drained = receive();

@@ -26,9 +26,11 @@ class Network {
 
     [[nodiscard]] const std::shared_ptr<Room>& room() const { return room_; }
 
-    /// Takes what there is room for, waiting for room until the deadline; the rest fails with `refusal`, unless the
-    /// client has ended. A list is handed over as one.
-    void submit(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline, const Error& refusal);
+    /// Takes as many as there is room for, waiting for room as long as `limit`; returns how many. A list is handed over
+    /// as one.
+    std::size_t submit(std::span<const std::shared_ptr<Watched>> jobs, std::chrono::milliseconds limit);
+    /// Fails what was not taken, with why the client has ended if that is the reason.
+    void refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why);
     void watch(std::span<const std::shared_ptr<Watched>> jobs);
     void ask(std::span<const std::shared_ptr<Asked>> calls);
 

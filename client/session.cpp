@@ -18,6 +18,8 @@ template <class... Fs>
 struct Overloaded : Fs... {
     using Fs::operator()...;
 };
+template <class... Fs>
+Overloaded(Fs...) -> Overloaded<Fs...>;  // clang 14 does not deduce it by itself
 
 bool may_succeed_later(Code code) { return code == Code::busy || code == Code::queue_full || code == Code::disk_full; }
 
@@ -80,6 +82,19 @@ Session::AskKey Session::remember(Ticket ticket, Question question, std::int64_t
     return key;
 }
 
+void Session::watch(Ticket ticket, JobId job, bool ask) {
+    const AskKey key = remember(ticket, JobQuestion{JobVerb::watch, job}, kNever);
+    if (ask) unsent_.insert(key);
+}
+
+/// In the order of the jobs, because the table has none of its own.
+std::vector<std::pair<JobId, Ticket>> Session::take_pushed() {
+    std::vector<std::pair<JobId, Ticket>> pushed(pushed_.begin(), pushed_.end());
+    pushed_.clear();
+    std::sort(pushed.begin(), pushed.end());
+    return pushed;
+}
+
 void Session::close() {
     const bool nothing_is_open = link_ == Link::welcomed && window_.empty();
     end({Code::closed, "the client was closed; it cannot be known here what became of what was not answered"});
@@ -100,6 +115,7 @@ void Session::end(Error error) {
     window_.clear();
     refused_.clear();
     waiting_.clear();
+    for (const auto& [job, ticket] : take_pushed()) fail(ticket, ended_->code, ended_->text);
     while (!asks_.empty()) fail_ask(asks_.begin()->first, *ended_);
 }
 
@@ -168,6 +184,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     granted_ = options_.result_grant;
     received_ = 0;
     refused_asks_.clear();
+    for (const auto& [job, ticket] : take_pushed()) watch(ticket, job, false);
     for (const auto& [key, asked] : asks_) unsent_.insert(unsent_.end(), key);
 }
 
@@ -225,9 +242,10 @@ void Session::forget_other_store() {
     std::vector<AskKey> about_jobs;
     for (const auto& [key, asked] : asks_)
         if (std::holds_alternative<JobQuestion>(asked.question)) about_jobs.push_back(key);
-    for (const AskKey key : about_jobs)
-        fail_ask(key,
-                 {Code::unknown_job, "the broker has come back with another store, which does not have this job", 0});
+    const Error other_store{Code::unknown_job,
+                            "the broker has come back with another store, which does not have this job", 0};
+    for (const AskKey key : about_jobs) fail_ask(key, other_store);
+    for (const auto& [job, ticket] : take_pushed()) fail(ticket, other_store.code, other_store.text);
 }
 
 // --- answers ---------------------------------------------------------------------------------------------------------
@@ -256,10 +274,10 @@ void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms)
     if (answer.code == Code::ok || answer.code == Code::existing) {
         completions_.emplace_back(Submitted{job.ticket, answer.code, answer.job, answer.state});
         if (!job.item.watch) return;
-        const AskKey key = remember(job.ticket, JobQuestion{JobVerb::watch, answer.job}, kNever);
-        // Of a job that lives RESULTS is on its way, and the watch is kept for the sessions to come. One that has ended
-        // by now (a repeated submit, or an existing key) has to be asked for.
-        if (answer.state == JobState::none || has_ended(answer.state)) unsent_.insert(key);
+        // Of a job that lives RESULTS is on its way. One that has ended by now (a repeated submit, or an existing key)
+        // has to be asked for.
+        const bool lives = answer.state != JobState::none && !has_ended(answer.state);
+        if (!lives || !pushed_.emplace(answer.job, job.ticket).second) watch(job.ticket, answer.job, !lives);
         return;
     }
     const std::int64_t again_ms = now_ms + pause_ms(answer.retry_after_ms, job.refusals);
@@ -317,6 +335,13 @@ void Session::on_results(const Results& results, std::string_view payload) {
         received_ += item.payload_length + kResultOverhead;
         const std::string_view result = payload.substr(offset, item.payload_length);
         offset += item.payload_length;
+        if (const auto pushed = pushed_.find(item.job); pushed != pushed_.end()) {
+            const Ticket ticket = pushed->second;
+            pushed_.erase(pushed);
+            if (item.state == JobState::retired) fail(ticket, Code::retired, text_of(answer_of(Code::retired)));
+            else completions_.emplace_back(Ended{ticket, item, result});
+        }
+        if (watchers_.empty()) continue;
         for (auto [watcher, last] = watchers_.equal_range(item.job); watcher != last;) {
             const AskKey key = (watcher++)->second;  // forget_ask erases it
             if (item.state == JobState::retired) {

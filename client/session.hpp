@@ -190,6 +190,8 @@ class Session {
     std::optional<Request> take_request(RequestId id);
     RequestId new_request(Request request);
     AskKey remember(Ticket ticket, Question question, std::int64_t deadline_ms);
+    void watch(Ticket ticket, JobId job, bool ask);
+    std::vector<std::pair<JobId, Ticket>> take_pushed();
     void fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms = 0);
     void fail_ask(AskKey key, Error error);
     void forget_ask(AskKey key);
@@ -236,7 +238,10 @@ class Session {
     std::set<AskKey> unsent_;
     std::multimap<std::int64_t, AskKey> refused_asks_;
     std::set<std::pair<std::int64_t, AskKey>> deadlines_;
-    std::unordered_multimap<JobId, AskKey> watchers_;  // every watch; looked up by job, never iterated
+    std::unordered_multimap<JobId, AskKey> watchers_;  // those that are watches; looked up by job, never iterated
+
+    // Jobs of our own whose result this session will be given without asking; the next session has to ask.
+    std::unordered_map<JobId, Ticket> pushed_;
 
     // Results since WELCOME.
     std::uint64_t granted_ = 0;

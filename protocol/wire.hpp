@@ -8,109 +8,83 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
 namespace jobyard::wire {
 
+/// Gathers what it writes in a small buffer of its own, because appending to a string costs more than the bytes do: the
+/// string has them after flush(), which the destructor calls.
 class Writer {
  public:
     /// Appends to `out`, which must outlive the writer.
     explicit Writer(std::string& out) : out_(out) {}
+    ~Writer() { flush(); }
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
 
-    void array(std::uint32_t count) {
-        if (count < 16) {
-            put8(0x90U | count);
-        } else if (count < 0x10000) {
-            put8(0xdc);
-            put_big<std::uint16_t>(count);
-        } else {
-            put8(0xdd);
-            put_big<std::uint32_t>(count);
-        }
+    void flush() {
+        out_.append(buffer_, size_);
+        size_ = 0;
     }
-    void map(std::uint32_t count) {
-        if (count < 16) {
-            put8(0x80U | count);
-        } else {
-            put8(0xde);
-            put_big<std::uint16_t>(count);
-        }
-    }
-    void nil() { put8(0xc0); }
-    void boolean(bool value) { put8(value ? 0xc3 : 0xc2); }
+
+    void array(std::uint32_t count) { count < 16 ? put<0>(0x90U | count, 0) : sized<0xdc, 0xdd>(count); }
+    void map(std::uint32_t count) { count < 16 ? put<0>(0x80U | count, 0) : sized<0xde, 0xdf>(count); }
+    void nil() { put<0>(0xc0, 0); }
+    void boolean(bool value) { put<0>(value ? 0xc3 : 0xc2, 0); }
     void uint(std::uint64_t value) {
-        if (value < 0x80) {
-            put8(value);
-        } else if (value < 0x100) {
-            put8(0xcc);
-            put8(value);
-        } else if (value < 0x10000) {
-            put8(0xcd);
-            put_big<std::uint16_t>(value);
-        } else if (value < 0x100000000ULL) {
-            put8(0xce);
-            put_big<std::uint32_t>(value);
-        } else {
-            put8(0xcf);
-            put_big<std::uint64_t>(value);
-        }
+        if (value < 0x80) put<0>(value, 0);
+        else if (value < 0x100) put<1>(0xcc, value);
+        else if (value < 0x10000) put<2>(0xcd, value);
+        else if (value < 0x100000000ULL) put<4>(0xce, value);
+        else put<8>(0xcf, value);
     }
     void integer(std::int64_t value) {
-        if (value >= 0) {
-            uint(static_cast<std::uint64_t>(value));
-        } else {
-            put8(0xd3);
-            put_big<std::uint64_t>(static_cast<std::uint64_t>(value));
-        }
+        value >= 0 ? uint(static_cast<std::uint64_t>(value)) : put<8>(0xd3, static_cast<std::uint64_t>(value));
     }
-    void real(double value) {
-        put8(0xcb);
-        put_big<std::uint64_t>(std::bit_cast<std::uint64_t>(value));
-    }
+    void real(double value) { put<8>(0xcb, std::bit_cast<std::uint64_t>(value)); }
     void str(std::string_view text) {
-        if (text.size() < 32) {
-            put8(0xa0U | text.size());
-        } else if (text.size() < 0x100) {
-            put8(0xd9);
-            put8(text.size());
-        } else if (text.size() < 0x10000) {
-            put8(0xda);
-            put_big<std::uint16_t>(text.size());
-        } else {
-            put8(0xdb);
-            put_big<std::uint32_t>(text.size());
-        }
-        out_.append(text);
+        if (text.size() < 32) put<0>(0xa0U | text.size(), 0);
+        else if (text.size() < 0x100) put<1>(0xd9, text.size());
+        else sized<0xda, 0xdb>(text.size());
+        append(text);
     }
     void bin(std::string_view bytes) {
-        bin_header(bytes.size());
-        out_.append(bytes);
-    }
-    /// For a binary value whose bytes the caller appends next.
-    void bin_header(std::size_t size) {
-        if (size < 0x100) {
-            put8(0xc4);
-            put8(size);
-        } else if (size < 0x10000) {
-            put8(0xc5);
-            put_big<std::uint16_t>(size);
-        } else {
-            put8(0xc6);
-            put_big<std::uint32_t>(size);
-        }
+        if (bytes.size() < 0x100) put<1>(0xc4, bytes.size());
+        else sized<0xc5, 0xc6>(bytes.size());
+        append(bytes);
     }
 
  private:
-    void put8(std::uint64_t byte) { out_.push_back(static_cast<char>(byte)); }
-    template <class Unsigned>
-    void put_big(std::uint64_t value) {
-        char bytes[sizeof(Unsigned)];
-        for (std::size_t i = 0; i < sizeof(Unsigned); ++i)
-            bytes[i] = static_cast<char>(value >> (8 * (sizeof(Unsigned) - 1 - i)));
-        out_.append(bytes, sizeof bytes);
+    /// A tag and the lowest `Bytes` bytes of a number, big-endian.
+    template <std::size_t Bytes>
+    void put(std::uint64_t tag, std::uint64_t number) {
+        if (sizeof buffer_ - size_ < 9) flush();
+        buffer_[size_] = static_cast<char>(tag);
+        if constexpr (Bytes > 0) {
+            const std::uint64_t big = __builtin_bswap64(number << (64 - 8 * Bytes));
+            std::memcpy(buffer_ + size_ + 1, &big, sizeof big);  // those beyond `Bytes` are written over
+        }
+        size_ += 1 + Bytes;
     }
+    template <std::uint8_t Tag16, std::uint8_t Tag32>
+    void sized(std::uint64_t size) {
+        size < 0x10000 ? put<2>(Tag16, size) : put<4>(Tag32, size);
+    }
+    void append(std::string_view bytes) {
+        if (sizeof buffer_ - size_ < bytes.size()) flush();
+        if (sizeof buffer_ < bytes.size()) {
+            out_.append(bytes);
+        } else {
+            std::memcpy(buffer_ + size_, bytes.data(), bytes.size());
+            size_ += bytes.size();
+        }
+    }
+
     std::string& out_;
+    std::size_t size_ = 0;
+    char buffer_[256];
 };
 
 class Reader {

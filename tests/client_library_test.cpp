@@ -412,6 +412,7 @@ std::string job_map() {
     out.str("attempts"), out.array(1), out.map(2);
     out.str("attempt"), out.uint(1);
     out.str("outcome"), out.str("failed");
+    out.flush();
     return map;
 }
 

@@ -60,6 +60,7 @@ std::string by_hand(std::uint64_t type, std::uint32_t count, const std::function
     out.uint(7);
     out.uint(9);
     fields(out);
+    out.flush();
     return header;
 }
 

@@ -52,7 +52,7 @@ class FakeStore {
         Snapshot snapshot;
         snapshot.applied_seq = applied;
         for (const Need& need : needs) {
-            std::vector<Row>& rows = snapshot.rows.emplace_back();
+            RowList& rows = snapshot.rows.emplace_back();
             const Rows& table = (*this)[need.table];
             auto at = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
             for (; at != table.end(); ++at) {
@@ -696,9 +696,8 @@ class Yard {
             std::string bytes;
             EndRow row;
             for (const Table table : {Table::done, Table::dead})
-                if (const std::string* stored = found.get(table, key); stored != nullptr && read_row(*stored, row))
-                    bytes += row.result;
-            for (const Row* chunk : found.with_prefix(Table::results, key)) bytes += chunk->value;
+                if (const auto stored = found.get(table, key); stored && read_row(*stored, row)) bytes += row.result;
+            for (const RowView& chunk : found.with_prefix(Table::results, key)) bytes += chunk.value;
             return bytes;
         }
         ADD_FAILURE() << "a payload is nowhere to be found";
@@ -711,13 +710,13 @@ class Yard {
         const Snapshot snapshot = disk.read(needs);
         const Found found(needs, snapshot, newer_than(disk.applied));
         LiveRow row;
-        const std::string* stored = found.get(Table::live, key);
-        if (stored == nullptr || !read_row(*stored, row)) {
+        const auto stored = found.get(Table::live, key);
+        if (!stored || !read_row(*stored, row)) {
             ADD_FAILURE() << "a dispatched job is not on disk";
             return {};
         }
         std::string bytes(row.payload);
-        for (const Row* chunk : found.with_prefix(Table::chunks, key)) bytes += chunk->value;
+        for (const RowView& chunk : found.with_prefix(Table::chunks, key)) bytes += chunk.value;
         return bytes;
     }
 

@@ -210,7 +210,10 @@ TEST_F(CoreRetention, StepsAreBoundedAndManyStepsDoTheWork) {
 TEST_F(CoreRetention, OldestEventsAreDroppedBeyondTheirBytes) {
     begin({.events_bytes = 1000});
     for (int i = 0; i < 100; ++i) complete_one();
-    background();
+    for (int i = 0; i < 30; ++i) {
+        advance(100);  // less than a page of rows waits for more
+        background();
+    }
     EXPECT_LE(core->numbers().event_bytes, 1000U);
     EXPECT_FALSE(disk[Table::events].empty());
     EventsRow last;
@@ -249,7 +252,8 @@ TEST_F(CoreRetention, DamagedRecordIsKeptForSomebodyToLookAt) {
     const std::vector<Need> needs = core->agenda_needs(now());
     ASSERT_FALSE(needs.empty());
     Output out{open.get(), {}};
-    core->agenda_step(Found(needs, disk.read(needs), {}), now(), out);
+    const Snapshot snapshot = disk.read(needs);
+    core->agenda_step(Found(needs, snapshot, {}), now(), out);
     for (const Op& op : open->ops()) EXPECT_FALSE(op.table == Table::done && open->key(op) == key);
     disk[Table::done][key] = whole;
 }

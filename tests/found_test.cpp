@@ -20,16 +20,16 @@ Need after(Table table, std::string key, std::uint32_t limit) {
     return {Need::Kind::after, table, std::move(key), limit};
 }
 
-std::string keys_of(const std::vector<const Row*>& rows) {
+std::string keys_of(const std::vector<RowView>& rows) {
     std::string keys;
-    for (const Row* one : rows) keys += one->key + "=" + one->value + " ";
+    for (const RowView& one : rows) keys += std::string(one.key) + "=" + std::string(one.value) + " ";
     return keys;
 }
 
 TEST(Found, EmptyFoundHasNothing) {
     const Found found;
     bool more = true;
-    EXPECT_EQ(found.get(Table::done, "a"), nullptr);
+    EXPECT_FALSE(found.get(Table::done, "a"));
     EXPECT_TRUE(found.with_prefix(Table::done, "").empty());
     EXPECT_TRUE(found.after(Table::done, "", more).empty());
     EXPECT_FALSE(more);
@@ -39,9 +39,9 @@ TEST(Found, RowsOfTheSnapshotAreGivenByTableAndKey) {
     const std::vector<Need> needs{row(Table::done, "a"), row(Table::dead, "a"), row(Table::keys, "k")};
     const Snapshot snapshot{5, {{{"a", "in done"}}, {}, {{"k", "v"}}}};
     const Found found(needs, snapshot, {});
-    ASSERT_NE(found.get(Table::done, "a"), nullptr);
+    ASSERT_TRUE(found.get(Table::done, "a"));
     EXPECT_EQ(*found.get(Table::done, "a"), "in done");
-    EXPECT_EQ(found.get(Table::dead, "a"), nullptr);
+    EXPECT_FALSE(found.get(Table::dead, "a"));
     EXPECT_EQ(*found.get(Table::keys, "k"), "v");
 }
 
@@ -55,7 +55,7 @@ TEST(Found, NewerPutReplacesAndNewerEraseRemoves) {
     const Found found(needs, snapshot, {&batch});
     EXPECT_EQ(*found.get(Table::done, "a"), "new");
     EXPECT_EQ(*found.get(Table::done, "b"), "made");
-    EXPECT_EQ(found.get(Table::done, "c"), nullptr);
+    EXPECT_FALSE(found.get(Table::done, "c"));
 }
 
 TEST(Found, BatchesAreLaidOverInOrder) {
@@ -68,7 +68,7 @@ TEST(Found, BatchesAreLaidOverInOrder) {
     const std::vector<Need> needs{row(Table::keys, "k")};
     const Snapshot snapshot{5, {{{"k", "old"}}}};
     EXPECT_EQ(*Found(needs, snapshot, {&first}).get(Table::keys, "k"), "first");
-    EXPECT_EQ(Found(needs, snapshot, {&first, &second}).get(Table::keys, "k"), nullptr);
+    EXPECT_FALSE(Found(needs, snapshot, {&first, &second}).get(Table::keys, "k"));
     EXPECT_EQ(*Found(needs, snapshot, {&first, &second, &third}).get(Table::keys, "k"), "third");
 }
 
@@ -76,9 +76,10 @@ TEST(Found, MoveTakesTheRowAlong) {
     Batch batch;
     batch.move(Table::live, Table::buried, "a");
     const std::vector<Need> needs{row(Table::buried, "a"), row(Table::live, "a")};
-    const Found found(needs, {5, {{}, {{"a", "payload"}}}}, {&batch});
+    const Snapshot snapshot{5, {{}, {{"a", "payload"}}}};
+    const Found found(needs, snapshot, {&batch});
     EXPECT_EQ(*found.get(Table::buried, "a"), "payload");
-    EXPECT_EQ(found.get(Table::live, "a"), nullptr);
+    EXPECT_FALSE(found.get(Table::live, "a"));
 }
 
 TEST(Found, MoveOfWhatTheSameBatchPutAndBackAgain) {
@@ -90,7 +91,7 @@ TEST(Found, MoveOfWhatTheSameBatchPutAndBackAgain) {
     EXPECT_EQ(*Found(needs, nothing, {&batch}).get(Table::buried, "a"), "payload");
     batch.move(Table::buried, Table::live, "a");
     const Found again(needs, nothing, {&batch});
-    EXPECT_EQ(again.get(Table::buried, "a"), nullptr);
+    EXPECT_FALSE(again.get(Table::buried, "a"));
     EXPECT_EQ(*again.get(Table::live, "a"), "payload");
 }
 
@@ -98,7 +99,8 @@ TEST(Found, MoveOfAnAbsentRowDoesNothing) {
     Batch batch;
     batch.move(Table::live, Table::buried, "a");
     const std::vector<Need> needs{row(Table::buried, "a"), row(Table::live, "a")};
-    const Found found(needs, {5, {{{"a", "was buried before"}}, {}}}, {&batch});
+    const Snapshot snapshot{5, {{{"a", "was buried before"}}, {}}};
+    const Found found(needs, snapshot, {&batch});
     EXPECT_EQ(*found.get(Table::buried, "a"), "was buried before");
 }
 
@@ -107,9 +109,10 @@ TEST(Found, WhatNobodyNeededIsNotTakenFromBatches) {
     batch.put(Table::done, "b", "x");
     batch.put(Table::dead, "a", "x");
     const std::vector<Need> needs{row(Table::done, "a")};
-    const Found found(needs, {5, {{}}}, {&batch});
-    EXPECT_EQ(found.get(Table::done, "b"), nullptr);
-    EXPECT_EQ(found.get(Table::dead, "a"), nullptr);
+    const Snapshot snapshot{5, {{}}};
+    const Found found(needs, snapshot, {&batch});
+    EXPECT_FALSE(found.get(Table::done, "b"));
+    EXPECT_FALSE(found.get(Table::dead, "a"));
 }
 
 TEST(Found, RowsWithAPrefixComeInKeyOrderWithTheNewerOnesAmongThem) {
@@ -118,7 +121,8 @@ TEST(Found, RowsWithAPrefixComeInKeyOrderWithTheNewerOnesAmongThem) {
     batch.erase(Table::attempts, "job1-3");
     batch.put(Table::attempts, "job2-1", "another job");
     const std::vector<Need> needs{prefix(Table::attempts, "job1")};
-    const Found found(needs, {5, {{{"job1-1", "a"}, {"job1-3", "c"}, {"job1-4", "d"}}}}, {&batch});
+    const Snapshot snapshot{5, {{{"job1-1", "a"}, {"job1-3", "c"}, {"job1-4", "d"}}}};
+    const Found found(needs, snapshot, {&batch});
     EXPECT_EQ(keys_of(found.with_prefix(Table::attempts, "job1")), "job1-1=a job1-2=new job1-4=d ");
     EXPECT_EQ(keys_of(found.with_prefix(Table::attempts, "job1-4")), "job1-4=d ");
 }
@@ -126,10 +130,12 @@ TEST(Found, RowsWithAPrefixComeInKeyOrderWithTheNewerOnesAmongThem) {
 TEST(Found, PageThatIsFullGoesOn) {
     const std::vector<Need> needs{after(Table::done, "", 2)};
     bool more = false;
-    const Found full(needs, {5, {{{"a", "1"}, {"b", "2"}}}}, {});
+    const Snapshot snapshot_full{5, {{{"a", "1"}, {"b", "2"}}}};
+    const Found full(needs, snapshot_full, {});
     EXPECT_EQ(keys_of(full.after(Table::done, "", more)), "a=1 b=2 ");
     EXPECT_TRUE(more);
-    const Found last(needs, {5, {{{"a", "1"}}}}, {});
+    const Snapshot snapshot_last{5, {{{"a", "1"}}}};
+    const Found last(needs, snapshot_last, {});
     EXPECT_EQ(keys_of(last.after(Table::done, "", more)), "a=1 ");
     EXPECT_FALSE(more);
 }
@@ -140,9 +146,11 @@ TEST(Found, NewerRowsBehindAFullPageWaitForTheNextOne) {
     batch.put(Table::done, "z", "behind");
     const std::vector<Need> needs{after(Table::done, "", 2)};
     bool more = false;
-    const Found full(needs, {5, {{{"a", "1"}, {"b", "2"}}}}, {&batch});
+    const Snapshot snapshot_full{5, {{{"a", "1"}, {"b", "2"}}}};
+    const Found full(needs, snapshot_full, {&batch});
     EXPECT_EQ(keys_of(full.after(Table::done, "", more)), "a=1 aa=inside b=2 ");
-    const Found last(needs, {5, {{{"a", "1"}}}}, {&batch});
+    const Snapshot snapshot_last{5, {{{"a", "1"}}}};
+    const Found last(needs, snapshot_last, {&batch});
     EXPECT_EQ(keys_of(last.after(Table::done, "", more)), "a=1 aa=inside z=behind ")
         << "of the last page they are part";
 }
@@ -153,7 +161,8 @@ TEST(Found, RowsErasedFromAPageAreMissingButItGoesOn) {
     batch.erase(Table::done, "b");
     const std::vector<Need> needs{after(Table::done, "", 2)};
     bool more = false;
-    const Found found(needs, {5, {{{"a", "1"}, {"b", "2"}}}}, {&batch});
+    const Snapshot snapshot{5, {{{"a", "1"}, {"b", "2"}}}};
+    const Found found(needs, snapshot, {&batch});
     EXPECT_TRUE(found.after(Table::done, "", more).empty());
     EXPECT_TRUE(more);
 }
@@ -165,7 +174,8 @@ TEST(Found, PageBeginsBehindItsKey) {
     batch.put(Table::done, "c", "behind");
     const std::vector<Need> needs{after(Table::done, "b", 10)};
     bool more = false;
-    EXPECT_EQ(keys_of(Found(needs, {5, {{}}}, {&batch}).after(Table::done, "b", more)), "c=behind ");
+    const Snapshot nothing{5, {{}}};
+    EXPECT_EQ(keys_of(Found(needs, nothing, {&batch}).after(Table::done, "b", more)), "c=behind ");
 }
 
 /// Against the truth: reading at one moment and laying the rest over it is reading at the end.
@@ -227,9 +237,9 @@ TEST(Found, SnapshotAndBatchesTogetherAreTheNewestState) {
         for (const Need& need : needs) {
             const Rows& truth = state[need.table];
             if (need.kind == Need::Kind::row) {
-                const std::string* got = found.get(need.table, need.key);
-                ASSERT_EQ(got != nullptr, truth.contains(need.key)) << "round " << round;
-                ASSERT_TRUE(got == nullptr || *got == truth.at(need.key)) << "round " << round;
+                const auto got = found.get(need.table, need.key);
+                ASSERT_EQ(got.has_value(), truth.contains(need.key)) << "round " << round;
+                ASSERT_TRUE(!got || *got == truth.at(need.key)) << "round " << round;
                 continue;
             }
             std::string expected;

@@ -55,7 +55,7 @@ TEST_F(ReaderTest, AnswersEveryQuestionInOrderWithItsNeeds) {
         ASSERT_EQ(answer.needs.size(), 2U);
         ASSERT_EQ(answer.snapshot.applied_seq, 1U);
         ASSERT_TRUE(answer.snapshot.rows.at(0).empty());
-        ASSERT_EQ(answer.snapshot.rows.at(1).at(0).value, "value");
+        ASSERT_EQ((*answer.snapshot.rows.at(1).begin()).value, "value");
     }
 }
 

@@ -294,6 +294,7 @@ TEST(Record, OlderRowWithoutTheLastFieldsIsRead) {
     out.array(2);
     out.uint(41);
     out.uint(2);
+    out.flush();
     ASSERT_TRUE(read_row(row_of(body), row));
     EXPECT_EQ(row.order, 41U);
     EXPECT_EQ(row.errors, 2U);
@@ -313,6 +314,7 @@ TEST(Record, NewerRowWithMoreFieldsIsReadWithItsTail) {
     out.nil();
     out.real(1.5);
     out.str("new");
+    out.flush();
     StateRow row;
     ASSERT_TRUE(read_row(row_of(body), row));
     EXPECT_EQ(row.pause_ms, 7U);
@@ -364,6 +366,7 @@ TEST(Record, InstanceRowThatPromisesMoreRunsThanItHasIsRefused) {
     out.bin(an_instance().view());
     out.uint(0);
     out.array(0xffffffff);
+    out.flush();
     InstanceRow row;
     EXPECT_FALSE(read_row(row_of(body), row));
     EXPECT_LT(row.runs.capacity(), 1000U) << "and makes no room for them";
@@ -430,8 +433,7 @@ TEST(Record, GoldenBytesOfALiveRowAreWhatAStoreHoldsToday) {
         hex += kDigits[static_cast<unsigned char>(c) & 15U];
     }
     EXPECT_EQ(hex,
-              "9da764656661756c74a17405cf0000018bcfe5680001"
-              "0000ce000493e004cd03e8ccc8cdea6014"
+              "94a764656661756c74a174cf0000018bcfe5680001"
               "70");
 }
 

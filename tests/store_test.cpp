@@ -53,16 +53,16 @@ struct StoreTest : testing::Test {
             store->for_each(table, [&](std::string_view key, std::string_view value) { found.emplace(key, value); }));
         return found;
     }
-    std::vector<Row> read(const Need& need) {
+    RowList read(const Need& need) {
         auto snapshot = store->read({need});
         EXPECT_TRUE(snapshot);
-        return snapshot ? snapshot->rows.at(0) : std::vector<Row>{};
+        return snapshot ? snapshot->rows.at(0) : RowList{};
     }
 };
 
-std::vector<std::string> keys_of(const std::vector<Row>& rows) {
+std::vector<std::string> keys_of(const RowList& rows) {
     std::vector<std::string> keys;
-    for (const Row& row : rows) keys.push_back(row.key);
+    for (const RowView row : rows) keys.emplace_back(row.key);
     return keys;
 }
 
@@ -216,7 +216,7 @@ TEST_F(StoreTest, AReaderSeesWholeBatchesWhileTheMapGrows) {
             const auto snapshot =
                 store->read({{Need::Kind::row, Table::live, "a"}, {Need::Kind::row, Table::done, "a"}});
             const auto text = [&](std::size_t i) {
-                return snapshot->rows[i].empty() ? "" : snapshot->rows[i][0].value;
+                return snapshot->rows[i].empty() ? std::string() : std::string((*snapshot->rows[i].begin()).value);
             };
             if (!snapshot) wrong = snapshot.error().text;
             else if (text(0) != text(1) ||

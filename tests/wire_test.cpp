@@ -30,6 +30,7 @@ std::string written(Write&& write) {
     std::string out;
     Writer writer(out);
     write(writer);
+    writer.flush();
     return out;
 }
 

@@ -259,6 +259,7 @@ std::string encode(const std::function<void(wire::Writer&)>& write) {
     std::string bytes;
     wire::Writer writer(bytes);
     write(writer);
+    writer.flush();
     return bytes;
 }
 

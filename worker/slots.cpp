@@ -1,5 +1,6 @@
 #include "slots.hpp"
 
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -191,6 +192,7 @@ const Handler* Slots::handler_of(std::string_view type) const {
 // --- the slots -------------------------------------------------------------------------------------------------------
 
 void Slots::run(Thread& self) {
+    ::pthread_setname_np(::pthread_self(), "jobyard-slot");
     Task* task = nullptr;
     while ((task = next(self, task)) != nullptr) {
         task->ending = to_ending(WorkerThreads::call(*task, *this));

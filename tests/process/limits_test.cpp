@@ -127,6 +127,7 @@ TEST_F(Limits, AHeaderIsNestedEightDeep) {
         out.uint(9);
         for (int i = 0; i < depth; ++i) out.array(1);
         out.nil();
+        out.flush();
         return header;
     };
     EXPECT_TRUE(std::holds_alternative<Stats>(peer.call_frames({nested(3), ""}).envelope.message));
@@ -144,6 +145,7 @@ TEST_F(Limits, ATypeThatIsNotKnownIsAnsweredUnknownMessage) {
         out.uint(type);
         out.uint(peer.session().value);
         out.uint(77);
+        out.flush();
         const auto received = peer.call_frames({header, ""});
         EXPECT_EQ(refusal_in(received).code, Code::unknown_message) << type;
         EXPECT_EQ(received.envelope.request.value, 77U);
@@ -163,6 +165,7 @@ TEST_F(Limits, AVersionThatIsNotSpokenIsAnsweredWithThoseThatAre) {
     wire::Writer out(header);
     out.array(4);
     for (const std::uint64_t field : {2U, 1U, 0U, 5U}) out.uint(field);
+    out.flush();
     EXPECT_EQ(refusal_in(peer.call_frames({header, ""})).code, Code::version_not_spoken);
     hello.min_version = 1;  // from 1 to 3: one is common
     EXPECT_EQ(peer.hello(hello).version, 1U);
@@ -177,6 +180,7 @@ TEST_F(Limits, AFieldOfAnotherTypeIsNamed) {
         out.uint(field);
     out.str("no number");
     out.uint(1);
+    out.flush();
     const Refusal refusal = refusal_in(peer.call_frames({header, ""}));
     expect_bad_field(refusal, "confirmed");
 }

@@ -378,15 +378,15 @@ void Broker::answered_payloads(const Asked& answer) {
         const auto at = static_cast<std::uint32_t>(first.bytes.size());
         if (payload.kind == PayloadRef::Kind::of_job) {
             LiveRow row;
-            if (const std::string* bytes = found.get(Table::live, key); bytes != nullptr && read_row(*bytes, row))
+            if (const auto bytes = found.get(Table::live, key); bytes && read_row(*bytes, row))
                 first.bytes.append(row.payload);
-            for (const broker::Row* chunk : found.with_prefix(Table::chunks, key)) first.bytes.append(chunk->value);
+            for (const broker::RowView& chunk : found.with_prefix(Table::chunks, key)) first.bytes.append(chunk.value);
         } else {
             broker::EndRow row;
             for (const Table table : {Table::done, Table::dead})
-                if (const std::string* bytes = found.get(table, key); bytes != nullptr && read_row(*bytes, row))
+                if (const auto bytes = found.get(table, key); bytes && read_row(*bytes, row))
                     first.bytes.append(row.result);
-            for (const broker::Row* chunk : found.with_prefix(Table::results, key)) first.bytes.append(chunk->value);
+            for (const broker::RowView& chunk : found.with_prefix(Table::results, key)) first.bytes.append(chunk.value);
         }
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }

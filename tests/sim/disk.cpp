@@ -59,7 +59,7 @@ Snapshot Disk::read(const std::vector<Need>& needs) const {
     if (const std::string* applied = get(Table::meta, std::string(broker::kMetaApplied)))
         snapshot.applied_seq = broker::from_big_endian(*applied);
     for (const Need& need : needs) {
-        std::vector<broker::Row>& found = snapshot.rows.emplace_back();
+        broker::RowList& found = snapshot.rows.emplace_back();
         const Rows& table = rows(need.table);
         auto row = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
         for (; row != table.end(); ++row) {

@@ -56,8 +56,9 @@ Uuid uuid_from_bytes(std::string_view bytes);
 template <class Tag>
 struct std::hash<jobyard::Id<Tag>> {
     std::size_t operator()(jobyard::Id<Tag> id) const noexcept {
-        // Fibonacci hashing: consecutive numbers spread over the table's high and low bits alike.
-        return static_cast<std::size_t>(id.value * 0x9E3779B97F4A7C15ULL);
+        // As it is: numbers made one after the other are used one after the other, and so are their buckets (of which
+        // the library has a prime number).
+        return static_cast<std::size_t>(id.value);
     }
 };
 template <>
