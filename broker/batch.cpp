@@ -47,6 +47,12 @@ std::optional<Slice> Batch::payload_of(JobId job) const {
     return slice.at == kNowhere.at ? std::nullopt : std::optional(slice);
 }
 
+void Batch::reserve(const Batch& like) {
+    ops_.reserve(like.ops_.size());
+    arena_.reserve(like.arena_.size());
+    payloads_.reserve(like.payloads_.size());
+}
+
 void Batch::clear() {
     seq = 0;
     first_job = {};

@@ -84,6 +84,8 @@ class Batch {
     void note_payload(JobId job, Slice payload);
     [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
 
+    /// Makes room for as much as the other one has.
+    void reserve(const Batch& like);
     /// Empty again, with its memory kept.
     void clear();
 

@@ -289,6 +289,7 @@ class Core {
     [[nodiscard]] bool watches_enough(const Session& session, std::size_t more) const;
     void push_to_watchers(Job& job, const PendingResult& result);
     void push(Session& session, PendingResult result);
+    void list_results(Session& session);
     void flush_results(Session& session, Output& out);
     void append_map(const Job& job, const Found* found, std::string& bytes) const;
     [[nodiscard]] Reason waiting_for(const Job& job) const;

@@ -110,17 +110,22 @@ void Core::push_to_watchers(Job& job, const PendingResult& result) {
 
 void Core::push(Session& session, PendingResult result) {
     session.results.push_back(std::move(result));
-    with_results_.insert(session.index);
+    list_results(session);
+}
+
+void Core::list_results(Session& session) {
+    if (!std::exchange(session.listed, true)) with_results_.insert(session.index);
 }
 
 void Core::result_is_gone(PeerId peer, SessionId id, std::uint64_t bytes) {
     Session* session = session_of(peer, id);
     if (session == nullptr) return;
     session->pushed -= bytes;  // the peer will never count them, and would never grant them again
-    with_results_.insert(session->index);
+    list_results(*session);
 }
 
 void Core::flush_results(Session& session, Output& out) {
+    session.listed = false;
     while (!session.results.empty() && session.pushed <= session.granted) {
         Results list;
         Outgoing message;

@@ -178,7 +178,12 @@ void Core::dispatch(Turn turn, Output& out) {
         }
         if (least == nullptr) break;
         Session& session = *sessions_.at(least->second);
-        grant(session, ready_.pick(best), turn, out);
+        // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive jobs
+        // end together, and their rows are neighbours.
+        const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
+        for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
+             session.outstanding < until && ready_.ready(best);)
+            grant(session, ready_.pick(best), turn, out);
         reposition(session);
     }
     for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);

@@ -303,6 +303,7 @@ void Server::hand_over(Turn now, Output& out) {
     core_.seal(now, out);
     in_flight_ = std::move(open_);
     open_ = new_batch(in_flight_->seq + 1);
+    open_->reserve(*in_flight_);  // it will probably be like this one
     out.batch = open_.get();
     committer_.start(*in_flight_);
 }

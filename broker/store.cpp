@@ -216,25 +216,33 @@ Result<void> Store::apply(const Batch& batch) {
 int Store::write(const Batch& batch) {
     Transaction transaction(env_, 0);
     if (transaction.error() != 0) return transaction.error();
+    // One cursor a table: the next key is nearly always in the page it stands on. They end with the transaction.
+    std::array<MDB_cursor*, kTables> cursors{};
+    int rc = 0;
+    const auto cursor = [&](Table table) {
+        MDB_cursor*& opened = cursors[static_cast<std::size_t>(table)];
+        if (opened == nullptr) rc = mdb_cursor_open(transaction.get(), handle(table), &opened);
+        return opened;
+    };
     std::string moved;  // LMDB's view of a value ends with the next write
     for (const Op& op : batch.ops()) {
         const std::string_view key_bytes = batch.key(op);
         JOBYARD_ASSERT(!key_bytes.empty() && key_bytes.size() <= kMaxKeyBytes);
-        MDB_val key = to_val(key_bytes);
-        int rc = 0;
+        MDB_cursor* at = cursor(op.table);
+        if (rc != 0) return rc;
         if (op.kind == Op::Kind::put) {
-            rc = put(transaction.get(), op.table, key_bytes, batch.value(op));
+            rc = put(at, op.table, key_bytes, batch.value(op));
         } else {
-            if (op.kind == Op::Kind::move) {
+            MDB_val key = to_val(key_bytes);
+            MDB_val value;
+            rc = mdb_cursor_get(at, &key, &value, MDB_SET);
+            if (rc == 0 && op.kind == Op::Kind::move) {
                 JOBYARD_ASSERT(op.table != op.to);
-                MDB_val value;
-                rc = mdb_get(transaction.get(), handle(op.table), &key, &value);
-                if (rc == 0) {
-                    moved.assign(to_view(value));
-                    rc = put(transaction.get(), op.to, key_bytes, moved);
-                }
+                moved.assign(to_view(value));
+                MDB_cursor* to = cursor(op.to);
+                if (rc == 0) rc = put(to, op.to, key_bytes, moved);
             }
-            if (rc == 0) rc = mdb_del(transaction.get(), handle(op.table), &key, nullptr);
+            if (rc == 0) rc = mdb_cursor_del(at, 0);
             if (rc == MDB_NOTFOUND) rc = 0;
         }
         if (rc != 0) return rc;
@@ -242,7 +250,7 @@ int Store::write(const Batch& batch) {
     return transaction.commit();
 }
 
-int Store::put(MDB_txn* transaction, Table table, std::string_view key_bytes, std::string_view value_bytes) {
+int Store::put(MDB_cursor* cursor, Table table, std::string_view key_bytes, std::string_view value_bytes) {
     // The bound stays when its row is erased or the transaction is given up: that makes it greater than it need be,
     // which costs a search, never a wrong place.
     std::string& bound = bounds_[static_cast<std::size_t>(table)];
@@ -253,7 +261,7 @@ int Store::put(MDB_txn* transaction, Table table, std::string_view key_bytes, st
     }
     MDB_val key = to_val(key_bytes);
     MDB_val value = to_val(value_bytes);
-    return mdb_put(transaction, handle(table), &key, &value, flags);
+    return mdb_cursor_put(cursor, &key, &value, flags);
 }
 
 Result<void> Store::grow() {

@@ -22,6 +22,7 @@
 #include "jobyard/result.hpp"
 
 struct MDB_env;
+struct MDB_cursor;
 struct MDB_txn;
 
 namespace jobyard::broker {
@@ -72,7 +73,7 @@ class Store {
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
     int write(const Batch& batch);
-    int put(MDB_txn* transaction, Table table, std::string_view key, std::string_view value);
+    int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);
     Result<void> grow();
     void measure();
     [[nodiscard]] Error failure(const std::string& what, int error) const;
