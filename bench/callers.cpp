@@ -7,6 +7,7 @@ namespace jobyard::bench {
 namespace {
 
 constexpr std::chrono::minutes kPatience{5};
+constexpr std::chrono::seconds kConnect{10};
 constexpr unsigned kCountEvery = 64;
 
 template <class T>
@@ -33,7 +34,7 @@ Callers::Callers(Options options) : options_(std::move(options)) {
         auto caller = std::make_unique<Caller>();
         caller->client =
             std::make_unique<Client>(Client::Options{.broker = options_.endpoint, .submit_limit = kPatience});
-        if (Result<void> connected = caller->client->connect(); !connected)
+        if (Result<void> connected = caller->client->connect(kConnect); !connected)
             throw std::runtime_error(connected.error().text);
         callers_.push_back(std::move(caller));
     }

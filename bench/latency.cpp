@@ -60,7 +60,7 @@ struct Ground {
                    .broker = options.broker,
                    .board = &board}),
           client(Client::Options{.broker = cluster.endpoint(), .submit_limit = std::chrono::minutes(2)}) {
-        client.connect().value();
+        client.connect(std::chrono::seconds(10)).value();
     }
 };
 

@@ -133,13 +133,15 @@ void print(const Json& result, bool as_json) {
         std::cout << result.dump() << std::endl;
         return;
     }
+    std::size_t width = 26;
+    for (const auto& [key, value] : result.items()) width = std::max(width, key.size());
     for (const auto& [key, value] : result.items()) {
         if (value.is_array() && !value.empty() && value.front().is_object()) {
             std::cout << "  " << key << '\n';
             print_rows(value);
             continue;
         }
-        std::cout << fmt::format("  {:<26} {}\n", key, value.is_object() ? line_of(value) : text_of(value));
+        std::cout << fmt::format("  {:<{}} {}\n", key, width, value.is_object() ? line_of(value) : text_of(value));
     }
     std::cout << std::flush;
 }
