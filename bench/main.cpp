@@ -71,6 +71,8 @@ void add_throughput(CLI::App& app, ThroughputOptions& options) {
         .add_option("--kept-jobs", options.kept_jobs,
                     "ended jobs the broker keeps; the older ones it removes meanwhile")
         ->capture_default_str();
+    command.add_flag("--brief", options.brief,
+                     "the rows alone: neither the run without workers nor the row without prefetch; for profilers");
     add_common(command, options);
     command.callback([&options] {
         for (const unsigned workers : options.workers)

@@ -250,7 +250,8 @@ void run_throughput(const ThroughputOptions& options) {
                                     .batch = batch,
                                     .workers = workers,
                                     .slots = options.slots,
-                                    .credit = options.credit});
+                                    .credit = options.credit,
+                                    .alone = !options.brief});
     if (options.against_limits) {
         if (rows.size() != 1 || rows.front().workers == 0)
             throw std::runtime_error(
@@ -259,7 +260,7 @@ void run_throughput(const ThroughputOptions& options) {
         out.update(measure_against_limits(options, rows.front()));
         return print(out, options.json);
     }
-    if (options.workers.front() > 0) {
+    if (options.workers.front() > 0 && !options.brief) {
         Row plain = rows.front();
         plain.jobs = options.jobs > 0 ? options.jobs : std::max(plain.jobs / 4, 1U);
         plain.slots = plain.credit = kSlotsWithoutPrefetch;

@@ -18,6 +18,7 @@ struct ThroughputOptions {
     std::string directory = {};
     std::string broker = {};  ///< empty: one of its own
     bool against_limits = false;
+    bool brief = false;  ///< neither the run without workers nor the row without prefetch
     bool json = false;
 };
 
