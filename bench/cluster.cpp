@@ -1,6 +1,7 @@
 #include "cluster.hpp"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,8 +11,10 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "jobyard/worker.hpp"
+#include "start_board.hpp"
 
 namespace jobyard::bench {
 namespace {
@@ -22,7 +25,14 @@ std::string program_beside_this(const char* name) {
 
 [[noreturn]] void run_worker(const std::string& endpoint, const Cluster::Options& options) {
     Worker worker({.broker = endpoint, .slots = options.slots, .credit = options.credit});
-    worker.on("bench", [](const Job&, Context&) -> HandlerResult { return Success{}; });
+    if (options.board == nullptr) {
+        worker.on("bench", [](const Job&, Context&) -> HandlerResult { return Success{}; });
+    } else {
+        worker.on("bench", [board = options.board](const Job& job, Context&) -> HandlerResult {
+            board->began(job.payload);
+            return Success{};
+        });
+    }
     worker.run();
     std::_Exit(0);
 }
@@ -48,6 +58,28 @@ double cpu_seconds(pid_t pid) {
 }  // namespace
 
 Cluster::Cluster(const Options& options) {
+    if (options.broker.empty()) start_broker(options);
+    else endpoint_ = options.broker;
+    std::array<int, 2> gate{};
+    if (::pipe(gate.data()) != 0) throw std::runtime_error("no pipe can be made");
+    // Before this process has threads: a worker is this program forked.
+    for (unsigned i = 0; i < options.workers; ++i) {
+        const pid_t worker = ::fork();
+        if (worker == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            ::close(gate[1]);
+            char none = 0;
+            if (options.hold_workers && ::read(gate[0], &none, 1) != 0) std::_Exit(1);
+            ::close(gate[0]);
+            run_worker(endpoint_, options);
+        }
+        workers_.push_back(worker);
+    }
+    ::close(gate[0]);
+    gate_ = gate[1];
+}
+
+void Cluster::start_broker(const Options& options) {
     const char* temporary = std::getenv("TMPDIR");
     std::string pattern = !options.directory.empty() ? options.directory : temporary != nullptr ? temporary : "/tmp";
     pattern += "/jobyard-bench-XXXXXX";
@@ -59,6 +91,7 @@ Cluster::Cluster(const Options& options) {
     if (::pipe(ready.data()) != 0) throw std::runtime_error("no pipe can be made");
     broker_ = ::fork();
     if (broker_ == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         ::close(ready[0]);
         const std::string program = program_beside_this("jobyard-broker");
         const std::string data = directory_ + "/data";
@@ -78,19 +111,18 @@ Cluster::Cluster(const Options& options) {
     std::istringstream lines(text);
     std::string word;
     if (!(lines >> word >> endpoint_)) throw std::runtime_error("the broker did not start");
-    // Before this process has threads: a worker is this program forked.
-    for (unsigned i = 0; i < options.workers; ++i) {
-        const pid_t worker = ::fork();
-        if (worker == 0) run_worker(endpoint_, options);
-        workers_.push_back(worker);
-    }
+}
+
+void Cluster::release_workers() {
+    if (gate_ >= 0) ::close(std::exchange(gate_, -1));
 }
 
 Cluster::~Cluster() {
+    release_workers();
     for (const pid_t worker : workers_) end(worker);
     if (broker_ > 0) end(broker_);
     std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
+    if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
 }
 
 std::uint64_t Cluster::broker_write_bytes() const {

@@ -6,38 +6,150 @@
 #include <iostream>
 
 #include "latency.hpp"
+#include "limits.hpp"
 #include "throughput.hpp"
+
+namespace {
+
+using namespace jobyard::bench;
+
+constexpr std::size_t kMaxPayload = 256 * 1024;
+constexpr unsigned kMaxCredit = 1024;
+
+/// What all that run a broker share.
+template <class Options>
+void add_common(CLI::App& command, Options& options) {
+    command.add_option("--slots", options.slots, "slots of each worker")
+        ->check(CLI::Range(1U, kMaxCredit))
+        ->capture_default_str();
+    command.add_option("--credit", options.credit, "jobs each worker may hold; more than slots is prefetch")
+        ->check(CLI::Range(1U, kMaxCredit))
+        ->capture_default_str();
+    command.add_option("--broker", options.broker,
+                       "a running broker's endpoint, instead of a broker of its own; workers are still started.\n"
+                       "What needs the broker's process (bytes written, its time) is left out");
+    command.add_option("--directory", options.directory, "where temporary directories are made [$TMPDIR or /tmp]")
+        ->check(CLI::ExistingDirectory);
+    command.add_flag(
+        "--against-limits", options.against_limits,
+        "measure what libzmq, LMDB and the disk do alone in turns with it (5 rounds), and print the ratios");
+    command.add_flag("--json", options.json, "one JSON object");
+}
+
+void add_throughput(CLI::App& app, ThroughputOptions& options) {
+    CLI::App& command = *app.add_subcommand(
+        "throughput",
+        "Jobs a second, submitted and end to end at the same time, and what each job costs. Handlers do nothing.\n"
+        "Every combination of the lists is a row; the first row is run once more without prefetch and with 64 slots.");
+    command
+        .add_option("--jobs", options.jobs,
+                    "jobs of a row [200000; 128 MiB of payload beyond 8 KiB; a quarter in the row without prefetch]")
+        ->check(CLI::Range(1U, 100'000'000U));
+    command.add_option("--payload", options.payloads, "bytes a job, 0 to 256KiB; a list (0,100,4KiB) gives a row each")
+        ->delimiter(',')
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::size_t{0}, kMaxPayload))
+        ->capture_default_str();
+    command
+        .add_option("--clients", options.clients, "callers, each a thread with its own Client; a list gives a row each")
+        ->delimiter(',')
+        ->check(CLI::Range(1U, 256U))
+        ->capture_default_str();
+    command
+        .add_option("--workers", options.workers,
+                    "worker processes; a list gives a row each. 0 with --broker: somebody else's serve type \"bench\"")
+        ->delimiter(',')
+        ->check(CLI::Range(0U, 256U))
+        ->capture_default_str();
+    command
+        .add_option("--batch", options.batches,
+                    "jobs a submit_all(); 1: submit() in a plain loop. A list gives a row each")
+        ->delimiter(',')
+        ->check(CLI::Range(1U, 65'536U))
+        ->capture_default_str();
+    command
+        .add_option("--kept-jobs", options.kept_jobs,
+                    "ended jobs the broker keeps; the older ones it removes meanwhile")
+        ->capture_default_str();
+    command.add_flag("--brief", options.brief,
+                     "the rows alone: neither the run without workers nor the row without prefetch; for profilers");
+    add_common(command, options);
+    command.callback([&options] {
+        for (const unsigned workers : options.workers)
+            if (workers == 0 && options.broker.empty())
+                throw CLI::ValidationError("--workers", "0 needs --broker, whose workers then run the jobs");
+        run_throughput(options);
+    });
+}
+
+void add_latency(CLI::App& app, LatencyOptions& options) {
+    CLI::App& command = *app.add_subcommand("latency",
+                                            "How long one job takes, in microseconds: until its submit is answered, "
+                                            "its handler starts, its result is seen.\n"
+                                            "One at a time, each when the one before has ended; or with --rate as many "
+                                            "a second as are wanted, counted from\n"
+                                            "when each was due, also if it was sent late. There a job that is ready "
+                                            "before an older one is noted with that\n"
+                                            "one, so its time can only come out longer.");
+    command
+        .add_option("--jobs", options.jobs,
+                    "jobs to run, after a tenth as many to warm up [5000; with pauses 500; --seconds of a rate]")
+        ->check(CLI::Range(1U, 10'000'000U));
+    command.add_option("--payload", options.payload, "bytes a job, 8 to 256KiB")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(std::size_t{8}, kMaxPayload))
+        ->capture_default_str();
+    command
+        .add_option("--workers", options.workers,
+                    "worker processes; 0 with --broker: somebody else's serve type \"bench\", and start_us is left out")
+        ->check(CLI::Range(0U, 256U))
+        ->capture_default_str();
+    command.add_option("--pause", options.pause_ms, "milliseconds between one job's end and the next")
+        ->check(CLI::Range(0U, 60'000U));
+    command.add_option("--rate", options.rate,
+                       "jobs a second to offer, or \"half\" of a maximum that is measured first");
+    command.add_option("--seconds", options.seconds, "how long a rate is offered")
+        ->check(CLI::Range(0.1, 3600.0))
+        ->capture_default_str();
+    add_common(command, options);
+    command.callback([&options] {
+        if (options.workers == 0 && options.broker.empty())
+            throw CLI::ValidationError("--workers", "0 needs --broker, whose workers then run the jobs");
+        run_latency(options);
+    });
+}
+
+void add_limits(CLI::App& app, LimitsOptions& options) {
+    CLI::App& command = *app.add_subcommand(
+        "limits",
+        "What the parts alone do here. libzmq: client, forwarder, worker and back over tcp, 100 bytes a job, by jobs "
+        "a\n"
+        "message. LMDB: put and later delete with fsync, by jobs a transaction. The disk: fdatasync of 4 KiB.");
+    command.add_option("--rounds", options.rounds, "rounds; rates are medians of theirs")
+        ->check(CLI::Range(1U, 1000U))
+        ->capture_default_str();
+    command.add_option("--directory", options.directory, "where temporary directories are made [$TMPDIR or /tmp]")
+        ->check(CLI::ExistingDirectory);
+    command.add_flag("--json", options.json, "one JSON object");
+    command.callback([&options] { run_limits(options); });
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app{"Measures jobyard on this machine. Runs a broker on a temporary directory and workers of its own."};
     app.name("jobyard-bench");
     app.require_subcommand(1);
-    jobyard::bench::ThroughputOptions throughput;
-    CLI::App* command =
-        app.add_subcommand("throughput", "jobs a second, submitted and end to end, with what each costs");
-    command->add_option("--jobs", throughput.jobs, "jobs to run")->capture_default_str();
-    command->add_option("--payload", throughput.payload, "bytes a job")->capture_default_str();
-    command->add_option("--workers", throughput.workers, "worker processes")->capture_default_str();
-    command->add_option("--slots", throughput.slots, "slots of each")->capture_default_str();
-    command->add_option("--credit", throughput.credit, "jobs each may hold (prefetch)")->capture_default_str();
-    command
-        ->add_option("--kept-jobs", throughput.kept_jobs,
-                     "ended jobs the broker keeps; the older ones it removes meanwhile")
-        ->capture_default_str();
-    command->add_option("--directory", throughput.directory, "where the broker's temporary directory is made");
-    command->add_flag("--json", throughput.json, "one JSON object");
-    jobyard::bench::LatencyOptions latency;
-    CLI::App* one =
-        app.add_subcommand("latency", "how long one job takes when its caller waits for each, in microseconds");
-    one->add_option("--jobs", latency.jobs, "jobs to run")->capture_default_str();
-    one->add_option("--payload", latency.payload, "bytes a job")->capture_default_str();
-    one->add_option("--workers", latency.workers, "worker processes")->capture_default_str();
-    one->add_option("--directory", latency.directory, "where the broker's temporary directory is made");
-    one->add_flag("--json", latency.json, "one JSON object");
-    CLI11_PARSE(app, argc, argv);
+    ThroughputOptions throughput;
+    LatencyOptions latency;
+    LimitsOptions limits;
+    add_throughput(app, throughput);
+    add_latency(app, latency);
+    add_limits(app, limits);
     try {
-        if (command->parsed()) jobyard::bench::run_throughput(throughput);
-        else jobyard::bench::run_latency(latency);
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error);
     } catch (const std::exception& error) {
         std::cerr << "jobyard-bench: " << error.what() << '\n';
         return 1;

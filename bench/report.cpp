@@ -1,7 +1,9 @@
 #include "report.hpp"
 
+#include <lmdb.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include <algorithm>
 #include <array>
@@ -69,6 +71,14 @@ void print_rows(const Json& rows) {
     }
 }
 
+std::string libzmq_version() {
+    int major = 0;
+    int minor = 0;
+    int patch = 0;
+    zmq_version(&major, &minor, &patch);
+    return fmt::format("{}.{}.{}", major, minor, patch);
+}
+
 }  // namespace
 
 Json percentiles(std::vector<double> values) {
@@ -95,6 +105,12 @@ double median(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+double median_ratio(const std::vector<double>& a, const std::vector<double>& b) {
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) ratios.push_back(a[i] / b[i]);
+    return median(std::move(ratios));
+}
+
 Json heading(const std::string& benchmark) {
     utsname system{};
     ::uname(&system);
@@ -104,6 +120,8 @@ Json heading(const std::string& benchmark) {
     return {{"benchmark", benchmark},
             {"date", std::string(date.data()) + " UTC"},
             {"version", JOBYARD_VERSION},
+            {"libzmq", libzmq_version()},
+            {"lmdb", mdb_version(nullptr, nullptr, nullptr)},
             {"durability", "fsync before every answer and dispatch"},
             {"cores", std::thread::hardware_concurrency()},
             {"processor", processor()},
@@ -115,13 +133,52 @@ void print(const Json& result, bool as_json) {
         std::cout << result.dump() << std::endl;
         return;
     }
+    std::size_t width = 26;
+    for (const auto& [key, value] : result.items()) width = std::max(width, key.size());
     for (const auto& [key, value] : result.items()) {
         if (value.is_array() && !value.empty() && value.front().is_object()) {
             std::cout << "  " << key << '\n';
             print_rows(value);
             continue;
         }
-        std::cout << fmt::format("  {:<26} {}\n", key, value.is_object() ? line_of(value) : text_of(value));
+        std::cout << fmt::format("  {:<{}} {}\n", key, width, value.is_object() ? line_of(value) : text_of(value));
+    }
+    std::cout << std::flush;
+}
+
+void print_side_by_side(const Json& rows) {
+    std::vector<std::string> names;
+    std::vector<Json> flat;
+    for (const Json& row : rows) {
+        Json& members = flat.emplace_back(Json::object());
+        for (const auto& [key, value] : row.items()) {
+            if (!value.is_object()) members[key] = value;
+            else
+                for (const auto& [inner, number] : value.items()) members[key + "." + inner] = number;
+        }
+        std::size_t place = 0;  // a name that only a later row has goes where it stands there
+        for (const auto& [key, value] : members.items()) {
+            const auto known = std::find(names.begin(), names.end(), key);
+            if (known != names.end()) place = static_cast<std::size_t>(known - names.begin()) + 1;
+            else names.insert(names.begin() + static_cast<std::ptrdiff_t>(place++), key);
+        }
+    }
+    std::size_t first = 0;
+    for (const std::string& name : names) first = std::max(first, name.size());
+    const auto cell = [](const Json& row, const std::string& name) {
+        return row.contains(name) ? text_of(row[name]) : std::string("-");
+    };
+    std::vector<std::size_t> widths;
+    for (const Json& row : flat) {
+        std::size_t width = 0;
+        for (const std::string& name : names) width = std::max(width, cell(row, name).size());
+        widths.push_back(width);
+    }
+    for (const std::string& name : names) {
+        std::cout << fmt::format("  {:<{}}", name, first);
+        for (std::size_t i = 0; i < flat.size(); ++i)
+            std::cout << fmt::format("  {:>{}}", cell(flat[i], name), widths[i]);
+        std::cout << '\n';
     }
     std::cout << std::flush;
 }

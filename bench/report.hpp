@@ -18,11 +18,18 @@ Json percentiles(std::vector<double> values);
 /// The middle one, or the mean of the two in the middle. Not of an empty list.
 double median(std::vector<double> values);
 
+/// The median of a[i] / b[i], for what was measured in turns: what slowed a round slowed both.
+double median_ratio(const std::vector<double>& a, const std::vector<double>& b);
+
 /// What all results begin with: the benchmark's name, jobyard's version, durability, cores, processor, kernel, date.
 Json heading(const std::string& benchmark);
 
 /// One line for each member; objects in one line each, lists of objects as a table with a column for each member.
 void print(const Json& result, bool as_json);
+
+/// For people: what `rows` have in common is left to the heading; here each row becomes a column and each of its
+/// members, also those of its objects, a line. Good where a row has many members.
+void print_side_by_side(const Json& rows);
 
 /// A line on standard error that is written over by the next; nothing if standard error is no terminal.
 class Progress {
