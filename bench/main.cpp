@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "latency.hpp"
+#include "subcommand.hpp"
 #include "throughput.hpp"
 
 int main(int argc, char** argv) {
@@ -34,8 +35,12 @@ int main(int argc, char** argv) {
     one->add_option("--workers", latency.workers, "worker processes")->capture_default_str();
     one->add_option("--directory", latency.directory, "where the broker's temporary directory is made");
     one->add_flag("--json", latency.json, "one JSON object");
+    const jobyard::bench::Subcommand subcommands[] = {jobyard::bench::add_backlog(app),
+                                                      jobyard::bench::add_worker(app)};
     CLI11_PARSE(app, argc, argv);
     try {
+        for (const auto& [parsed, run] : subcommands)
+            if (parsed->parsed()) return run(), 0;
         if (command->parsed()) jobyard::bench::run_throughput(throughput);
         else jobyard::bench::run_latency(latency);
     } catch (const std::exception& error) {
