@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "compare.hpp"
 #include "report.hpp"
 #include "restart.hpp"
 #include "subcommand.hpp"
@@ -45,7 +46,7 @@ class Backlog {
           depth_(depth),
           payload_(options.payload, 'x'),
           empty_({options.directory, {}}, options.workers, {.credit = options.credit}),
-          full_({options.directory, limits(depth)}, options.workers, {.credit = options.credit}) {}
+          full_({options.directory, arguments(depth)}, options.workers, {.credit = options.credit}) {}
 
     Json measure() {
         for (Yard* yard : {&empty_, &full_}) yard->end_to_end(options_.jobs / 2, new_job());  // warm
@@ -58,9 +59,9 @@ class Backlog {
     }
 
  private:
-    static std::vector<std::string> limits(std::size_t depth) {
+    static std::vector<std::string> arguments(std::size_t depth) {
         const std::string jobs = std::to_string(depth + 2'000'000);
-        return {"queue_jobs=" + jobs, "jobs=" + jobs};
+        return {"--limit", "queue_jobs=" + jobs, "--limit", "jobs=" + jobs};
     }
 
     /// New jobs are of a type, the backlog of another, in the same queue: the depth stays what it is.
@@ -88,20 +89,19 @@ class Backlog {
     }
 
     void measure_side_by_side(Json& row) {
-        std::vector<double> rates, empty_rates, shares, trips, empty_trips;
-        Progress progress("measuring");
+        const Comparison rates = compare({empty_, new_job()}, {full_, new_job()}, options_.jobs, options_.rounds);
+        row["jobs_per_s"] = rates.jobs_per_s;
+        row["empty_jobs_per_s"] = rates.plain_jobs_per_s;
+        row["share_of_empty"] = rates.share;
+        row["broker_us_per_job"] = rates.broker_us;
+        row["empty_broker_us_per_job"] = rates.plain_broker_us;
+        std::vector<double> trips;
+        std::vector<double> empty_trips;
+        const std::size_t a_round = std::max<std::size_t>(options_.round_trips / options_.rounds, 1);
         for (unsigned round = 0; round < options_.rounds; ++round) {
-            progress.show(round, options_.rounds, "rounds");
-            empty_rates.push_back(empty_.end_to_end(options_.jobs, new_job()));
-            rates.push_back(full_.end_to_end(options_.jobs, new_job()));
-            shares.push_back(rates.back() / empty_rates.back());
-            const std::size_t trips_a_round = std::max<std::size_t>(options_.round_trips / options_.rounds, 1);
-            for (const double us : empty_.round_trips(trips_a_round, new_job())) empty_trips.push_back(us);
-            for (const double us : full_.round_trips(trips_a_round, new_job())) trips.push_back(us);
+            for (const double us : empty_.round_trips(a_round, new_job())) empty_trips.push_back(us);
+            for (const double us : full_.round_trips(a_round, new_job())) trips.push_back(us);
         }
-        row["jobs_per_s"] = median(rates);
-        row["empty_jobs_per_s"] = median(empty_rates);
-        row["share_of_empty"] = median(shares);
         row["round_trip_us"] = percentiles(std::move(trips));
         row["empty_round_trip_us"] = percentiles(std::move(empty_trips));
     }
@@ -113,7 +113,7 @@ class Backlog {
         row["ready_s"] = took.ready_s;
         row["restart_s"] = took.first_job_s;
         const double memory = static_cast<double>(full_.broker.process().anonymous_bytes());
-        row["restarted_anon_bytes_per_job"] = memory / static_cast<double>(depth_);
+        row["restarted_bytes_per_job"] = memory / static_cast<double>(depth_);
     }
 
     /// Now with workers that serve the backlog too: first beside new jobs of its own type, which go before it but for
@@ -128,8 +128,8 @@ class Backlog {
         };
         const double fresh = full_.end_to_end(options_.jobs, backlog_job(kUrgent));
         const double mixed = static_cast<double>(full_.stats().completed_total - before) / seconds();
-        row["beside_drain_jobs_per_s"] = fresh;
-        row["beside_drain_backlog_jobs_per_s"] = std::max(mixed - fresh, 0.0);
+        row["mixed_jobs_per_s"] = fresh;
+        row["mixed_backlog_jobs_per_s"] = std::max(mixed - fresh, 0.0);
 
         const std::uint64_t drained_before = full_.stats().completed_total;
         const auto drain_began = std::chrono::steady_clock::now();

@@ -46,7 +46,7 @@ void BrokerProcess::start() {
                                      "error",
                                      "--ready-fd",
                                      std::to_string(ready[1])};
-    for (const std::string& limit : options_.limits) command.insert(command.end(), {"--limit", limit});
+    command.insert(command.end(), options_.arguments.begin(), options_.arguments.end());
     process_.emplace(command, ready[1]);
     ::close(ready[1]);
     std::string text;

@@ -13,8 +13,8 @@ namespace jobyard::bench {
 class BrokerProcess {
  public:
     struct Options {
-        std::string directory = {};            ///< where to make the temporary one; empty: $TMPDIR or /tmp
-        std::vector<std::string> limits = {};  ///< NAME=VALUE, as jobyard-broker's --limit
+        std::string directory = {};               ///< where to make the temporary one; empty: $TMPDIR or /tmp
+        std::vector<std::string> arguments = {};  ///< further words of its command line
     };
     /// Returns when the broker is ready. Throws std::runtime_error with what went wrong.
     explicit BrokerProcess(Options options);

@@ -35,8 +35,9 @@ int main(int argc, char** argv) {
     one->add_option("--workers", latency.workers, "worker processes")->capture_default_str();
     one->add_option("--directory", latency.directory, "where the broker's temporary directory is made");
     one->add_flag("--json", latency.json, "one JSON object");
-    const jobyard::bench::Subcommand subcommands[] = {jobyard::bench::add_backlog(app),
-                                                      jobyard::bench::add_worker(app)};
+    const jobyard::bench::Subcommand subcommands[] = {
+        jobyard::bench::add_backlog(app),  jobyard::bench::add_cost(app),     jobyard::bench::add_fanout(app),
+        jobyard::bench::add_priority(app), jobyard::bench::add_failover(app), jobyard::bench::add_worker(app)};
     CLI11_PARSE(app, argc, argv);
     try {
         for (const auto& [parsed, run] : subcommands)

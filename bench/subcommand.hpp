@@ -17,5 +17,9 @@ struct Subcommand {
 
 Subcommand add_worker(CLI::App& app);  // not for people: how this program starts its workers
 Subcommand add_backlog(CLI::App& app);
+Subcommand add_cost(CLI::App& app);
+Subcommand add_fanout(CLI::App& app);
+Subcommand add_priority(CLI::App& app);
+Subcommand add_failover(CLI::App& app);
 
 }  // namespace jobyard::bench
