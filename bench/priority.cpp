@@ -47,6 +47,8 @@ class Priority {
         yard_.add_workers(options_.workers, worker(flooded_));
         std::jthread flood([this](const std::stop_token& stop) { pour(stop); });
         const std::uint64_t before = yard_.stats().completed_total;
+        const std::uint64_t commits = yard_.broker_number("batches");
+        const std::uint64_t commit_us = yard_.broker_number("commit_us");
         const auto began = std::chrono::steady_clock::now();
         const std::vector<double> flooded = run_urgent(flooded_, "beside the flood");
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -57,6 +59,8 @@ class Priority {
         const Json in_flood = percentiles(flooded);
         Json out{{"completed_per_s", static_cast<double>(after.completed_total - before) / seconds},
                  {"queued_at_end", after.queued},
+                 {"commit_us_mean", static_cast<double>(yard_.broker_number("commit_us") - commit_us) /
+                                        static_cast<double>(yard_.broker_number("batches") - commits)},
                  {"started_us", in_flood},
                  {"started_us_without_flood", percentiles(quiet)}};
         if (in_flood.contains("p99"))
