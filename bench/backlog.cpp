@@ -93,6 +93,8 @@ class Backlog {
         row["jobs_per_s"] = rates.jobs_per_s;
         row["empty_jobs_per_s"] = rates.plain_jobs_per_s;
         row["share_of_empty"] = rates.share;
+        row["share_of_empty_min"] = rates.share_min;
+        row["share_of_empty_max"] = rates.share_max;
         row["broker_us_per_job"] = rates.broker_us;
         row["empty_broker_us_per_job"] = rates.plain_broker_us;
         std::vector<double> trips;

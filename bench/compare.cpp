@@ -1,5 +1,7 @@
 #include "compare.hpp"
 
+#include <algorithm>
+
 #include "report.hpp"
 
 namespace jobyard::bench {
@@ -36,7 +38,15 @@ Comparison compare(const Contender& plain, const Contender& other, std::size_t j
         costs.push_back(b.broker_us);
         ratios.push_back(b.broker_us / a.broker_us);
     }
-    return {median(rates), median(plain_rates), median(shares), median(costs), median(plain_costs), median(ratios)};
+    const auto [lowest, highest] = std::minmax_element(shares.begin(), shares.end());
+    return {.jobs_per_s = median(rates),
+            .plain_jobs_per_s = median(plain_rates),
+            .share = median(shares),
+            .share_min = *lowest,
+            .share_max = *highest,
+            .broker_us = median(costs),
+            .plain_broker_us = median(plain_costs),
+            .broker_ratio = median(ratios)};
 }
 
 }  // namespace jobyard::bench

@@ -16,6 +16,8 @@ struct Comparison {
     double jobs_per_s = 0;  ///< end to end
     double plain_jobs_per_s = 0;
     double share = 0;      ///< of the plain one's rate
+    double share_min = 0;  ///< of a round: what lies between them is the machine's noise
+    double share_max = 0;
     double broker_us = 0;  ///< processor time of the broker for a job
     double plain_broker_us = 0;
     double broker_ratio = 0;

@@ -125,7 +125,9 @@ class Cost {
                          {"broker_us_per_job", result.broker_us},
                          {"plain_us_per_job", result.plain_broker_us},
                          {"ratio", result.broker_ratio},
-                         {"share_of_rate", result.share}});
+                         {"share_of_rate", result.share},
+                         {"share_min", result.share_min},
+                         {"share_max", result.share_max}});
     }
 
     const Options& options_;

@@ -22,6 +22,7 @@ struct Options {
     std::size_t payload = 100;
     unsigned credit = 1024;
     std::string directory = {};
+    bool idle_only = false;
     bool json = false;
 };
 
@@ -53,9 +54,12 @@ Json measure(const Options& options, unsigned workers) {
         const Comparison idle = compare_with_two(options, crowd);
         row.update({{"idle_jobs_per_s", idle.jobs_per_s},
                     {"idle_share_of_two", idle.share},
+                    {"idle_share_min", idle.share_min},
+                    {"idle_share_max", idle.share_max},
                     {"idle_broker_us", idle.broker_us},
                     {"two_broker_us", idle.plain_broker_us}});
     }
+    if (options.idle_only) return row;
     // Together they may hold as many jobs as the two, else the comparison were one of credit.
     const unsigned credit = std::max(kBusy * options.credit / workers, 1U);
     Yard crowd({options.directory, {}}, 0);
@@ -99,6 +103,7 @@ Subcommand add_fanout(CLI::App& app) {
     command->add_option("--credit", options->credit, "jobs each of the two busy workers may hold (prefetch)")
         ->capture_default_str()
         ->check(CLI::Range(1, 1024));
+    command->add_flag("--idle-only", options->idle_only, "leave out the case that all of them work");
     command->add_option("--directory", options->directory, "where the brokers' temporary directories are made");
     command->add_flag("--json", options->json, "one JSON object");
     return {command, [options] { run(*options); }};

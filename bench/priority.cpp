@@ -148,7 +148,9 @@ Subcommand add_priority(CLI::App& app) {
     command->add_option("--handler-us", options->handler_us, "how long a handler, of any job, sleeps")
         ->capture_default_str();
     command->add_option("--depth", options->depth, "jobs of low priority queued before")->capture_default_str();
-    command->add_option("--flood-rate", options->flood_rate, "jobs of low priority submitted a second meanwhile")
+    command
+        ->add_option("--flood-rate", options->flood_rate,
+                     "jobs of low priority submitted a second meanwhile; 0: none but those queued")
         ->capture_default_str();
     command->add_option("--workers", options->workers, "worker processes")
         ->capture_default_str()
