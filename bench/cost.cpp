@@ -34,6 +34,7 @@ std::string numbered(const char* name, std::size_t number) { return name + std::
 
 std::vector<std::string> names(const char* name, std::size_t first, std::size_t count) {
     std::vector<std::string> all;
+    all.reserve(count);
     for (std::size_t i = first; i < first + count; ++i) all.push_back(numbered(name, i));
     return all;
 }

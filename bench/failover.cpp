@@ -51,6 +51,7 @@ std::vector<double> worker_failover(const Options& options) {
                              {.slots = held, .credit = held, .handler_us = kLongUs, .stamps = &stamps});
         connected(1);
         std::vector<Submission> jobs;
+        jobs.reserve(held);
         for (std::size_t i = 0; i < held; ++i)
             jobs.push_back(
                 yard.client.submit({.type = "bench", .payload = Stamps::payload(i, options.payload), .watch = true}));
@@ -101,6 +102,7 @@ void run(const Options& options) {
                 {"grace_ms", options.grace_ms}});
     const std::vector<double> took = worker_failover(options);
     std::vector<double> beyond;
+    beyond.reserve(took.size());
     for (const double ms : took) beyond.push_back(ms - options.grace_ms);
     out["worker_killed_ms"] = percentiles(took);
     out["beyond_grace_ms"] = percentiles(beyond);

@@ -36,6 +36,7 @@ Process::Process(const std::vector<std::string>& command, int inherited_fd) {
     if (::access(command.front().c_str(), X_OK) != 0)
         throw std::runtime_error(command.front() + " cannot be run: " + std::strerror(errno));
     std::vector<char*> words;
+    words.reserve(command.size() + 1);
     for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     const pid_t self = ::getpid();

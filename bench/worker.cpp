@@ -30,6 +30,7 @@ void run_worker(const Arguments& arguments) {
         return Success{};
     };
     std::vector<std::thread> sessions;
+    sessions.reserve(arguments.options.sessions);
     for (unsigned i = 0; i < arguments.options.sessions; ++i) {
         sessions.emplace_back([&] {
             Worker worker({.broker = arguments.broker,
