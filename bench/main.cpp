@@ -7,6 +7,7 @@
 
 #include "latency.hpp"
 #include "limits.hpp"
+#include "subcommand.hpp"
 #include "throughput.hpp"
 
 namespace {
@@ -146,8 +147,12 @@ int main(int argc, char** argv) {
     add_throughput(app, throughput);
     add_latency(app, latency);
     add_limits(app, limits);
+    const Subcommand subcommands[] = {add_backlog(app),  add_cost(app),     add_fanout(app),
+                                      add_priority(app), add_failover(app), add_worker(app)};
     try {
         app.parse(argc, argv);
+        for (const auto& [parsed, run] : subcommands)
+            if (parsed->parsed()) run();
     } catch (const CLI::ParseError& error) {
         return app.exit(error);
     } catch (const std::exception& error) {

@@ -5,16 +5,24 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 #include "jobyard/limits.hpp"
 
 namespace jobyard {
 namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::chrono::duration<int, std::milli> kReconnect{100};  // the first time; then it doubles, up to the option
 
 /// libzmq takes its reconnect jitter from rand(), which it never seeds: without this every peer of a restarted broker
 /// would come back in step.
@@ -72,6 +80,7 @@ struct PeerSocket::Impl {
     void* monitor = nullptr;
     int monitors_made = 0;  // each monitor needs an address of its own
     int wake_fd = -1;
+    std::optional<steady_clock::time_point> connect_at;  ///< there is no socket until then
     std::atomic<Owner> owner{Owner::awake};
     Frame header;
     Frame payload;
@@ -93,8 +102,7 @@ struct PeerSocket::Impl {
         if (socket == nullptr) return zmq_failed("cannot make a socket");
         const std::int64_t max_frame = kMaxMessageBytes + kMaxHeaderBytes;
         const bool all_set =
-            set(ZMQ_IMMEDIATE, 1) &&  // nothing is queued while the broker is away; the owner keeps and sends again
-            set(ZMQ_RECONNECT_IVL, 100) && set(ZMQ_RECONNECT_IVL_MAX, options.reconnect_max_ms) &&
+            set(ZMQ_RECONNECT_IVL, kReconnect.count()) && set(ZMQ_RECONNECT_IVL_MAX, options.reconnect_max_ms) &&
             set(ZMQ_CONNECT_TIMEOUT, 3000) && set(ZMQ_HANDSHAKE_IVL, 5000) &&
             zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0 &&
             set(ZMQ_SNDHWM, kSubmitWindow + 64) &&  // more than a peer can have unanswered
@@ -103,6 +111,9 @@ struct PeerSocket::Impl {
             set(ZMQ_TCP_KEEPALIVE_IDLE, 15) && set(ZMQ_TCP_KEEPALIVE_INTVL, 5) && set(ZMQ_TCP_KEEPALIVE_CNT, 3) &&
             set(ZMQ_TCP_MAXRT, 20000);
         // No routing id: the broker drops peers that set one. No ZMTP heartbeats: the application's decide.
+        // Not ZMQ_IMMEDIATE: with it a connection that ends between two frames of a message that is being received ends
+        // the process (fq.cpp, `!_more`; libzmq#3663). What it is for, that nothing queued for one connection is sent
+        // on the next, a new socket for each connection gives.
         if (!all_set) return zmq_failed("cannot set a socket option");
 
         const std::string address = "inproc://monitor-" + std::to_string(monitors_made++);
@@ -182,6 +193,9 @@ void PeerSocket::wait(std::chrono::milliseconds timeout) {
     zmq_pollitem_t items[] = {{impl_->socket, -1, ZMQ_POLLIN, 0},
                               {impl_->monitor, -1, ZMQ_POLLIN, 0},
                               {nullptr, impl_->wake_fd, ZMQ_POLLIN, 0}};
+    if (impl_->connect_at)
+        timeout = std::clamp(std::chrono::ceil<milliseconds>(*impl_->connect_at - steady_clock::now()), milliseconds(0),
+                             timeout);
     // An interrupted wait ends early: whoever handles signals has something to look at.
     zmq_poll(items, 3, static_cast<long>(timeout.count()));
     impl_->owner.store(Owner::awake);
@@ -207,6 +221,7 @@ bool PeerSocket::receive(Frames& frames) {
 }
 
 bool PeerSocket::next_event(Connection& event) {
+    if (impl_->connect_at && steady_clock::now() >= *impl_->connect_at) reopen();
     Frame frame;
     while (frame.receive(impl_->monitor)) {  // two frames: 16 bits of event and 32 of value; an address
         std::uint16_t kind = 0;
@@ -223,6 +238,8 @@ bool PeerSocket::next_event(Connection& event) {
             return true;
         }
         if (kind == ZMQ_EVENT_DISCONNECTED) {
+            impl_->disconnect();
+            impl_->connect_at = steady_clock::now() + kReconnect + milliseconds(rand() % kReconnect.count());
             event = Connection::disconnected;
             return true;
         }
@@ -240,9 +257,11 @@ void PeerSocket::wake() {
 void PeerSocket::reopen() {
     static_cast<void>(impl_->set(ZMQ_LINGER, 0));
     impl_->disconnect();
-    // Fails only for want of descriptors or memory, which can happen after hours of running; an owner that hears
-    // nothing tries again, and until then the socket is one that never connects.
-    if (!impl_->connect()) impl_->disconnect();
+    impl_->connect_at.reset();
+    if (impl_->connect()) return;
+    // For want of descriptors or memory, which can happen after hours of running.
+    impl_->disconnect();
+    impl_->connect_at = steady_clock::now() + kReconnect;
 }
 
 void PeerSocket::close() { impl_->close(); }
