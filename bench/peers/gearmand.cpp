@@ -146,8 +146,7 @@ class Gearmand : public Peer {
 
     void put_submit(Kind kind, unsigned number) {
         // In memory a job needs no unique name; a table needs one as its key.
-        const std::string unique =
-            sqlite_ ? std::to_string(::getpid()) + "-" + std::to_string(number) : std::string();
+        const std::string unique = sqlite_ ? std::to_string(::getpid()) + "-" + std::to_string(number) : std::string();
         put(kind, {"bench", unique, kPayload});
     }
 

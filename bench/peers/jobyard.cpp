@@ -17,8 +17,8 @@ class JobyardPeer : public Peer {
  public:
     void start(const std::string& directory) override {
         // Few ended jobs kept: retention removes as much as is added, as in a broker that has run for a while.
-        cluster_ = std::make_unique<Cluster>(
-            Cluster::Options{.directory = directory, .workers = 0, .kept_jobs = 10'000});
+        cluster_ =
+            std::make_unique<Cluster>(Cluster::Options{.directory = directory, .workers = 0, .kept_jobs = 10'000});
     }
     void stop() override { cluster_.reset(); }
     double server_cpu() const override { return cluster_->broker_cpu(); }

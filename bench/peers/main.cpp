@@ -1,6 +1,8 @@
 // jobyard-bench-peers: the same work for jobyard and for other job systems, in turns. bench/peers/run installs what it
 // needs and calls it; docs/BENCHMARKS.md says what is measured.
 
+#include <sys/prctl.h>
+
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -25,11 +27,18 @@ struct Options {
 
 const std::vector<Variant>& variants() {
     static const std::vector<Variant> all{
-        {"jobyard", "fsync (it has no other)", true, 400'000, 150'000, 2000, [] { return make_jobyard(); }},
-        {"gearmand", "memory, 1 thread", false, 600'000, 400'000, 4000, [] { return make_gearmand(1, false); }},
-        {"gearmand", "memory, 2 threads", false, 500'000, 300'000, 4000, [] { return make_gearmand(2, false); }},
-        {"gearmand", "memory, 4 threads", false, 500'000, 300'000, 4000, [] { return make_gearmand(4, false); }},
+        {"jobyard", "fsync, its only mode", true, 400'000, 150'000, 2000, [] { return make_jobyard(); }},
+        {"gearmand", "memory, -t 1", false, 600'000, 400'000, 4000, [] { return make_gearmand(1, false); }},
+        {"gearmand", "memory, default (-t 4)", false, 500'000, 300'000, 4000, [] { return make_gearmand(4, false); }},
         {"gearmand", "sqlite", true, 400, 300, 200, [] { return make_gearmand(4, true); }},
+        {"beanstalkd", "memory", false, 150'000, 40'000, 4000, [] { return make_beanstalkd(false); }},
+        {"beanstalkd", "fsync", true, 15'000, 5'000, 1000, [] { return make_beanstalkd(true); }},
+        {"nats", "JetStream, memory", false, 150'000, 60'000, 4000, [] { return make_nats(true); }},
+        {"nats", "JetStream, file, no fsync", true, 150'000, 60'000, 4000, [] { return make_nats(false); }},
+        {"rabbitmq", "classic, transient", false, 60'000, 40'000, 2000, [] { return make_rabbitmq(false); }},
+        {"rabbitmq", "quorum", true, 50'000, 30'000, 1000, [] { return make_rabbitmq(true); }},
+        {"bullmq", "Redis, default", false, 20'000, 8'000, 1000, [] { return make_bullmq(false); }},
+        {"bullmq", "Redis, fsync", true, 15'000, 5'000, 500, [] { return make_bullmq(true); }},
     };
     return all;
 }
@@ -59,7 +68,7 @@ Json medians(const std::vector<Json>& rounds) {
 Json row(const Variant& variant, const Outcome& outcome) {
     Json row{{"system", variant.system}, {"durability", variant.durability}};
     if (outcome.rounds.empty()) {
-        row["failed"] = outcome.failed;
+        row["failed"] = outcome.failed.substr(0, 120);
         return row;
     }
     const Json all = medians(outcome.rounds);
@@ -68,17 +77,19 @@ Json row(const Variant& variant, const Outcome& outcome) {
     row["submit_us"] = all["latency_us"]["submit"];
     row["done_us"] = all["latency_us"]["done"];
     const Json& cpu = all["end_to_end_cpu"];
-    row["cpu_us_per_job"] = fmt::format("{:.1f} = {:.1f} + {:.1f} + {:.1f}",
-                                        cpu["server_us_per_job"].get<double>() + cpu["submitter_us_per_job"].get<double>() +
-                                            cpu["workers_us_per_job"].get<double>(),
-                                        cpu["server_us_per_job"].get<double>(), cpu["submitter_us_per_job"].get<double>(),
-                                        cpu["workers_us_per_job"].get<double>());
+    row["cpu_us_per_job"] =
+        fmt::format("{:.1f} = {:.1f} + {:.1f} + {:.1f}",
+                    cpu["server_us_per_job"].get<double>() + cpu["submitter_us_per_job"].get<double>() +
+                        cpu["workers_us_per_job"].get<double>(),
+                    cpu["server_us_per_job"].get<double>(), cpu["submitter_us_per_job"].get<double>(),
+                    cpu["workers_us_per_job"].get<double>());
     row["server_core"] = fmt::format("{:.0f} %", cpu["server_share_of_a_core"].get<double>() * 100);
-    if (!outcome.failed.empty()) row["failed"] = outcome.failed;
+    if (!outcome.failed.empty()) row["failed"] = outcome.failed.substr(0, 120);
     return row;
 }
 
-void run(const Options& options) {
+/// Whether all could be measured.
+bool run(const Options& options) {
     std::vector<const Variant*> chosen;
     for (const Variant& variant : variants())
         if (options.only.empty() || std::count(options.only.begin(), options.only.end(), variant.system) > 0)
@@ -121,10 +132,12 @@ void run(const Options& options) {
         file["results"].push_back(full);
     }
     print(table, false);
-    if (options.json_file.empty()) return;
-    std::ofstream out(options.json_file);
-    out << file.dump(1) << '\n';
-    if (!out.flush()) throw std::runtime_error("cannot write " + options.json_file);
+    if (!options.json_file.empty()) {
+        std::ofstream out(options.json_file);
+        out << file.dump(1) << '\n';
+        if (!out.flush()) throw std::runtime_error("cannot write " + options.json_file);
+    }
+    return std::all_of(outcomes.begin(), outcomes.end(), [](const Outcome& each) { return each.failed.empty(); });
 }
 
 }  // namespace
@@ -149,11 +162,11 @@ int main(int argc, char** argv) {
     app.add_option("--json", options.json_file, "a file for all that was measured");
     app.add_option("--directory", options.directory, "where temporary directories are made")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a server's start script leaves behind is ours to end
     try {
-        run(options);
+        return run(options) ? 0 : 1;
     } catch (const std::exception& error) {
         std::cerr << "jobyard-bench-peers: " << error.what() << '\n';
         return 1;
     }
-    return 0;
 }

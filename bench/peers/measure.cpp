@@ -53,7 +53,7 @@ void pause_briefly() { std::this_thread::sleep_for(std::chrono::microseconds(100
 class Process {
  public:
     template <class Work>
-    Process(Slot& slot, const char* name, Work work) : slot_(slot), name_(name) {
+    Process(Slot& slot, const char* name, bool may_end, Work work) : slot_(slot), name_(name), may_end_(may_end) {
         std::memset(static_cast<void*>(&slot), 0, sizeof slot);
         pid_ = ::fork();
         if (pid_ != 0) return;
@@ -73,19 +73,18 @@ class Process {
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
 
-    /// Throws its error if it has given up.
+    /// Throws its error if it has given up, and if it has ended but should not have.
     void check() {
-        if (slot_.done == 0 || slot_.error[0] != 0) {
-            if (!ended_) ended_ = ::waitpid(pid_, nullptr, WNOHANG) == pid_;
-            if (slot_.error[0] != 0) throw std::runtime_error(std::string(name_) + ": " + slot_.error);
-            if (ended_ && slot_.done == 0) throw std::runtime_error(std::string("the ") + name_ + " died");
-        }
+        if (!ended_) ended_ = ::waitpid(pid_, nullptr, WNOHANG) == pid_;
+        if (slot_.error[0] != 0) throw std::runtime_error(std::string(name_) + ": " + slot_.error);
+        if (ended_ && !(may_end_ && slot_.done != 0)) throw std::runtime_error(std::string("the ") + name_ + " died");
     }
     [[nodiscard]] double cpu() const { return cpu_seconds(pid_); }
 
  private:
     Slot& slot_;
     const char* name_;
+    bool may_end_;  ///< once its `done` is set
     pid_t pid_ = -1;
     bool ended_ = false;
 };
@@ -100,6 +99,7 @@ class Measurement {
     ~Measurement() {
         workers_.clear();
         peer_->stop();
+        reap_strays();
     }
     Measurement(const Measurement&) = delete;
     Measurement& operator=(const Measurement&) = delete;
@@ -125,14 +125,15 @@ class Measurement {
         while (!ready()) {
             if (submitter != nullptr) submitter->check();
             for (const auto& worker : workers_) worker->check();
-            if (std::chrono::steady_clock::now() > limit) throw std::runtime_error(std::string(what) + " took too long");
+            if (std::chrono::steady_clock::now() > limit)
+                throw std::runtime_error(std::string(what) + " took too long");
             pause_briefly();
         }
     }
 
     void start_workers() {
         for (unsigned i = 0; i < kWorkers; ++i)
-            workers_.push_back(std::make_unique<Process>(board_->slots[i], "worker", [&, i](Slot& slot) {
+            workers_.push_back(std::make_unique<Process>(board_->slots[i], "worker", false, [&, i](Slot& slot) {
                 peer_->become_client("work", 0, i, board_.path());
                 peer_->connect();
                 WorkerLine line(slot);
@@ -145,7 +146,7 @@ class Measurement {
     /// A submitter that does `work(slot)` when told to go; returns when it is ready for that.
     template <class Work>
     std::unique_ptr<Process> start_submitter(const char* role, unsigned jobs, Work work) {
-        auto submitter = std::make_unique<Process>(board_.submitter(), "submitter", [&](Slot& slot) {
+        auto submitter = std::make_unique<Process>(board_.submitter(), "submitter", true, [&](Slot& slot) {
             peer_->become_client(role, jobs, kSubmitter, board_.path());
             peer_->connect();
             slot.ready = 1;

@@ -90,7 +90,9 @@ Server::~Server() { end(); }
 
 void Server::end() {
     ::kill(-group_, SIGKILL);
-    ::waitpid(group_, nullptr, 0);
+    // All of the group: what the server had started has become ours (see main()).
+    while (::waitpid(-group_, nullptr, 0) > 0) {
+    }
 }
 
 double Server::cpu() const {
@@ -102,6 +104,14 @@ double Server::cpu() const {
         if (stat.group == group_) sum += stat.cpu;
     }
     return sum;
+}
+
+void reap_strays() {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    for (pid_t ended = 0; ended >= 0 && std::chrono::steady_clock::now() < limit;) {
+        ended = ::waitpid(-1, nullptr, WNOHANG);
+        if (ended == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
 }
 
 double cpu_seconds(pid_t pid) { return stat_of(std::to_string(pid)).cpu; }

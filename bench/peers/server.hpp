@@ -33,7 +33,10 @@ class Server {
     pid_t group_ = 0;
 };
 
-/// The same of one process.
+/// Waits a moment for processes that servers had started outside their groups, and which end with them. To be called
+/// when no other child is left. Only if this process is their reaper (PR_SET_CHILD_SUBREAPER).
+void reap_strays();
+/// User and system time of one process so far, in seconds.
 double cpu_seconds(pid_t pid);
 /// Whether a program of this name is on the PATH or, given with slashes, is there.
 bool is_installed(const std::string& program);

@@ -17,8 +17,7 @@ namespace {
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
 [[noreturn]] void fail(const char* what) {
-    throw std::runtime_error(std::string("the connection to the server failed: ") + what + ": " +
-                             std::strerror(errno));
+    throw std::runtime_error(std::string("the connection to the server failed: ") + what + ": " + std::strerror(errno));
 }
 
 sockaddr_in loopback(int port) {
