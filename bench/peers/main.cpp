@@ -84,6 +84,7 @@ Json row(const Variant& variant, const Outcome& outcome) {
                     cpu["server_us_per_job"].get<double>(), cpu["submitter_us_per_job"].get<double>(),
                     cpu["workers_us_per_job"].get<double>());
     row["server_core"] = fmt::format("{:.0f} %", cpu["server_share_of_a_core"].get<double>() * 100);
+    row["others"] = fmt::format("{:.0f} %", cpu["others_share_of_the_machine"].get<double>() * 100);
     if (!outcome.failed.empty()) row["failed"] = outcome.failed.substr(0, 120);
     return row;
 }

@@ -170,16 +170,22 @@ class Measurement {
     struct Used {
         double server = 0;
         double workers = 0;
+        double machine = 0;
     };
-    Used used() const { return {peer_->server_cpu(), workers_cpu()}; }
+    Used used() const { return {peer_->server_cpu(), workers_cpu(), machine_cpu()}; }
 
-    /// Microseconds of processor time a job; and the share of one core that the server had.
+    /// Microseconds of processor time a job; the share of one core that the server had; the share of the whole machine
+    /// that somebody else had.
     Json cpu(const Used& before, unsigned jobs, double seconds) const {
         const Used after = used();
+        const double ours = after.server - before.server + after.workers - before.workers +
+                            static_cast<double>(board_.submitter().cpu_us) / 1e6;
+        const double others = (after.machine - before.machine - ours) / seconds / std::thread::hardware_concurrency();
         return {{"server_us_per_job", (after.server - before.server) * 1e6 / jobs},
                 {"submitter_us_per_job", static_cast<double>(board_.submitter().cpu_us) / jobs},
                 {"workers_us_per_job", (after.workers - before.workers) * 1e6 / jobs},
-                {"server_share_of_a_core", (after.server - before.server) / seconds}};
+                {"server_share_of_a_core", (after.server - before.server) / seconds},
+                {"others_share_of_the_machine", std::max(others, 0.0)}};
     }
 
     Json run_end_to_end(unsigned jobs) {

@@ -116,6 +116,19 @@ void reap_strays() {
 
 double cpu_seconds(pid_t pid) { return stat_of(std::to_string(pid)).cpu; }
 
+double machine_cpu() {
+    std::ifstream file("/proc/stat");
+    std::string name;
+    file >> name;  // "cpu": user nice system idle iowait irq softirq steal
+    double busy = 0;
+    for (int i = 0; i < 8; ++i) {
+        double ticks = 0;
+        file >> ticks;
+        if (i != 3 && i != 4) busy += ticks;
+    }
+    return busy / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
 bool is_installed(const std::string& program) {
     if (program.find('/') != std::string::npos) return ::access(program.c_str(), X_OK) == 0;
     const char* path = std::getenv("PATH");

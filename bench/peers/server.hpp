@@ -38,6 +38,8 @@ class Server {
 void reap_strays();
 /// User and system time of one process so far, in seconds.
 double cpu_seconds(pid_t pid);
+/// Time that all cores together have been busy since the machine started, or were taken by its host, in seconds.
+double machine_cpu();
 /// Whether a program of this name is on the PATH or, given with slashes, is there.
 bool is_installed(const std::string& program);
 
