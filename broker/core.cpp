@@ -76,6 +76,7 @@ void Core::forget_job(JobHandle handle) {
 }
 
 void Core::start(Turn turn) {
+    sealed_jobs_ = open_jobs_ = {numbers_.next_job};
     window_open_ = true;
     window_ends_ = turn.now + (awaited_.empty() ? 0 : config_.timing.claim_window_ms);
     next_session_check_ = turn.now;
@@ -298,6 +299,15 @@ std::uint64_t Core::rests_on(const Output& out) const {
     return has_writes(out) ? out.batch->seq : sealed_seq_;
 }
 
+/// A job that was never out before has had one write, its submit; whatever came of an earlier attempt must be durable
+/// before another. A worker hears nothing before its WELCOME.
+std::uint64_t Core::grant_rests_on(const Session& session, const Job& job, const Output& out) const {
+    if (config_.bug == PlantedBug::answer_before_commit) return 0;
+    if (job.has_state_row || job.has_claim_row || job.id >= open_jobs_) return rests_on(out);
+    const std::uint64_t submit = job.id >= sealed_jobs_ ? sealed_seq_ : 0;
+    return std::max({submit, session.welcome_rests_on, window_closed_in_});
+}
+
 Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
                      Output& out) {
     Outgoing& added = out.messages.emplace_back();
@@ -353,6 +363,7 @@ void Core::seal(Turn turn, Output& out) {
     batch.put(Table::meta, numbers_key, append_row(batch, numbers_));
     batch.put(Table::meta, kMetaApplied, big_endian(batch.seq));
     sealed_seq_ = batch.seq;
+    sealed_jobs_ = std::exchange(open_jobs_, JobId{numbers_.next_job});
     touched_ = false;
 }
 

@@ -6,7 +6,7 @@
 //
 // The core runs ahead of the disk. What keeps that safe is one rule, `rests_on()`: every message leaves only after the
 // newest batch that existed when it was decided is durable. Only heartbeats and refusals, which carry no state, leave
-// at once.
+// at once, and a first grant, which writes nothing, waits only for what it speaks of: `grant_rests_on()`.
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_ask.cpp (watch, show, list, cancel, redrive),
@@ -110,7 +110,8 @@ class Core {
     void dispatch(Turn turn, Output& out);
 
     [[nodiscard]] bool has_writes(const Output& out) const { return touched_ || !out.batch->empty(); }
-    /// Completes the open batch with what every batch carries. It may be applied now; the caller opens the next.
+    /// Completes the open batch with what every batch carries. It may be applied now; the caller opens the next. Only
+    /// when the batch before it is durable.
     void seal(Turn turn, Output& out);
 
     /// When expire() next has something to do (broker clock).
@@ -160,6 +161,7 @@ class Core {
         bool listed = false;  ///< in with_results_
         // A worker:
         std::uint64_t row = 0;
+        std::uint64_t welcome_rests_on = 0;
         std::uint32_t slots = 0;
         std::uint32_t credit = 0;
         std::uint32_t outstanding = 0;
@@ -216,6 +218,7 @@ class Core {
 
     // core.cpp
     [[nodiscard]] std::uint64_t rests_on(const Output& out) const;
+    [[nodiscard]] std::uint64_t grant_rests_on(const Session& session, const Job& job, const Output& out) const;
     Outgoing& send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
                    Output& out);
     Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
@@ -315,6 +318,10 @@ class Core {
     Counters counters_;
     std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
     bool touched_ = false;          ///< the open batch will have something although it has no operation yet
+    // Jobs from here on were submitted in the newest completed batch, and in the open one.
+    JobId sealed_jobs_;
+    JobId open_jobs_;
+    std::uint64_t window_closed_in_ = 0;  ///< the batch with the floor that voids tokens of earlier epochs
     std::uint64_t free_disk_ = UINT64_MAX;
     std::string edge_map_;
 

@@ -121,6 +121,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         gone_instances_.erase({instance.gone_at, session.instance_number});
         instance.session = session.index;
     }
+    session.welcome_rests_on = rests_on(out);
     answer(session, request, std::move(welcome), out);
     if (session.role == Role::worker) {
         for (JobHandle handle = session.leases; handle != kNoJob; handle = jobs_[handle].next)
@@ -272,6 +273,7 @@ void Core::close_claim_window(Turn turn, Output& out) {
     cancelled_before_.clear();
     floor_ = first_of_epoch;
     out.batch->put(Table::meta, kMetaFloor, big_endian(floor_.value));
+    window_closed_in_ = out.batch->seq;
 }
 
 void Core::on_goodbye(Session& session, const Goodbye& goodbye, Turn turn, Output& out) {

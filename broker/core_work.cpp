@@ -178,8 +178,8 @@ void Core::dispatch(Turn turn, Output& out) {
         }
         if (least == nullptr) break;
         Session& session = *sessions_.at(least->second);
-        // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive jobs
-        // end together, and their rows are neighbours.
+        // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive
+        // jobs end together, and their rows are neighbours.
         const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
         for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
              session.outstanding < until && ready_.ready(best);)
@@ -219,6 +219,7 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
         session.dispatch_bytes = 0;
         with_dispatch_.insert(session.index);
     }
+    session.dispatch.rests_on = std::max(session.dispatch.rests_on, grant_rests_on(session, job, out));
     session.dispatch_header += header;
     session.dispatch_bytes += job.payload_size;
     list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name,
@@ -229,7 +230,6 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
 void Core::flush_dispatch(Session& session, Output& out) {
     if (!std::holds_alternative<Dispatch>(session.dispatch.envelope.message)) return;
     session.dispatch.peer = session.peer;
-    session.dispatch.rests_on = rests_on(out);
     session.dispatch.envelope.session = session.id;
     out.messages.push_back(std::exchange(session.dispatch, {}));
 }

@@ -182,7 +182,6 @@ Result<void> Server::one_turn() {
     core_.dispatch(now, out);
     post(out);
     hand_over(now, out);
-    release();
     return {};
 }
 
@@ -196,11 +195,11 @@ void Server::keep(Pending& pending) {
     pending.envelope = std::move(std::get<Envelope>(again));
 }
 
-/// Queues what was decided. What carries no state does not wait for anything.
+/// Queues what was decided, or sends it if what it rests on is durable already.
 void Server::post(Output& out) {
     for (Outgoing& message : out.messages) {
-        if (message.rests_on == 0) send_or_hold(message);
-        else outbox_.push_back(std::move(message));
+        if (message.rests_on <= durable_) send_or_hold(message);
+        else outbox_[message.rests_on % outbox_.size()].push_back(std::move(message));
     }
     out.messages.clear();
 }
@@ -337,12 +336,11 @@ void Server::trim_retained() {
 
 // --- sending ---------------------------------------------------------------------------------------------------------
 
-/// Sends, in order, what rests on nothing that is not durable.
+/// Sends what rested on the batch that has just become durable.
 void Server::release() {
-    while (!outbox_.empty() && outbox_.front().rests_on <= durable_) {
-        send_or_hold(outbox_.front());
-        outbox_.pop_front();
-    }
+    std::vector<Outgoing>& messages = outbox_[durable_ % outbox_.size()];
+    for (Outgoing& message : messages) send_or_hold(message);
+    messages.clear();
 }
 
 void Server::send_or_hold(Outgoing& message) {
@@ -527,8 +525,7 @@ Result<void> Server::say_goodbye() {
     post(out);
     const Turn now = turn();
     hand_over(now, out);
-    release();  // what rests on nothing new has nothing to wait for
-    while (!outbox_.empty() || !committer_.idle() || core_.has_writes(out)) {
+    while (!outbox_[0].empty() || !outbox_[1].empty() || !committer_.idle() || core_.has_writes(out)) {
         if (std::chrono::steady_clock::now() > give_up) {
             spdlog::warn("some answers could not be sent in time; those who wait for them will ask again");
             break;

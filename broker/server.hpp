@@ -9,6 +9,7 @@
 //
 // One thread. Signals must be blocked before it is made; SIGTERM and SIGINT end run().
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -117,7 +118,8 @@ class Server {
     std::unordered_map<PeerId, std::deque<Pending>> waiting_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;
-    std::deque<Outgoing> outbox_;
+    std::array<std::vector<Outgoing>, 2>
+        outbox_;  // by what they rest on: the batch in flight or the open one, the next
     std::unordered_map<PeerId, std::deque<Outgoing>> held_;
     std::vector<PeerId> gone_;
 

@@ -149,8 +149,8 @@ void Socket::set_options() {
     };
     set(ZMQ_ROUTER_MANDATORY, 1);  // a send tells whether the peer is there
     set(ZMQ_ROUTER_HANDOVER, 0);   // nobody takes over another's connection
-    // More than a peer can make us owe it while it reads: an answer to each submit of its window, or a dispatch for each
-    // job of its credit. One commit releases them all at once.
+    // More than a peer can make us owe it while it reads: an answer to each submit of its window, or a dispatch for
+    // each job of its credit. One commit releases them all at once.
     set(ZMQ_SNDHWM, static_cast<int>(kSubmitWindow) + 1024);
     set(ZMQ_RCVHWM, 1000);
     set(ZMQ_MAXMSGSIZE, static_cast<std::int64_t>(kMaxMessageBytes + kMaxHeaderBytes));

@@ -189,7 +189,6 @@ void Broker::turn() {
     }
     post(out);
     hand_over(now, out);
-    release();
     if (random_.percent(2)) core.check_invariants();
     const std::int64_t sleep_ms =
         std::clamp<std::int64_t>(core.next_deadline() - life.now_us / kMs, 0, kLongestSleepMs);
@@ -201,7 +200,7 @@ void Broker::turn() {
 void Broker::leave(Turn now, Output& out) {
     hand_over(now, out);
     if (life_->in_flight != nullptr) return;  // it wakes the loop
-    JOBYARD_ASSERT(life_->outbox.empty());
+    JOBYARD_ASSERT(life_->outbox[0].empty() && life_->outbox[1].empty());
     process.tell("has ended");
     end_process();
 }
@@ -320,17 +319,16 @@ void Broker::take_durable() {
 
 void Broker::post(Output& out) {
     for (Outgoing& message : out.messages) {
-        if (message.rests_on == 0) send_or_hold(message);
-        else life_->outbox.push_back(std::move(message));
+        if (message.rests_on <= life_->durable) send_or_hold(message);
+        else life_->outbox[message.rests_on % 2].push_back(std::move(message));
     }
     out.messages.clear();
 }
 
 void Broker::release() {
-    while (!life_->outbox.empty() && life_->outbox.front().rests_on <= life_->durable) {
-        send_or_hold(life_->outbox.front());
-        life_->outbox.pop_front();
-    }
+    std::vector<Outgoing>& messages = life_->outbox[life_->durable % 2];
+    for (Outgoing& message : messages) send_or_hold(message);
+    messages.clear();
 }
 
 void Broker::send_or_hold(Outgoing& message) {

@@ -3,6 +3,7 @@
 // simulated disk and network. What dies with the process is its Life; a start makes a new one from the disk, as
 // broker/recovery.cpp does.
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -78,7 +79,7 @@ class Broker : public End {
         std::map<broker::PeerId, std::deque<Pending>> waiting;
         std::deque<Asked> asked;  ///< the reader takes them in order
         std::deque<Asked> answered;
-        std::deque<broker::Outgoing> outbox;
+        std::array<std::vector<broker::Outgoing>, 2> outbox;
         std::map<broker::PeerId, std::deque<broker::Outgoing>> held;
         std::map<broker::PeerId, Peer> peers;
     };
