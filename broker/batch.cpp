@@ -1,5 +1,6 @@
 #include "batch.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -9,6 +10,13 @@ namespace jobyard::broker {
 namespace {
 
 constexpr Slice kNowhere{UINT32_MAX, 0};
+
+/// The first eight bytes, filled up with zeros: in the order of the keys.
+std::uint64_t leading_number(std::string_view key) {
+    std::uint64_t number = 0;
+    std::memcpy(&number, key.data(), std::min(key.size(), sizeof number));
+    return __builtin_bswap64(number);
+}
 
 }  // namespace
 
@@ -28,17 +36,52 @@ Slice Batch::append(std::string_view bytes) {
 
 void Batch::put(Table table, std::string_view key, std::string_view value) {
     const Slice key_slice = append(key);
-    ops_.push_back({Op::Kind::put, table, table, key_slice, append(value)});
+    put(table, key_slice, append(value));
 }
 
-void Batch::put(Table table, Slice key, Slice value) { ops_.push_back({Op::Kind::put, table, table, key, value}); }
+void Batch::put(Table table, Slice key, Slice value) {
+    ops_.push_back({Op::Kind::put, table, table, key, value});
+    note(true, table, key);
+}
 
 void Batch::erase(Table table, std::string_view key) {
     ops_.push_back({Op::Kind::erase, table, table, append(key), {}});
+    note(false, table, ops_.back().key);
 }
 
 void Batch::move(Table from, Table to, std::string_view key) {
     ops_.push_back({Op::Kind::move, from, to, append(key), {}});
+    note(false, from, ops_.back().key);
+    note(true, to, ops_.back().key);
+}
+
+void Batch::note(bool put, Table table, Slice key) {
+    Range& range = touched_[put ? 0 : 1][static_cast<std::size_t>(table)];
+    const std::uint64_t number = leading_number(view(key));
+    range.least = std::min(range.least, number);
+    range.greatest = std::max(range.greatest, number);
+}
+
+bool Batch::may_touch(Table table, std::string_view first, std::string_view last) const {
+    const std::uint64_t least = leading_number(first);
+    const std::uint64_t greatest = leading_number(last);
+    for (const auto& tables : touched_) {
+        const Range& range = tables[static_cast<std::size_t>(table)];
+        if (range.least <= greatest && least <= range.greatest) return true;
+    }
+    return false;
+}
+
+void Batch::restore(std::uint64_t number, std::string_view ops, std::string_view arena) {
+    clear();
+    seq = number;
+    ops_.resize(ops.size() / sizeof(Op));
+    std::memcpy(ops_.data(), ops.data(), ops.size());
+    arena_ = arena;
+    for (const Op& op : ops_) {
+        note(op.kind == Op::Kind::put, op.table, op.key);
+        if (op.kind == Op::Kind::move) note(true, op.to, op.key);
+    }
 }
 
 std::optional<Slice> Batch::payload_of(JobId job) const {
@@ -57,6 +100,7 @@ void Batch::clear() {
     seq = 0;
     first_job = {};
     ops_.clear();
+    touched_ = {};
     arena_.clear();
     payloads_.clear();
 }

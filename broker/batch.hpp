@@ -7,6 +7,7 @@
 // it is still in hand. Made by the core, applied by the store, owned by the server in between; used by one thread at a
 // time.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -77,6 +78,7 @@ class Batch {
 
     /// For rows built in place: append to `arena()`, then name what was appended.
     [[nodiscard]] std::string& arena() { return arena_; }
+    [[nodiscard]] const std::string& arena() const { return arena_; }
     [[nodiscard]] Slice append(std::string_view bytes);
     void put(Table table, Slice key, Slice value);
 
@@ -84,13 +86,26 @@ class Batch {
     void note_payload(JobId job, Slice payload);
     [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
 
+    /// What `ops()` and `arena()` once were, as bytes. Where payloads stand is not known of such a batch.
+    void restore(std::uint64_t number, std::string_view ops, std::string_view arena);
+    /// False only if no operation of this batch concerns a row of the table whose key begins with bytes between those
+    /// of `first` and `last`, their first eight each.
+    [[nodiscard]] bool may_touch(Table table, std::string_view first, std::string_view last) const;
     /// Makes room for as much as the other one has.
     void reserve(const Batch& like);
     /// Empty again, with its memory kept.
     void clear();
 
  private:
+    /// Of keys, their first eight bytes as a number.
+    struct Range {
+        std::uint64_t least = UINT64_MAX;
+        std::uint64_t greatest = 0;
+    };
+    void note(bool put, Table table, Slice key);
+
     std::vector<Op> ops_;
+    std::array<std::array<Range, kTables>, 2> touched_;  // by what is put, and by what goes
     std::string arena_;
     std::vector<Slice> payloads_;  // of job first_job + i
 };

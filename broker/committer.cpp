@@ -6,7 +6,7 @@
 
 namespace jobyard::broker {
 
-Committer::Committer(Store& store) : store_(store), thread_([this] { run(); }) {}
+Committer::Committer(CommitLog& log) : log_(log), thread_([this] { run(); }) {}
 
 Committer::~Committer() {
     {
@@ -43,10 +43,10 @@ void Committer::run() {
         wakeups_.fetch_add(1, std::memory_order_relaxed);
         const Batch& batch = *std::exchange(batch_, nullptr);
         lock.unlock();
-        auto applied = store_.apply(batch);
+        auto appended = log_.append(batch);
         lock.lock();
-        if (applied) result_ = batch.seq;
-        else result_ = applied.error();
+        if (appended) result_ = batch.seq;
+        else result_ = appended.error();
         done_.signal();
     }
 }

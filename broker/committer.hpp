@@ -12,15 +12,15 @@
 #include <thread>
 
 #include "batch.hpp"
+#include "commit_log.hpp"
 #include "fd.hpp"
 #include "jobyard/result.hpp"
-#include "store.hpp"
 
 namespace jobyard::broker {
 
 class Committer {
  public:
-    explicit Committer(Store& store);
+    explicit Committer(CommitLog& log);
     /// Waits for the batch in flight.
     ~Committer();
     Committer(const Committer&) = delete;
@@ -41,7 +41,7 @@ class Committer {
  private:
     void run();
 
-    Store& store_;
+    CommitLog& log_;
     bool idle_ = true;  ///< the server's view
     Event done_;
     std::atomic<std::uint64_t> wakeups_{0};

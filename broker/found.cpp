@@ -45,7 +45,23 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
         return false;
     };
     std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
+    // Nearly all of a busy broker's batches concern other rows.
+    const auto concerns_us = [&](const Batch& batch) {
+        auto page = pages_.begin();
+        for (const Need& need : needs) {
+            // A prefix of less than eight bytes is a number followed by zeros at least, and by ones at most.
+            std::string most = need.key + std::string(8, '\xff');
+            if (need.kind == Need::Kind::after) {
+                if (page->more) most = page->last;
+                else most.assign(8, '\xff');
+                ++page;
+            }
+            if (batch.may_touch(need.table, need.key, most)) return true;
+        }
+        return false;
+    };
     for (const Batch* batch : newer) {
+        if (!concerns_us(*batch)) continue;
         for (const Op& op : batch->ops()) {
             const std::string_view key = batch->key(op);
             if (op.kind == Op::Kind::move && covered(op.to, key)) {

@@ -19,6 +19,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "commit_log.hpp"
 #include "config.hpp"
 #include "data_directory.hpp"
 #include "recovery.hpp"
@@ -68,19 +69,22 @@ void open_log(const Config& config) {
 
 struct Opened {
     std::unique_ptr<Store> store;
+    std::unique_ptr<CommitLog> log;
     Recovered recovered;
 };
 
 Result<Opened> open_store(const Config& config, const DataDirectory& directory) {
     auto store = Store::open({directory.store_path(), config.map_bytes});
     if (!store) return store.error();
+    auto log = CommitLog::open(directory.store_path());
+    if (!log) return log.error();
     CoreConfig core;
     core.limits = config.limits;
     core.timing = config.timing;
     core.software = "jobyard-broker/" JOBYARD_VERSION;
-    auto recovered = recover(**store, core, {0, wall_now(), 0});
+    auto recovered = recover(**store, **log, core, {0, wall_now(), 0});
     if (!recovered) return recovered.error();
-    return Opened{*std::move(store), *std::move(recovered)};
+    return Opened{*std::move(store), *std::move(log), *std::move(recovered)};
 }
 
 /// A store that lacks only space gets the ballast's, and goes on with submits and dispatch refused until there is more.
@@ -120,7 +124,7 @@ int run(const Config& config) {
     auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
-    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, **socket);
+    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket);
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
     tell_ready(config, **socket);
     if (auto ended = server.run(); !ended) {

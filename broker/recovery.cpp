@@ -112,7 +112,12 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
 
 }  // namespace
 
-Result<Recovered> recover(Store& store, CoreConfig config, Turn now) {
+Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn now) {
+    const auto in_store = store.get(Table::meta, kMetaApplied);
+    if (!in_store) return in_store.error();
+    const auto replayed =
+        log.replay(*in_store ? from_big_endian(**in_store) : 0, [&](const Batch& batch) { return store.apply(batch); });
+    if (!replayed) return replayed.error();
     const auto identity = begin_epoch(store);
     if (!identity) return identity.error();
     config.store = identity->store;

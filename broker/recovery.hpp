@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "commit_log.hpp"
 #include "core.hpp"
 #include "store.hpp"
 
@@ -15,8 +16,9 @@ struct Recovered {
     std::uint32_t epoch = 0;
 };
 
-/// Raises the epoch (on disk before the first token of it is granted), then reads every unended job, window, worker and
-/// claim into a core of `config`; store id and epoch in it are filled in. Errors name the table and the row.
-Result<Recovered> recover(Store& store, CoreConfig config, Turn now);
+/// Brings the store up to the commit log, raises the epoch (on disk before the first token of it is granted), then
+/// reads every unended job, window, worker and claim into a core of `config`; store id and epoch in it are filled in.
+/// Errors name the table and the row.
+Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn now);
 
 }  // namespace jobyard::broker

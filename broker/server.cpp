@@ -21,7 +21,8 @@ constexpr std::size_t kBytesPerTurn = std::size_t{4} << 20;
 constexpr std::size_t kBatchOps = 4096;
 constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
 constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
-constexpr std::size_t kRetainedBytes = std::size_t{32} << 20;  // durable batches kept to send payloads from
+constexpr std::size_t kUnappliedBytes = std::size_t{96} << 20;  // the store is so far behind that all waits for it
+constexpr std::size_t kRetainedBytes = std::size_t{32} << 20;   // durable batches kept to send payloads from
 constexpr std::size_t kRetainedBatches = 256;
 constexpr std::int64_t kStallUs = 500'000;
 constexpr std::int64_t kDiskLookMs = 1000;
@@ -58,16 +59,20 @@ void BrokerClock::tick(std::int64_t may_sleep_ms) {
     now_us_ += passed;
 }
 
-Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, Socket& socket)
+Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
+               Socket& socket)
     : directory_(directory),
       store_(store),
+      log_(log),
       socket_(socket),
       core_(core),
       random_(random_seed()),
-      committer_(store),
+      committer_(log),
+      applier_(store, log, applied_seq),
       reader_(store),
       open_(std::make_unique<Batch>()),
-      durable_(applied_seq) {
+      durable_(applied_seq),
+      applied_(applied_seq) {
     open_->seq = durable_ + 1;
     open_->first_job = {core.numbers().next_job};
     sigset_t signals;
@@ -98,7 +103,7 @@ Result<void> Server::run() {
             const std::int64_t until = core_.next_deadline() - clock_.now();
             sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, kLongestSleepMs));
         }
-        socket_.wait({signals_.get(), committer_.fd(), reader_.fd()}, sleep_ms);
+        socket_.wait({signals_.get(), committer_.fd(), applier_.fd(), reader_.fd()}, sleep_ms);
         clock_.tick(sleep_ms);
         signalfd_siginfo signal;
         if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
@@ -116,6 +121,7 @@ Result<void> Server::run() {
 Result<void> Server::one_turn() {
     ++turns_;
     if (auto durable = take_durable(); !durable) return durable;
+    if (auto applied = take_applied(); !applied) return applied;
     const Turn now = turn();
     if (now.now >= next_disk_look_) watch_disk();
     Output out = output();
@@ -235,7 +241,7 @@ void Server::ask_for_head(PeerId peer) {
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 std::uint64_t Server::ask(Asked asked, std::vector<Need> needs) {
-    asked.durable_then = durable_;
+    asked.applied_then = applied_;
     asked_[++last_ticket_] = asked;
     reader_.ask(last_ticket_, std::move(needs));
     return last_ticket_;
@@ -257,14 +263,18 @@ Result<void> Server::take_answers(Turn now, Output& out) {
 
 /// What was read, with every batch since laid over it; all of those are still here (trim_retained).
 Found Server::found_from(const ReadAnswer& answer) const {
+    return {answer.needs, answer.snapshot, batches_after(answer.snapshot.applied_seq)};
+}
+
+/// The open one included.
+std::vector<const Batch*> Server::batches_after(std::uint64_t seq) const {
     std::vector<const Batch*> newer;
-    const auto consider = [&](const std::unique_ptr<Batch>& batch) {
-        if (batch != nullptr && batch->seq > answer.snapshot.applied_seq) newer.push_back(batch.get());
-    };
-    for (const auto& batch : retained_) consider(batch);
-    consider(in_flight_);
-    consider(open_);
-    return {answer.needs, answer.snapshot, newer};
+    const auto first = std::partition_point(retained_.begin(), retained_.end(),
+                                            [seq](const auto& batch) { return batch->seq <= seq; });
+    for (auto batch = first; batch != retained_.end(); ++batch) newer.push_back(batch->get());
+    if (in_flight_ != nullptr) newer.push_back(in_flight_.get());
+    newer.push_back(open_.get());
+    return newer;
 }
 
 void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out) {
@@ -298,7 +308,7 @@ std::unique_ptr<Batch> Server::new_batch(std::uint64_t seq) {
 }
 
 void Server::hand_over(Turn now, Output& out) {
-    if (!committer_.idle() || !core_.has_writes(out)) return;
+    if (!committer_.idle() || !core_.has_writes(out) || applier_.waiting_bytes() > kUnappliedBytes) return;
     core_.seal(now, out);
     in_flight_ = std::move(open_);
     open_ = new_batch(in_flight_->seq + 1);
@@ -313,14 +323,23 @@ Result<void> Server::take_durable() {
     if (!*done) return done->error();
     durable_ = **done;
     retained_.push_back(std::move(in_flight_));
+    applier_.add(*retained_.back());
     release();
+    return {};
+}
+
+Result<void> Server::take_applied() {
+    const auto applied = applier_.applied();
+    if (!applied) return applied.error();
+    if (*applied == applied_) return {};
+    applied_ = *applied;
     trim_retained();
     return {};
 }
 
 void Server::trim_retained() {
-    std::uint64_t oldest_asked = durable_;
-    for (const auto& [ticket, asked] : asked_) oldest_asked = std::min(oldest_asked, asked.durable_then);
+    std::uint64_t oldest_asked = applied_;
+    for (const auto& [ticket, asked] : asked_) oldest_asked = std::min(oldest_asked, asked.applied_then);
     std::size_t bytes = 0;
     for (const auto& batch : retained_) bytes += batch->bytes();
     while (!retained_.empty() && (bytes > kRetainedBytes || retained_.size() > kRetainedBatches) &&
@@ -389,6 +408,7 @@ void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
     for (PayloadRef& payload : first.payloads) {
         if (payload.kind == PayloadRef::Kind::own) continue;
         const auto at = static_cast<std::uint32_t>(first.bytes.size());
+        if (rows->empty() && payload.kind == PayloadRef::Kind::result_of) append_result({payload.number}, first.bytes);
         for (const RowView row : *rows++) first.bytes.append(row.value);
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
@@ -396,6 +416,21 @@ void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
     if (!send(first)) note_gone(peer);
     messages.pop_front();
     for (Outgoing& message : messages) send_or_hold(message);
+}
+
+/// Of a job whose end the store does not have yet.
+void Server::append_result(JobId job, std::string& bytes) const {
+    const std::string key = job_key(job);
+    const std::vector<Need> needs{{Need::Kind::row, Table::done, key},
+                                  {Need::Kind::row, Table::dead, key},
+                                  {Need::Kind::prefix, Table::results, key}};
+    const Snapshot nothing{0, std::vector<RowList>(needs.size())};
+    const Found found(needs, nothing, batches_after(0));
+    for (const Table table : {Table::done, Table::dead}) {
+        EndRow ended;
+        if (const auto row = found.get(table, key); row && read_row(*row, ended)) bytes.append(ended.result);
+    }
+    for (const RowView& slice : found.with_prefix(Table::results, key)) bytes.append(slice.value);
 }
 
 /// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been
@@ -490,6 +525,7 @@ void Server::watch_disk() {
 
 std::string Server::edge_map() const {
     const StoreCounters store = store_.counters();
+    const CommitLog::Counters log = log_.counters();
     const SocketCounters& socket = socket_.counters();
     MapWriter map;
     map.uint("turns", turns_);
@@ -497,13 +533,16 @@ std::string Server::edge_map() const {
     map.uint("stalled_ms", static_cast<std::uint64_t>(clock_.stalled_ms()));
     map.uint("held_back", held_back_);
     map.uint("free_disk_bytes", directory_.free_bytes());
-    map.uint("batches", store.batches);
+    map.uint("batches", log.commits);
+    map.uint("commit_us", log.commit_us);
+    map.uint("commit_us_max", log.commit_us_max);
+    map.uint("store_transactions", store.transactions);
+    map.uint("store_us", store.apply_us);
+    map.uint("store_us_max", store.apply_us_max);
     map.uint("puts", store.puts);
     map.uint("erases", store.erases);
     map.uint("moves", store.moves);
     map.uint("value_bytes", store.value_bytes);
-    map.uint("commit_us", store.commit_us);
-    map.uint("commit_us_max", store.commit_us_max);
     map.uint("store_bytes", store.used_bytes);
     map.uint("map_bytes", store.map_bytes);
     map.uint("received", socket.received);
@@ -545,7 +584,7 @@ Result<void> Server::say_goodbye() {
         incoming_.clear();
         socket_.wait({}, static_cast<int>(left.count()));
     }
-    return {};
+    return applier_.finish();  // the next start has nothing to replay
 }
 
 }  // namespace jobyard::broker

@@ -19,6 +19,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "applier.hpp"
+#include "commit_log.hpp"
 #include "committer.hpp"
 #include "core.hpp"
 #include "data_directory.hpp"
@@ -47,7 +49,8 @@ class BrokerClock {
 class Server {
  public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
-    Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, Socket& socket);
+    Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
+           Socket& socket);
     /// Until a signal. An error: the store failed, and nothing that was not durable has been answered.
     Result<void> run();
 
@@ -64,7 +67,7 @@ class Server {
         enum class For : std::uint8_t { message, payload, agenda };
         For what = For::message;
         PeerId peer;
-        std::uint64_t durable_then = 0;
+        std::uint64_t applied_then = 0;  ///< what is read has at least the batches up to this one
     };
 
     [[nodiscard]] Turn turn();
@@ -80,9 +83,12 @@ class Server {
     void answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out);
     void answered_payloads(PeerId peer, const ReadAnswer& answer);
     [[nodiscard]] Found found_from(const ReadAnswer& answer) const;
+    [[nodiscard]] std::vector<const Batch*> batches_after(std::uint64_t seq) const;
+    void append_result(JobId job, std::string& bytes) const;
     std::uint64_t ask(Asked asked, std::vector<Need> needs);
     void hand_over(Turn now, Output& out);
     Result<void> take_durable();
+    Result<void> take_applied();
     void release();
     void send_or_hold(Outgoing& message);
     bool send(Outgoing& message);
@@ -98,20 +104,23 @@ class Server {
 
     DataDirectory& directory_;
     Store& store_;
+    CommitLog& log_;
     Socket& socket_;
     Core& core_;
     BrokerClock clock_;
     std::uint64_t random_;
 
     Fd signals_;
+    std::deque<std::unique_ptr<Batch>> retained_;  // durable, oldest first; the store may lack the newest
+    std::unique_ptr<Batch> in_flight_;
     Committer committer_;
+    Applier applier_;
     Reader reader_;
 
     std::unique_ptr<Batch> open_;
-    std::unique_ptr<Batch> in_flight_;
-    std::deque<std::unique_ptr<Batch>> retained_;  // durable, oldest first
     std::vector<std::unique_ptr<Batch>> spare_;
     std::uint64_t durable_ = 0;
+    std::uint64_t applied_ = 0;  ///< the store has every batch up to this one
 
     std::deque<std::pair<PeerId, Pending>> backlog_;
     std::size_t backlog_bytes_ = 0;

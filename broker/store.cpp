@@ -183,37 +183,77 @@ Result<void> Store::open_tables() {
     return {};
 }
 
-Result<void> Store::apply(const Batch& batch) {
+namespace {
+
+/// Which of the jobs in a run of batches came and went within it: their rows in `live` were put once, and then erased.
+class Passing {
+ public:
+    /// `bound`: no key of `live` is greater, so a job beyond it has no row yet.
+    Passing(const std::vector<const Batch*>& batches, std::string_view bound)
+        : bound_(bound.size() == 8 ? from_big_endian(bound) : 0) {
+        for (const Batch* batch : batches)
+            for (const Op& op : batch->ops()) note(*batch, op);
+    }
+    /// The operation need not be carried out.
+    [[nodiscard]] bool contains(const Batch& batch, const Op& op) const {
+        if (op.table != Table::live || op.kind == Op::Kind::move || fates_.empty() || op.key.size != 8) return false;
+        const std::uint64_t job = from_big_endian(batch.key(op));
+        return job >= first_ && job - first_ < fates_.size() && fates_[job - first_] == Fate::gone;
+    }
+
+ private:
+    enum class Fate : std::uint8_t { elsewhere, here, gone, special };
+    static constexpr std::uint64_t kMost = std::uint64_t{1} << 22;  // beyond it, rows are simply written
+
+    void note(const Batch& batch, const Op& op) {
+        if ((op.table != Table::live && op.to != Table::live) || op.key.size != 8) return;
+        const std::uint64_t job = from_big_endian(batch.key(op));
+        if (op.kind == Op::Kind::put && fates_.empty() && job > bound_) first_ = job;
+        if (job < first_ || job - first_ >= kMost) return;
+        if (job - first_ >= fates_.size()) {
+            if (op.kind != Op::Kind::put) return;
+            fates_.resize(job - first_ + 1, Fate::elsewhere);
+        }
+        Fate& fate = fates_[job - first_];
+        if (op.kind == Op::Kind::put && fate == Fate::elsewhere) fate = Fate::here;
+        else if (op.kind == Op::Kind::erase && fate == Fate::here) fate = Fate::gone;
+        else fate = Fate::special;
+    }
+
+    const std::uint64_t bound_;
+    std::uint64_t first_ = UINT64_MAX;
+    std::vector<Fate> fates_;  // of job first_ + i
+};
+
+}  // namespace
+
+Result<void> Store::apply(const std::vector<const Batch*>& batches) {
     const auto began = std::chrono::steady_clock::now();
-    int rc = write(batch);
+    int rc = write(batches);
     while (rc == MDB_MAP_FULL) {
         if (auto grown = grow(); !grown) return grown;
-        rc = write(batch);
+        rc = write(batches);
     }
-    if (rc != 0) return failure("cannot commit batch " + std::to_string(batch.seq), rc);
+    if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
     const auto took = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
-    raise(counted_.batches, 1);
-    raise(counted_.commit_us, took);
-    if (took > counted_.commit_us_max.load(std::memory_order_relaxed))
-        counted_.commit_us_max.store(took, std::memory_order_relaxed);
-    std::array<std::uint64_t, 3> by_kind{};
-    std::uint64_t value_bytes = 0;
-    for (const Op& op : batch.ops()) {
-        ++by_kind[static_cast<std::size_t>(op.kind)];
-        value_bytes += op.value.size;
-    }
-    raise(counted_.puts, by_kind[static_cast<std::size_t>(Op::Kind::put)]);
-    raise(counted_.erases, by_kind[static_cast<std::size_t>(Op::Kind::erase)]);
-    raise(counted_.moves, by_kind[static_cast<std::size_t>(Op::Kind::move)]);
-    raise(counted_.value_bytes, value_bytes);
+    raise(counted_.transactions, 1);
+    raise(counted_.apply_us, took);
+    if (took > counted_.apply_us_max.load(std::memory_order_relaxed))
+        counted_.apply_us_max.store(took, std::memory_order_relaxed);
+    raise(counted_.puts, written_[static_cast<std::size_t>(Op::Kind::put)]);
+    raise(counted_.erases, written_[static_cast<std::size_t>(Op::Kind::erase)]);
+    raise(counted_.moves, written_[static_cast<std::size_t>(Op::Kind::move)]);
+    raise(counted_.value_bytes, written_bytes_);
     measure();
     // Before it is full, because then a batch is written twice.
     if (counted_.used_bytes > counted_.map_bytes / 100 * 85) return grow();
     return {};
 }
 
-int Store::write(const Batch& batch) {
+int Store::write(const std::vector<const Batch*>& batches) {
+    written_ = {};
+    written_bytes_ = 0;
     Transaction transaction(env_, 0);
     if (transaction.error() != 0) return transaction.error();
     // One cursor a table: the next key is nearly always in the page it stands on. They end with the transaction.
@@ -225,7 +265,11 @@ int Store::write(const Batch& batch) {
         return opened;
     };
     std::string moved;  // LMDB's view of a value ends with the next write
-    for (const Op& op : batch.ops()) {
+    const Passing passing(batches, bounds_[static_cast<std::size_t>(Table::live)]);
+    const auto write_op = [&](const Batch& batch, const Op& op) {
+        if (passing.contains(batch, op)) return 0;
+        ++written_[static_cast<std::size_t>(op.kind)];
+        written_bytes_ += op.value.size;
         const std::string_view key_bytes = batch.key(op);
         JOBYARD_ASSERT(!key_bytes.empty() && key_bytes.size() <= kMaxKeyBytes);
         MDB_cursor* at = cursor(op.table);
@@ -245,8 +289,11 @@ int Store::write(const Batch& batch) {
             if (rc == 0) rc = mdb_cursor_del(at, 0);
             if (rc == MDB_NOTFOUND) rc = 0;
         }
-        if (rc != 0) return rc;
-    }
+        return rc;
+    };
+    for (const Batch* batch : batches)
+        for (const Op& op : batch->ops())
+            if (write_op(*batch, op) != 0) return rc;
     return transaction.commit();
 }
 
@@ -345,9 +392,9 @@ Result<void> Store::for_each(Table table,
 
 StoreCounters Store::counters() const {
     const auto get = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
-    return {get(counted_.batches),     get(counted_.puts),      get(counted_.erases),        get(counted_.moves),
-            get(counted_.value_bytes), get(counted_.commit_us), get(counted_.commit_us_max), get(counted_.map_bytes),
-            get(counted_.used_bytes),  get(counted_.growths)};
+    return {get(counted_.transactions), get(counted_.puts),     get(counted_.erases),       get(counted_.moves),
+            get(counted_.value_bytes),  get(counted_.apply_us), get(counted_.apply_us_max), get(counted_.map_bytes),
+            get(counted_.used_bytes),   get(counted_.growths)};
 }
 
 Result<void> Store::check_readers() {

@@ -2,9 +2,9 @@
 // The rows on disk, and the only code that knows LMDB. A batch becomes durable whole or not at all; what was durable is
 // there after any crash of the process or the machine.
 //
-// Threads: `apply` on one thread for ever (the committer: a write transaction belongs to its thread); `read`, `get`,
-// `for_each`, `counters` and `check_readers` on any. Rows are given out as copies, or as views that last for a
-// callback.
+// Threads: `apply` on one thread at a time (the applier, once the broker runs: a write transaction belongs to its
+// thread); `read`, `get`, `for_each`, `counters` and `check_readers` on any. Rows are given out as copies, or as views
+// that last for a callback.
 
 #include <array>
 #include <atomic>
@@ -29,13 +29,13 @@ namespace jobyard::broker {
 
 /// Since this process opened the store.
 struct StoreCounters {
-    std::uint64_t batches = 0;
+    std::uint64_t transactions = 0;
     std::uint64_t puts = 0;
     std::uint64_t erases = 0;
     std::uint64_t moves = 0;
     std::uint64_t value_bytes = 0;  ///< put, keys not counted
-    std::uint64_t commit_us = 0;    ///< from the first operation to durable, over all batches
-    std::uint64_t commit_us_max = 0;
+    std::uint64_t apply_us = 0;     ///< from the first operation to durable, over all transactions
+    std::uint64_t apply_us_max = 0;
     std::uint64_t map_bytes = 0;   ///< address space: how far the file may grow before the map must
     std::uint64_t used_bytes = 0;  ///< the file up to its last page in use; freed pages inside it are used again
     std::uint64_t growths = 0;     ///< of the map
@@ -55,7 +55,10 @@ class Store {
 
     /// Returns when the batch is durable. After an error nothing of it is in the store, or (when the very last write
     /// failed) that cannot be known: the process must end and recover.
-    Result<void> apply(const Batch& batch);
+    Result<void> apply(const Batch& batch) { return apply({&batch}); }
+    /// All of them in one transaction, in order. What of them is put and later erased is not written: of a job that was
+    /// submitted and has ended meanwhile the store sees only the end.
+    Result<void> apply(const std::vector<const Batch*>& batches);
 
     /// The rows that are needed, all from one moment, which is not before the call.
     Result<Snapshot> read(const std::vector<Need>& needs);
@@ -72,7 +75,7 @@ class Store {
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
-    int write(const Batch& batch);
+    int write(const std::vector<const Batch*>& batches);
     int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);
     Result<void> grow();
     void measure();
@@ -86,12 +89,16 @@ class Store {
     /// Per table a key that none is greater than. What comes after it is appended, which packs pages full.
     std::array<std::string, kTables> bounds_;
 
+    /// What the transaction being written does, by kind of operation.
+    std::array<std::uint64_t, 3> written_{};
+    std::uint64_t written_bytes_ = 0;
+
     /// Shared by every read transaction; held alone while the map moves, because LMDB does not look who is using it.
     std::shared_mutex map_;
 
     struct {
-        std::atomic<std::uint64_t> batches{0}, puts{0}, erases{0}, moves{0}, value_bytes{0}, commit_us{0},
-            commit_us_max{0}, map_bytes{0}, used_bytes{0}, growths{0};
+        std::atomic<std::uint64_t> transactions{0}, puts{0}, erases{0}, moves{0}, value_bytes{0}, apply_us{0},
+            apply_us_max{0}, map_bytes{0}, used_bytes{0}, growths{0};
     } counted_;
 };
 

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fstream>
 #include <map>
+#include <random>
 #include <thread>
 
 #include "record.hpp"
@@ -245,7 +246,7 @@ TEST_F(StoreTest, ABatchLargerThanTheMapIsAppliedWholeAfterGrowth) {
     for (std::uint64_t i = 0; i < 2000; ++i) batch.put(Table::live, big_endian(i), std::string(1000, 'x'));
     apply(batch);
     EXPECT_GE(store->counters().growths, 3U);
-    EXPECT_EQ(store->counters().batches, 1U);
+    EXPECT_EQ(store->counters().transactions, 1U);
     EXPECT_EQ(rows(Table::live).size(), 2000U);
 }
 
@@ -303,14 +304,74 @@ TEST_F(StoreTest, CountersAddUp) {
     batch.move(Table::live, Table::buried, "b");
     apply(batch);  // puts the number too
     const StoreCounters counters = store->counters();
-    EXPECT_EQ(counters.batches, 1U);
+    EXPECT_EQ(counters.transactions, 1U);
     EXPECT_EQ(counters.puts, 3U);
     EXPECT_EQ(counters.erases, 1U);
     EXPECT_EQ(counters.moves, 1U);
     EXPECT_EQ(counters.value_bytes, 5U + 3U + 8U);
-    EXPECT_GT(counters.commit_us, 0U);
-    EXPECT_EQ(counters.commit_us_max, counters.commit_us);
+    EXPECT_GT(counters.apply_us, 0U);
+    EXPECT_EQ(counters.apply_us_max, counters.apply_us);
     EXPECT_GT(counters.used_bytes, 0U);
+}
+
+TEST_F(StoreTest, OfAJobThatCameAndWentInARunOfBatchesOnlyTheEndIsWritten) {
+    Batch submit;
+    submit.put(Table::live, big_endian(7), "job");
+    submit.put(Table::live, big_endian(8), "stays");
+    number(submit);
+    Batch end;
+    end.put(Table::done, big_endian(7), "ended");
+    end.erase(Table::live, big_endian(7));
+    number(end);
+    const std::uint64_t puts = store->counters().puts;
+    ASSERT_TRUE(store->apply({&submit, &end}));
+    EXPECT_EQ(rows(Table::live), (Rows{{big_endian(8), "stays"}}));
+    EXPECT_EQ(rows(Table::done), (Rows{{big_endian(7), "ended"}}));
+    EXPECT_EQ(store->counters().puts - puts, 4U) << "the end, the other job and the two numbers";
+    EXPECT_EQ(store->counters().erases, 0U);
+}
+
+/// Whatever is left out of a run of batches makes no difference: two stores, one given them one by one.
+TEST_F(StoreTest, ARunOfBatchesIsTheSameAsOneAfterTheOther) {
+    std::mt19937 rng(5);
+    auto other = Store::open({directory / "other", std::uint64_t{1} << 30});
+    ASSERT_TRUE(other);
+    const Table tables[] = {Table::live, Table::buried, Table::done};
+    std::uint64_t next = 1;
+    for (int round = 0; round < 60; ++round) {
+        std::vector<Batch> batches(rng() % 5 + 1);
+        std::vector<const Batch*> run;
+        for (Batch& batch : batches) {
+            for (std::uint32_t n = rng() % 30; n > 0; --n) {
+                const std::string fresh = big_endian(next);
+                const std::string known = big_endian(next - std::min<std::uint64_t>(next - 1, rng() % 20));
+                const std::string value = std::to_string(rng());
+                switch (rng() % 8) {
+                    case 0:
+                    case 1:
+                    case 2:
+                        batch.put(Table::live, fresh, value);
+                        ++next;
+                        break;
+                    case 3: batch.erase(Table::live, known); break;
+                    case 4: batch.put(tables[rng() % 3], known, value); break;
+                    case 5: batch.move(Table::live, Table::buried, known); break;
+                    case 6: batch.move(Table::buried, Table::live, known); break;
+                    default: batch.erase(tables[rng() % 3], known);
+                }
+            }
+            number(batch);
+            run.push_back(&batch);
+        }
+        ASSERT_TRUE(store->apply(run));
+        for (const Batch* batch : run) ASSERT_TRUE((*other)->apply(*batch));
+        for (const Table table : tables) {
+            Rows expected;
+            ASSERT_TRUE((*other)->for_each(
+                table, [&](std::string_view key, std::string_view value) { expected.emplace(key, value); }));
+            ASSERT_EQ(rows(table), expected) << to_string(table) << ", round " << round;
+        }
+    }
 }
 
 TEST_F(StoreTest, OnAFullDiskABatchIsRefusedWholeAndErasesStillWork) {

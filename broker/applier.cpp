@@ -1,0 +1,86 @@
+#include "applier.hpp"
+
+#include <pthread.h>
+
+#include <utility>
+
+namespace jobyard::broker {
+namespace {
+
+/// Long enough for most jobs of a busy broker to come and go within it; short enough that reading what the store does
+/// not have yet stays cheap (Server::found_from).
+constexpr auto kApplyAfter = std::chrono::milliseconds(100);
+constexpr std::size_t kApplyBytes = std::size_t{24} << 20;
+
+}  // namespace
+
+Applier::Applier(Store& store, CommitLog& log, std::uint64_t applied)
+    : store_(store), log_(log), applied_(applied), thread_([this] { run(); }) {
+    log_.on_full([this] { hurry(); });
+}
+
+Applier::~Applier() { static_cast<void>(finish()); }
+
+void Applier::add(const Batch& batch) {
+    const std::lock_guard lock(mutex_);
+    if (waiting_.empty()) due_ = Clock::now() + kApplyAfter;
+    waiting_.push_back(&batch);
+    waiting_bytes_ += batch.bytes();
+    if (waiting_.size() == 1 || waiting_bytes_ >= kApplyBytes) wake_.notify_one();
+}
+
+Result<std::uint64_t> Applier::applied() {
+    done_.clear();
+    const std::lock_guard lock(mutex_);
+    if (error_) return *error_;
+    return applied_;
+}
+
+std::size_t Applier::waiting_bytes() {
+    const std::lock_guard lock(mutex_);
+    return waiting_bytes_;
+}
+
+void Applier::hurry() {
+    const std::lock_guard lock(mutex_);
+    hurry_ = true;
+    wake_.notify_one();
+}
+
+Result<void> Applier::finish() {
+    {
+        const std::lock_guard lock(mutex_);
+        finishing_ = true;
+        wake_.notify_one();
+    }
+    if (thread_.joinable()) thread_.join();
+    if (error_) return *error_;
+    return {};
+}
+
+void Applier::run() {
+    ::pthread_setname_np(::pthread_self(), "applier");
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        const auto is_due = [this] { return finishing_ || hurry_ || waiting_bytes_ >= kApplyBytes; };
+        wake_.wait(lock, [&] { return !waiting_.empty() || finishing_; });
+        if (waiting_.empty()) return;
+        wake_.wait_until(lock, due_, is_due);
+        hurry_ = false;
+        const std::vector<const Batch*> batches = std::exchange(waiting_, {});
+        std::size_t bytes = 0;
+        for (const Batch* batch : batches) bytes += batch->bytes();
+        lock.unlock();
+        auto done = store_.apply(batches);
+        if (done) log_.set_applied(batches.back()->seq);
+        else log_.give_up();
+        lock.lock();
+        waiting_bytes_ -= bytes;
+        if (done) applied_ = batches.back()->seq;
+        else error_ = done.error();
+        done_.signal();
+        if (error_) return;
+    }
+}
+
+}  // namespace jobyard::broker

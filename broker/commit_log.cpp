@@ -1,0 +1,220 @@
+#include "commit_log.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x31676f6c2d79626aULL;  // "jby-log1"
+constexpr std::uint64_t kPage = 4096;
+/// Written once when a file is made, because the first write to a block costs a second flush. A file that is filled
+/// before the store has caught up gets twice as large the next time.
+constexpr std::uint64_t kFirstBytes = std::uint64_t{2} << 20;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
+
+struct Header {
+    std::uint64_t magic = kMagic;
+    std::uint64_t seq = 0;
+    std::uint64_t checksum = 0;
+    std::uint64_t ops = 0;
+    std::uint64_t bytes = 0;
+};
+static_assert(sizeof(Header) == 40);
+
+std::uint64_t pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+std::uint64_t record_bytes(const Header& header) { return sizeof header + header.ops * sizeof(Op) + header.bytes; }
+
+/// Of the whole record, its own place excepted.
+std::uint64_t checksum(Header header, const char* ops, const char* bytes) {
+    header.checksum = 0;
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, &header, sizeof header);
+    XXH3_64bits_update(&state, ops, header.ops * sizeof(Op));
+    XXH3_64bits_update(&state, bytes, header.bytes);
+    return XXH3_64bits_digest(&state);
+}
+
+/// The record at the beginning of `bytes`, if there is a whole one.
+bool read_record(std::string_view bytes, Header& header, Batch& batch) {
+    if (bytes.size() < sizeof header) return false;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    if (header.magic != kMagic || header.ops > bytes.size() / sizeof(Op) || header.bytes > bytes.size() ||
+        record_bytes(header) > bytes.size())
+        return false;
+    const char* ops = bytes.data() + sizeof header;
+    const char* arena = ops + header.ops * sizeof(Op);
+    if (checksum(header, ops, arena) != header.checksum) return false;
+    batch.restore(header.seq, {ops, header.ops * sizeof(Op)}, {arena, header.bytes});
+    return true;
+}
+
+int write_whole(int fd, std::vector<iovec> pieces, std::uint64_t at) {
+    std::size_t first = 0;
+    while (first < pieces.size()) {
+        const ssize_t wrote =
+            ::pwritev(fd, pieces.data() + first, static_cast<int>(pieces.size() - first), static_cast<off_t>(at));
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return errno;
+        if (wrote == 0) return ENOSPC;
+        at += static_cast<std::uint64_t>(wrote);
+        auto left = static_cast<std::size_t>(wrote);
+        while (first < pieces.size() && left >= pieces[first].iov_len) left -= pieces[first++].iov_len;
+        if (first == pieces.size()) break;
+        pieces[first].iov_base = static_cast<char*>(pieces[first].iov_base) + left;
+        pieces[first].iov_len -= left;
+    }
+    return 0;
+}
+
+iovec piece(const void* at, std::size_t size) { return {const_cast<void*>(at), size}; }
+
+}  // namespace
+
+Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory) {
+    std::unique_ptr<CommitLog> log(new CommitLog(directory));
+    bool made = false;
+    for (std::size_t i = 0; i < log->files_.size(); ++i) {
+        File& file = log->files_[i];
+        const std::string path = directory + "/log." + std::to_string(i);
+        file.fd = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        struct stat info {};
+        if (!file.fd || ::fstat(file.fd.get(), &info) != 0) return log->failure("cannot open the commit log", errno);
+        if (static_cast<std::uint64_t>(info.st_size) < kFirstBytes) {
+            const std::vector<char> zeros(kFirstBytes - static_cast<std::uint64_t>(info.st_size));
+            const int error = write_whole(file.fd.get(), {piece(zeros.data(), zeros.size())},
+                                          static_cast<std::uint64_t>(info.st_size));
+            if (error != 0) return log->failure("cannot make the commit log", error);
+            if (::fsync(file.fd.get()) != 0) return log->failure("cannot make the commit log", errno);
+            made = true;
+        }
+        file.bytes = std::min(std::max(kFirstBytes, static_cast<std::uint64_t>(info.st_size)), kMaxBytes);
+    }
+    if (made)
+        if (auto synced = sync_directory(directory); !synced) return synced.error();
+    return log;
+}
+
+Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result<void>(const Batch& batch)>& apply) {
+    // Each file's records, and which of the two begins earlier.
+    std::array<std::string, 2> contents;
+    std::array<std::uint64_t, 2> begins{};
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+        struct stat info {};
+        if (::fstat(files_[i].fd.get(), &info) != 0) return failure("cannot read the commit log", errno);
+        contents[i].resize(static_cast<std::size_t>(info.st_size));
+        for (std::size_t got = 0; got < contents[i].size();) {
+            const ssize_t more = ::pread(files_[i].fd.get(), contents[i].data() + got, contents[i].size() - got,
+                                         static_cast<off_t>(got));
+            if (more < 0 && errno == EINTR) continue;
+            if (more <= 0) return failure("cannot read the commit log", more == 0 ? EIO : errno);
+            got += static_cast<std::size_t>(more);
+        }
+        Header header;
+        Batch batch;
+        if (read_record(contents[i], header, batch)) begins[i] = header.seq;
+    }
+    const std::size_t first = begins[0] <= begins[1] ? 0 : 1;
+    for (const std::size_t i : {first, 1 - first}) {
+        std::uint64_t before = 0;
+        for (std::string_view left = contents[i]; !left.empty();) {
+            Header header;
+            Batch batch;
+            if (!read_record(left, header, batch) || (before != 0 && header.seq != before + 1)) break;
+            before = header.seq;
+            left.remove_prefix(std::min<std::size_t>(left.size(), pages(record_bytes(header))));
+            if (header.seq <= applied) continue;
+            if (header.seq != applied + 1)
+                return Error{Code::internal, "the commit log in " + directory_ + " begins with batch " +
+                                                 std::to_string(header.seq) + " but the store has only those up to " +
+                                                 std::to_string(applied) +
+                                                 ": they do not belong together; restore both from one backup"};
+            if (auto done = apply(batch); !done) return done;
+            applied = header.seq;
+        }
+    }
+    set_applied(applied);
+    return {};
+}
+
+Result<void> CommitLog::append(const Batch& batch) {
+    const auto began = std::chrono::steady_clock::now();
+    const std::string_view ops(reinterpret_cast<const char*>(batch.ops().data()), batch.ops().size() * sizeof(Op));
+    const std::string_view bytes = batch.arena();
+    Header header;
+    header.seq = batch.seq;
+    header.ops = batch.ops().size();
+    header.bytes = bytes.size();
+    header.checksum = checksum(header, ops.data(), bytes.data());
+    const std::uint64_t size = pages(record_bytes(header));
+    if (at_ != 0 && at_ + size > files_[current_].bytes)
+        if (auto turned = turn_over(); !turned) return turned;
+    static constexpr std::array<char, kPage> kZeros{};
+    const int error =
+        write_whole(files_[current_].fd.get(),
+                    {piece(&header, sizeof header), piece(ops.data(), ops.size()), piece(bytes.data(), bytes.size()),
+                     piece(kZeros.data(), size - record_bytes(header))},
+                    at_);
+    if (error != 0) return failure("cannot write the commit log", error);
+    if (::fdatasync(files_[current_].fd.get()) != 0) return failure("cannot write the commit log", errno);
+    at_ += size;
+    files_[current_].last_seq = batch.seq;
+    const auto took = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
+    counted_.commits.fetch_add(1, std::memory_order_relaxed);
+    counted_.commit_us.fetch_add(took, std::memory_order_relaxed);
+    if (took > counted_.commit_us_max.load(std::memory_order_relaxed)) counted_.commit_us_max = took;
+    return {};
+}
+
+/// Goes on at the beginning of the other file, once the store has all that is in it.
+Result<void> CommitLog::turn_over() {
+    File& next = files_[1 - current_];
+    std::unique_lock lock(mutex_);
+    if (next.last_seq > applied_) next.bytes = std::min(next.bytes * 2, kMaxBytes);
+    if (next.last_seq > applied_ && on_full_) on_full_();
+    room_.wait(lock, [&] { return next.last_seq <= applied_ || given_up_; });
+    if (given_up_) return Error{Code::internal, "the commit log is full of what the store could not take"};
+    current_ = 1 - current_;
+    at_ = 0;
+    return {};
+}
+
+void CommitLog::set_applied(std::uint64_t seq) {
+    const std::lock_guard lock(mutex_);
+    applied_ = seq;
+    room_.notify_one();
+}
+
+void CommitLog::give_up() {
+    const std::lock_guard lock(mutex_);
+    given_up_ = true;
+    room_.notify_one();
+}
+
+CommitLog::Counters CommitLog::counters() const {
+    const auto get = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
+    return {get(counted_.commits), get(counted_.commit_us), get(counted_.commit_us_max)};
+}
+
+Error CommitLog::failure(const char* what, int error) const {
+    const bool full = error == ENOSPC || error == EDQUOT;
+    return {full ? Code::disk_full : Code::internal,
+            std::string(what) + " (" + directory_ +
+                "): " + (full ? "the disk is full; free some space" : errno_text(error))};
+}
+
+}  // namespace jobyard::broker

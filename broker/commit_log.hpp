@@ -1,0 +1,82 @@
+#pragma once
+// Where a batch becomes durable: appended to a file in one write and one flush. The store has it later, in larger
+// transactions (applier.hpp); until then it is here, and at the next start whatever the store lacks is replayed.
+//
+// Two files in turns, so that space is used again without being freed. A record begins at a multiple of 4 KiB, so that
+// no write touches a page of an earlier one:
+//
+//     magic, sequence number, checksum, number of operations, bytes (8 bytes each, as this machine has them) ·
+//     operations · bytes they point into
+//
+// A record is good if its checksum is; a file's records are those from its beginning on whose numbers follow each
+// other, because what is behind them is of an earlier turn.
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "batch.hpp"
+#include "fd.hpp"
+#include "jobyard/result.hpp"
+
+namespace jobyard::broker {
+
+class CommitLog {
+ public:
+    /// In the store's directory. Error `disk_full` if space was what lacked; `internal` else.
+    static Result<std::unique_ptr<CommitLog>> open(const std::string& directory);
+
+    /// Gives every batch above `applied`, in order. For start-up, before anything is appended. An error if there are
+    /// later batches but not the next one: then the store is older than its log.
+    Result<void> replay(std::uint64_t applied, const std::function<Result<void>(const Batch& batch)>& apply);
+
+    /// Returns when the batch is durable. Waits if it needs the space of one that the store does not have yet. Used by
+    /// one thread. After an error the process must end and recover.
+    Result<void> append(const Batch& batch);
+
+    /// The store has every batch up to this one: their space may be used again. From any thread.
+    void set_applied(std::uint64_t seq);
+    /// Called when append() waits for space; to be set before the first append().
+    void on_full(std::function<void()> call) { on_full_ = std::move(call); }
+    /// No space will come: append() fails instead of waiting. From any thread.
+    void give_up();
+
+    struct Counters {
+        std::uint64_t commits = 0;
+        std::uint64_t commit_us = 0;  ///< from the first byte to durable, over all
+        std::uint64_t commit_us_max = 0;
+    };
+    [[nodiscard]] Counters counters() const;
+
+ private:
+    struct File {
+        Fd fd;
+        std::uint64_t bytes = 0;     ///< to be used of it
+        std::uint64_t last_seq = 0;  ///< of the batches in it
+    };
+    explicit CommitLog(std::string directory) : directory_(std::move(directory)) {}
+    Result<void> turn_over();
+    [[nodiscard]] Error failure(const char* what, int error) const;
+
+    std::string directory_;
+    std::array<File, 2> files_;
+    std::size_t current_ = 0;
+    std::uint64_t at_ = 0;  ///< where the next record of the current file goes
+    std::function<void()> on_full_;
+
+    std::mutex mutex_;  ///< guards what follows
+    std::condition_variable room_;
+    std::uint64_t applied_ = 0;
+    bool given_up_ = false;
+
+    struct {
+        std::atomic<std::uint64_t> commits{0}, commit_us{0}, commit_us_max{0};
+    } counted_;
+};
+
+}  // namespace jobyard::broker

@@ -1,0 +1,247 @@
+// The commit log: what was appended is found at the next start, whole, in order and not twice, whatever was on its way
+// when the power went.
+
+#include "commit_log.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "applier.hpp"
+#include "record.hpp"
+#include "temporary_directory.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+struct CommitLogTest : testing::Test {
+    test::TemporaryDirectory directory;
+    std::unique_ptr<CommitLog> log;
+
+    void open() {
+        log.reset();
+        auto opened = CommitLog::open(directory.path());
+        ASSERT_TRUE(opened) << opened.error().text;
+        log = std::move(*opened);
+    }
+    void SetUp() override { open(); }
+
+    static Batch batch(std::uint64_t seq, std::size_t value_bytes = 100) {
+        Batch made;
+        made.seq = seq;
+        made.put(Table::live, big_endian(seq), std::string(value_bytes, static_cast<char>('a' + seq % 26)));
+        made.erase(Table::done, big_endian(seq + 1));
+        made.move(Table::live, Table::buried, big_endian(seq + 2));
+        return made;
+    }
+    void append(std::uint64_t first, std::uint64_t last, std::size_t value_bytes = 100) {
+        for (std::uint64_t seq = first; seq <= last; ++seq) {
+            const auto done = log->append(batch(seq, value_bytes));
+            ASSERT_TRUE(done) << done.error().text;
+        }
+    }
+    /// The numbers that a start finds; each batch must be as it was.
+    std::vector<std::uint64_t> found(std::uint64_t applied = 0, std::size_t value_bytes = 100) {
+        open();
+        std::vector<std::uint64_t> numbers;
+        const auto done = log->replay(applied, [&](const Batch& got) -> Result<void> {
+            const Batch expected = batch(got.seq, value_bytes);
+            EXPECT_EQ(got.ops().size(), expected.ops().size());
+            for (std::size_t i = 0; i < got.ops().size(); ++i) {
+                EXPECT_EQ(got.ops()[i].kind, expected.ops()[i].kind);
+                EXPECT_EQ(got.ops()[i].table, expected.ops()[i].table);
+                EXPECT_EQ(got.ops()[i].to, expected.ops()[i].to);
+                EXPECT_EQ(got.key(got.ops()[i]), expected.key(expected.ops()[i]));
+                EXPECT_EQ(got.value(got.ops()[i]), expected.value(expected.ops()[i]));
+            }
+            numbers.push_back(got.seq);
+            return {};
+        });
+        EXPECT_TRUE(done) << done.error().text;
+        return numbers;
+    }
+    static std::vector<std::uint64_t> numbers(std::uint64_t first, std::uint64_t last) {
+        std::vector<std::uint64_t> all;
+        for (std::uint64_t seq = first; seq <= last; ++seq) all.push_back(seq);
+        return all;
+    }
+    [[nodiscard]] std::string bytes_of(int file) const {
+        std::ifstream in(directory / ("log." + std::to_string(file)), std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    void write(int file, const std::string& bytes) const {
+        std::ofstream(directory / ("log." + std::to_string(file)), std::ios::binary | std::ios::trunc) << bytes;
+    }
+};
+
+TEST_F(CommitLogTest, WhatWasAppendedIsFoundInOrder) {
+    EXPECT_TRUE(found().empty());
+    append(1, 20);
+    EXPECT_EQ(found(), numbers(1, 20));
+    EXPECT_EQ(found(7), numbers(8, 20)) << "the store had 7";
+    EXPECT_TRUE(found(20).empty());
+    EXPECT_TRUE(found(25).empty()) << "a store that is ahead has them all";
+}
+
+TEST_F(CommitLogTest, ARestoredBatchKnowsWhatItTouches) {
+    append(5, 5);
+    open();
+    ASSERT_TRUE(log->replay(4, [](const Batch& got) -> Result<void> {
+        EXPECT_TRUE(got.may_touch(Table::live, big_endian(5), big_endian(5)));
+        EXPECT_FALSE(got.may_touch(Table::live, big_endian(8), big_endian(9)));
+        EXPECT_TRUE(got.may_touch(Table::buried, big_endian(7), big_endian(7)));
+        EXPECT_FALSE(got.may_touch(Table::dead, big_endian(0), big_endian(99)));
+        return {};
+    }));
+}
+
+TEST_F(CommitLogTest, SpaceIsUsedAgainOnceTheStoreHasWhatWasThere) {
+    std::uint64_t seq = 0;
+    for (int round = 0; round < 40; ++round) {
+        append(seq + 1, seq + 20, 20'000);
+        seq += 20;
+        log->set_applied(seq - 5);
+    }
+    EXPECT_LE(bytes_of(0).size() + bytes_of(1).size(), std::size_t{8} << 20) << "16 MB went through it";
+    EXPECT_EQ(found(seq - 5, 20'000), numbers(seq - 4, seq));
+}
+
+TEST_F(CommitLogTest, WaitsForTheStoreWhenItIsFull) {
+    std::atomic<int> asked{0};
+    std::atomic<std::uint64_t> appended{0};
+    log->on_full([&] { ++asked; });
+    std::thread writer([&] {
+        for (std::uint64_t seq = 1; seq <= 400; ++seq) {
+            ASSERT_TRUE(log->append(batch(seq, 20'000)));
+            appended = seq;
+        }
+    });
+    while (asked == 0) std::this_thread::yield();
+    EXPECT_LT(appended, 400U);
+    while (appended < 400) log->set_applied(appended);
+    writer.join();
+    EXPECT_EQ(found(399, 20'000), numbers(400, 400));
+}
+
+TEST_F(CommitLogTest, GivesUpWaitingWhenTheStoreHasFailed) {
+    Result<void> last;
+    std::thread giver;
+    log->on_full([&] { giver = std::thread([&] { log->give_up(); }); });
+    for (std::uint64_t seq = 1; last && seq <= 1000; ++seq) last = log->append(batch(seq, 20'000));
+    giver.join();
+    ASSERT_FALSE(last);
+    EXPECT_EQ(last.error().code, Code::internal);
+}
+
+TEST_F(CommitLogTest, AStoreOlderThanItsLogIsNoted) {
+    append(5, 9);
+    open();
+    const auto done = log->replay(2, [](const Batch&) -> Result<void> { return {}; });
+    ASSERT_FALSE(done);
+    EXPECT_NE(done.error().text.find("begins with batch 5"), std::string::npos) << done.error().text;
+}
+
+TEST_F(CommitLogTest, WhatTheStoreCannotTakeIsHandedOn) {
+    append(1, 3);
+    open();
+    int given = 0;
+    const auto done = log->replay(0, [&](const Batch&) -> Result<void> {
+        if (++given == 2) return Error{Code::disk_full, "full"};
+        return {};
+    });
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, Code::disk_full);
+    EXPECT_EQ(given, 2);
+}
+
+/// A power loss while the last record is written: each of its sectors may be new or as it was in an earlier turn. All
+/// before it is found, and it itself only if it is whole.
+TEST_F(CommitLogTest, ARecordThatWasCutShortIsNotFoundAndCostsNoneBeforeIt) {
+    constexpr std::size_t kSector = 512;
+    std::mt19937 rng(11);
+    for (int round = 0; round < 6; ++round) {
+        for (const int file : {0, 1}) std::filesystem::remove(directory / ("log." + std::to_string(file)));
+        open();
+        for (std::uint64_t seq = 1; seq <= 500; ++seq) {  // twice through both files
+            append(seq, seq, 9'000);
+            log->set_applied(seq);
+        }
+        const std::uint64_t last = 500 + rng() % 60;
+        append(501, last, 9'000);
+        const std::string before[] = {bytes_of(0), bytes_of(1)};
+        append(last + 1, last + 1, 9'000);
+        const std::string after[] = {bytes_of(0), bytes_of(1)};
+        bool whole = true;
+        for (const int file : {0, 1}) {
+            std::string torn = before[file];
+            torn.resize(after[file].size());
+            for (std::size_t at = 0; at < torn.size(); at += kSector) {
+                if (torn.compare(at, kSector, after[file], at, kSector) == 0) continue;
+                if (rng() % 8 != 0) torn.replace(at, kSector, after[file], at, kSector);
+                else whole = false;
+            }
+            write(file, torn);
+        }
+        ASSERT_EQ(found(500, 9'000), numbers(501, whole ? last + 1 : last)) << "round " << round;
+    }
+}
+
+/// The store is brought up in the background, and what is read meanwhile is not older than what was promised.
+struct ApplierTest : testing::Test {
+    test::TemporaryDirectory directory;
+    std::unique_ptr<Store> store;
+    std::unique_ptr<CommitLog> log;
+
+    void SetUp() override {
+        auto opened = Store::open({directory / "store", std::uint64_t{1} << 30});
+        ASSERT_TRUE(opened) << opened.error().text;
+        store = std::move(*opened);
+        auto made = CommitLog::open(directory.path());
+        ASSERT_TRUE(made) << made.error().text;
+        log = std::move(*made);
+    }
+};
+
+TEST_F(ApplierTest, TheStoreHasWhatItSaysAndAllOfItInTheEnd) {
+    std::vector<Batch> batches(200);
+    Applier applier(*store, *log, 0);
+    for (std::uint64_t i = 0; i < batches.size(); ++i) {
+        batches[i].seq = i + 1;
+        batches[i].put(Table::live, big_endian(i + 1), "job");
+        batches[i].put(Table::meta, kMetaApplied, big_endian(i + 1));
+        ASSERT_TRUE(log->append(batches[i]));
+        applier.add(batches[i]);
+        const auto applied = applier.applied();
+        ASSERT_TRUE(applied);
+        ASSERT_GE(store->read({})->applied_seq, *applied);
+    }
+    EXPECT_GT(applier.waiting_bytes(), 0U);
+    ASSERT_TRUE(applier.finish());
+    EXPECT_EQ(*applier.applied(), 200U);
+    EXPECT_EQ(applier.waiting_bytes(), 0U);
+    EXPECT_EQ(store->read({})->applied_seq, 200U);
+    EXPECT_LT(store->counters().transactions, 100U) << "many batches in one transaction";
+}
+
+TEST_F(ApplierTest, AFullLogMakesItHurry) {
+    std::vector<std::unique_ptr<Batch>> batches;
+    Applier applier(*store, *log, 0);
+    for (std::uint64_t seq = 1; seq <= 600; ++seq) {
+        Batch& batch = *batches.emplace_back(std::make_unique<Batch>());
+        batch.seq = seq;
+        batch.put(Table::chunks, big_endian(seq), std::string(20'000, 'x'));
+        batch.put(Table::meta, kMetaApplied, big_endian(seq));
+        ASSERT_TRUE(log->append(batch));  // 12 MB through files of 2: it waits, and does not wait for ever
+        applier.add(batch);
+    }
+    ASSERT_TRUE(applier.finish());
+    EXPECT_EQ(store->read({})->applied_seq, 600U);
+}
+
+}  // namespace
+}  // namespace jobyard::broker
