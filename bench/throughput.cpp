@@ -53,8 +53,13 @@ struct Work {
 
 nlohmann::json stats_of(Client& client) { return nlohmann::json::from_msgpack(client.stats().value().map); }
 
+/// Once the store has all that is durable.
 Work work_so_far(Client& client) {
-    const auto broker = stats_of(client).at("broker");
+    auto broker = stats_of(client).at("broker");
+    while (broker.at("store_behind_bytes").get<std::uint64_t>() > 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        broker = stats_of(client).at("broker");
+    }
     const auto count = [&](const char* name) { return broker.at(name).get<std::uint64_t>(); };
     return {count("puts") + count("erases") + count("moves"), count("batches"), count("value_bytes")};
 }

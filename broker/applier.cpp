@@ -36,7 +36,7 @@ Result<std::uint64_t> Applier::applied() {
     return applied_;
 }
 
-std::size_t Applier::waiting_bytes() {
+std::size_t Applier::waiting_bytes() const {
     const std::lock_guard lock(mutex_);
     return waiting_bytes_;
 }

@@ -36,7 +36,7 @@ class Applier {
     /// The newest batch that the store has. An error: the store failed, and the process must end.
     Result<std::uint64_t> applied();
     /// Bytes of batches that the store does not have yet.
-    [[nodiscard]] std::size_t waiting_bytes();
+    [[nodiscard]] std::size_t waiting_bytes() const;
     /// Returns when the store has all; nothing may be added after it.
     Result<void> finish();
 
@@ -49,7 +49,7 @@ class Applier {
     CommitLog& log_;
     Event done_;
 
-    std::mutex mutex_;  ///< guards what follows
+    mutable std::mutex mutex_;  ///< guards what follows
     std::condition_variable wake_;
     std::vector<const Batch*> waiting_;
     std::size_t waiting_bytes_ = 0;  ///< with those in hand

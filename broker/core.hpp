@@ -277,6 +277,7 @@ class Core {
     void take_lease(Session& session, JobHandle handle, std::int64_t until);
     void drop_lease(JobHandle handle);
     void reposition(Session& session);
+    void tell_room(ServiceId service);
     void queue_stop(Session& session, const Job& job, StopReason reason, Output& out);
     [[nodiscard]] std::string_view worker_name(const Job& job) const;
 
@@ -349,9 +350,8 @@ class Core {
     std::set<std::pair<std::int64_t, std::uint64_t>> gone_instances_;
     std::set<std::uint64_t> dirty_instances_;
 
-    std::vector<std::set<std::pair<std::uint64_t, SessionIndex>>>
-        free_;                      // by service: workers with room, least loaded first
-    std::uint64_t last_token_ = 0;  // its counter part
+    std::vector<std::set<Load>> free_;  // by service: workers with room; ready_ knows the first of each
+    std::uint64_t last_token_ = 0;      // its counter part
     LeaseToken floor_;
 
     bool window_open_ = false;

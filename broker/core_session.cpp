@@ -299,7 +299,10 @@ void Core::on_goodbye(Session& session, const Goodbye& goodbye, Turn turn, Outpu
 /// Takes the session out of every list. A worker's leases must have gone elsewhere before.
 void Core::end_session(Session& session, Turn turn) {
     JOBYARD_ASSERT(session.leases == kNoJob);
-    if (session.free_at) free_[session.service].erase({*session.free_at, session.index});
+    if (session.free_at) {
+        free_[session.service].erase({*session.free_at, session.index});
+        tell_room(session.service);
+    }
     const auto newest = by_instance_.find(session.instance);
     if (newest != by_instance_.end() && newest->second == session.index) by_instance_.erase(newest);
     if (session.instance_number != 0) {

@@ -167,23 +167,15 @@ void Core::dispatch(Turn turn, Output& out) {
     const bool may_start = !window_open_ && free_disk_ >= config_.limits.dispatch_free_bytes;
     while (may_start) {
         // The least loaded of all workers that have room and something they can take.
-        ServiceId best = 0;
-        const std::pair<std::uint64_t, SessionIndex>* least = nullptr;
-        for (ServiceId service = 0; service < free_.size(); ++service) {
-            if (free_[service].empty() || !ready_.ready(service)) continue;
-            if (least == nullptr || *free_[service].begin() < *least) {
-                least = &*free_[service].begin();
-                best = service;
-            }
-        }
-        if (least == nullptr) break;
-        Session& session = *sessions_.at(least->second);
+        const auto service = ready_.next_service();
+        if (!service) break;
+        Session& session = *sessions_.at(free_[*service].begin()->second);
         // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive
         // jobs end together, and their rows are neighbours.
         const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
         for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
-             session.outstanding < until && ready_.ready(best);)
-            grant(session, ready_.pick(best), turn, out);
+             session.outstanding < until && ready_.ready(*service);)
+            grant(session, ready_.pick(*service), turn, out);
         reposition(session);
     }
     for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);
@@ -265,7 +257,7 @@ void Core::reposition(Session& session) {
     if (session.gone_at < 0 && session.outstanding < session.credit)
         load = (std::uint64_t{session.outstanding} << 16U) / session.slots;
     if (load == session.free_at) return;
-    auto& free = free_[session.service];
+    std::set<Load>& free = free_[session.service];
     if (session.free_at && load) {  // its node moves: no memory is given back and taken again
         auto place = free.extract({*session.free_at, session.index});
         place.value().first = *load;
@@ -276,6 +268,12 @@ void Core::reposition(Session& session) {
         free.erase({*session.free_at, session.index});
     }
     session.free_at = load;
+    tell_room(session.service);
+}
+
+void Core::tell_room(ServiceId service) {
+    const std::set<Load>& free = free_[service];
+    ready_.set_room(service, free.empty() ? std::nullopt : std::optional(*free.begin()));
 }
 
 void Core::queue_stop(Session& session, const Job& job, StopReason reason, Output& out) {

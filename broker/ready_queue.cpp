@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 
 namespace jobyard::broker {
+
+std::size_t ReadyQueue::HashNames::operator()(const Names& names) const {
+    const std::hash<std::string_view> hash;
+    return hash(names.first) * 31 + hash(names.second);
+}
 
 std::optional<ClassId> ReadyQueue::find_class(std::string_view queue, std::string_view type) const {
     if (last_found_ < classes_.size() && classes_[last_found_].info.queue_name == queue &&
         classes_[last_found_].info.type_name == type)
         return last_found_;
-    const auto q = queues_by_name_.find(queue);
-    const auto t = types_by_name_.find(type);
-    if (q == queues_by_name_.end() || t == types_by_name_.end()) return std::nullopt;
-    const auto found = class_ids_.find({q->second, t->second});
+    const auto found = class_ids_.find({queue, type});
     if (found == class_ids_.end()) return std::nullopt;
     return last_found_ = found->second;
 }
@@ -25,9 +28,10 @@ std::optional<QueueId> ReadyQueue::find_queue(std::string_view queue) const {
 ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     if (const auto found = find_class(queue, type)) return *found;
     auto q = queues_by_name_.find(queue);
-    if (q == queues_by_name_.end()) {
+    const bool new_queue = q == queues_by_name_.end();
+    if (new_queue) {
         q = queues_by_name_.emplace(queue, static_cast<QueueId>(queues_.size())).first;
-        queues_.emplace_back(queue);
+        queues_.push_back({std::string(queue), {}, {}});
     }
     auto t = types_by_name_.find(type);
     if (t == types_by_name_.end()) {
@@ -35,17 +39,15 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
         types_.emplace_back(type);
     }
     const auto id = static_cast<ClassId>(classes_.size());
-    class_ids_[{q->second, t->second}] = id;
     Class& added = classes_.emplace_back();
-    added.info = {q->second, queues_[q->second], types_[t->second]};
-    for (ServiceId service = 0; service < services_.size(); ++service)
-        if (matches(services_[service], added.info)) added.served_by.push_back(service);
+    added.info = {q->second, queues_[q->second].name, types_[t->second]};
+    class_ids_[{added.info.queue_name, added.info.type_name}] = id;
+    queues_[q->second].classes.push_back(id);
+    for (const LineId line : queues_[q->second].lines)
+        if (has_type(lines_[line].types, type)) join(line, id);
+    for (ServiceId service = 0; new_queue && service < services_.size(); ++service)
+        if (has_queue(services_[service], queue)) serve(service, line_of(q->second, services_[service].types));
     return id;
-}
-
-bool ReadyQueue::matches(const Service& service, const ClassInfo& info) {
-    return std::binary_search(service.queues.begin(), service.queues.end(), info.queue_name) &&
-           std::binary_search(service.types.begin(), service.types.end(), info.type_name);
 }
 
 ServiceId ReadyQueue::service_of(std::vector<std::string> queues, std::vector<std::string> types) {
@@ -53,22 +55,71 @@ ServiceId ReadyQueue::service_of(std::vector<std::string> queues, std::vector<st
     queues.erase(std::unique(queues.begin(), queues.end()), queues.end());
     std::sort(types.begin(), types.end());
     types.erase(std::unique(types.begin(), types.end()), types.end());
-    const auto [place, made] = service_ids_.try_emplace({queues, types}, static_cast<ServiceId>(services_.size()));
+    const auto [set, new_set] = type_set_ids_.try_emplace(types, static_cast<TypesId>(type_sets_.size()));
+    if (new_set) type_sets_.push_back(std::move(types));
+    const auto [place, made] =
+        service_ids_.try_emplace({queues, set->second}, static_cast<ServiceId>(services_.size()));
     if (!made) return place->second;
     Service& added = services_.emplace_back();
     added.queues = std::move(queues);
-    added.types = std::move(types);
-    for (std::size_t id = 0; id < classes_.size(); ++id) {
-        Class& c = classes_[id];
-        if (!matches(added, c.info)) continue;
-        c.served_by.push_back(place->second);
-        if (!c.empty()) added.turns[c.info.queue].insert(static_cast<ClassId>(id));
-    }
+    added.types = set->second;
+    for (const std::string& name : added.queues)
+        if (const auto queue = find_queue(name)) serve(place->second, line_of(*queue, added.types));
     return place->second;
 }
 
+bool ReadyQueue::has_type(TypesId types, std::string_view type) const {
+    return std::binary_search(type_sets_[types].begin(), type_sets_[types].end(), type);
+}
+
+bool ReadyQueue::has_queue(const Service& service, std::string_view queue) {
+    return std::binary_search(service.queues.begin(), service.queues.end(), queue);
+}
+
 bool ReadyQueue::serves(ServiceId service, ClassId class_id) const {
-    return matches(services_[service], classes_[class_id].info);
+    const ClassInfo& info = classes_[class_id].info;
+    return has_queue(services_[service], info.queue_name) && has_type(services_[service].types, info.type_name);
+}
+
+ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
+    for (const LineId line : queues_[queue].lines)
+        if (lines_[line].types == types) return line;
+    const auto id = static_cast<LineId>(lines_.size());
+    Line& added = lines_.emplace_back();
+    added.queue = queue;
+    added.types = types;
+    queues_[queue].lines.push_back(id);
+    for (const ClassId class_id : queues_[queue].classes)
+        if (has_type(types, classes_[class_id].info.type_name)) join(id, class_id);
+    return id;
+}
+
+void ReadyQueue::join(LineId id, ClassId class_id) {
+    Line& line = lines_[id];
+    Class& c = classes_[class_id];
+    const auto member = static_cast<std::uint32_t>(line.classes.size());
+    line.classes.push_back(class_id);
+    c.lines.push_back({id, member});
+    const auto list = [&](std::uint32_t listed) {
+        const Class& ready = classes_[line.classes[listed]];
+        if (ready.empty()) return;
+        line.by_place.put(listed, ready.placed);
+        line.by_age.put(listed, ready.aged);
+    };
+    if (member == 1) list(0);  // no longer plain
+    if (member >= 1) list(member);
+    if (c.empty()) return;
+    JOBYARD_ASSERT(line.services.empty());  // a ready class meets new lines only
+    if (line.ready++ == 0 || c.aged < line.aged) line.aged = c.aged;
+}
+
+void ReadyQueue::serve(ServiceId id, LineId line_id) {
+    Service& service = services_[id];
+    Line& line = lines_[line_id];
+    const Listing listing{id, static_cast<std::uint32_t>(service.lines.size())};
+    service.lines.push_back(line_id);
+    line.services.push_back(listing);
+    if (line.ready > 0) became_ready(listing, line_id);
 }
 
 ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const {
@@ -80,10 +131,11 @@ void ReadyQueue::push(JobHandle handle) {
     Job& job = jobs_[handle];
     Class& c = classes_[job.class_id];
     const bool was_empty = c.empty();
+    const Place place = place_of(handle);
     List& list = c.lists[job.priority];
-    if (list.last != kNoJob && place_of(handle) < place_of(list.last)) {
+    if (list.last != kNoJob && place < place_of(list.last)) {
         job.returned = true;
-        c.returned.insert(place_of(handle));
+        c.returned.insert(place);
     } else {
         job.previous = list.last;
         job.next = kNoJob;
@@ -91,7 +143,9 @@ void ReadyQueue::push(JobHandle handle) {
         list.last = handle;
         c.filled = static_cast<std::uint16_t>(c.filled | 1U << job.priority);
     }
-    if (was_empty) became_ready(job.class_id);
+    Place age = place;
+    age.below_top = 0;
+    if (was_empty || place < c.placed || age < c.aged) improved(c, place, age, was_empty);
 }
 
 void ReadyQueue::remove(JobHandle handle) {
@@ -107,7 +161,7 @@ void ReadyQueue::remove(JobHandle handle) {
         job.previous = job.next = kNoJob;
         if (list.first == kNoJob) c.filled = static_cast<std::uint16_t>(c.filled & ~(1U << job.priority));
     }
-    if (c.empty()) became_empty(job.class_id);
+    if (c.empty()) became_empty(c);
 }
 
 ReadyQueue::Place ReadyQueue::best(const Class& c) const {
@@ -118,13 +172,14 @@ ReadyQueue::Place ReadyQueue::best(const Class& c) const {
 }
 
 ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
-    Place oldest{};
+    Place oldest{0xff, 0, 0, kNoJob};
     const auto consider = [&](Place place) {
-        place.below_top = 0;  // age only
-        if (oldest.job == kNoJob || place < oldest) oldest = place;
+        place.below_top = 0;
+        oldest = std::min(oldest, place);
     };
-    for (const List& list : c.lists)
-        if (list.first != kNoJob) consider(place_of(list.first));
+    for (unsigned filled = c.filled; filled != 0; filled &= filled - 1)
+        consider(place_of(c.lists[static_cast<std::size_t>(std::countr_zero(filled))].first));
+    if (c.returned.empty()) return oldest;
     // Those that came back are ordered by priority first: the oldest of each priority is the first at or after its
     // border.
     for (int below_top = 0; below_top < kPriorityMax; ++below_top) {
@@ -134,39 +189,117 @@ ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     return oldest;
 }
 
+// In each of these the first key may be too good. It is put right until it is the first all the same.
+
+ReadyQueue::Place ReadyQueue::best(Line& line) {
+    if (line.plain()) return best(classes_[line.classes[0]]);
+    for (;;) {
+        const std::uint32_t member = line.by_place.first().member;
+        Class& c = classes_[line.classes[member]];
+        c.placed = best(c);
+        line.by_place.put(member, c.placed);
+        if (line.by_place.first().member == member) return c.placed;
+    }
+}
+
+ReadyQueue::Place ReadyQueue::oldest(Line& line) {
+    if (line.plain()) {
+        Class& c = classes_[line.classes[0]];
+        return c.aged = oldest(c);
+    }
+    for (;;) {
+        const std::uint32_t member = line.by_age.first().member;
+        Class& c = classes_[line.classes[member]];
+        c.aged = oldest(c);
+        line.by_age.put(member, c.aged);
+        if (line.by_age.first().member == member) return c.aged;
+    }
+}
+
+JobHandle ReadyQueue::oldest(Service& service) {
+    for (;;) {
+        const std::uint32_t member = service.by_age.first().member;
+        Line& line = lines_[service.lines[member]];
+        line.aged = oldest(line);
+        service.by_age.put(member, line.aged);
+        if (service.by_age.first().member == member) return line.aged.job;
+    }
+}
+
 JobHandle ReadyQueue::pick(ServiceId id) {
     Service& service = services_[id];
     JOBYARD_ASSERT(!service.turns.empty());
-    Place chosen{0xff, 0, 0, kNoJob};
+    JobHandle chosen = kNoJob;
     if (++service.picks % kAgingShare == 0) {
-        for (const auto& [queue, classes] : service.turns)
-            for (const ClassId class_id : classes) {
-                const Place place = oldest(classes_[class_id]);
-                if (chosen.job == kNoJob || place < chosen) chosen = place;
-            }
+        chosen = oldest(service);
     } else {
-        auto turn = service.turns.upper_bound(service.last_turn);
+        auto turn = std::upper_bound(service.turns.begin(), service.turns.end(), service.last_turn,
+                                     [](QueueId last, const Turn& t) { return last < t.queue; });
         if (turn == service.turns.end()) turn = service.turns.begin();
-        service.last_turn = turn->first;
-        for (const ClassId class_id : turn->second) chosen = std::min(chosen, best(classes_[class_id]));
+        service.last_turn = turn->queue;
+        chosen = best(lines_[turn->line]).job;
     }
-    remove(chosen.job);
-    return chosen.job;
+    remove(chosen);
+    return chosen;
 }
 
-void ReadyQueue::became_ready(ClassId id) {
-    const Class& c = classes_[id];
-    for (const ServiceId service : c.served_by) services_[service].turns[c.info.queue].insert(id);
+/// A job came that is better or older than every key of its class.
+void ReadyQueue::improved(Class& c, const Place& place, const Place& age, bool was_empty) {
+    if (was_empty || place < c.placed) c.placed = place;
+    if (was_empty || age < c.aged) c.aged = age;
+    for (const auto& [line_id, member] : c.lines) {
+        Line& line = lines_[line_id];
+        if (!line.plain()) {
+            line.by_place.advance(member, c.placed);
+            line.by_age.advance(member, c.aged);
+        }
+        if (was_empty && line.ready++ == 0) {
+            line.aged = c.aged;
+            for (const Listing& service : line.services) became_ready(service, line_id);
+        } else if (c.aged < line.aged) {
+            line.aged = c.aged;
+            for (const auto& [service, line_member] : line.services)
+                services_[service].by_age.advance(line_member, line.aged);
+        }
+    }
 }
 
-void ReadyQueue::became_empty(ClassId id) {
-    const Class& c = classes_[id];
-    for (const ServiceId service : c.served_by) {
-        auto& turns = services_[service].turns;
-        const auto turn = turns.find(c.info.queue);
-        turn->second.erase(id);
-        if (turn->second.empty()) turns.erase(turn);
+void ReadyQueue::became_empty(const Class& c) {
+    for (const auto& [line_id, member] : c.lines) {
+        Line& line = lines_[line_id];
+        if (!line.plain()) {
+            line.by_place.drop(member);
+            line.by_age.drop(member);
+        }
+        if (--line.ready > 0) continue;
+        for (const Listing& service : line.services) became_empty(service, line.queue);
     }
+}
+
+void ReadyQueue::became_ready(const Listing& listing, LineId line) {
+    Service& service = services_[listing.in];
+    const QueueId queue = lines_[line].queue;
+    service.turns.insert(std::lower_bound(service.turns.begin(), service.turns.end(), queue, before), {queue, line});
+    service.by_age.put(listing.member, lines_[line].aged);
+    if (service.turns.size() == 1) offer(listing.in);
+}
+
+void ReadyQueue::became_empty(const Listing& listing, QueueId queue) {
+    Service& service = services_[listing.in];
+    service.turns.erase(std::lower_bound(service.turns.begin(), service.turns.end(), queue, before));
+    service.by_age.drop(listing.member);
+    if (service.turns.empty()) offer(listing.in);
+}
+
+void ReadyQueue::set_room(ServiceId id, std::optional<Load> room) {
+    services_[id].room = room;
+    offer(id);
+}
+
+void ReadyQueue::offer(ServiceId id) {
+    const Service& service = services_[id];
+    if (service.room && ready(id)) offers_.put(id, *service.room);
+    else offers_.drop(id);
 }
 
 }  // namespace jobyard::broker

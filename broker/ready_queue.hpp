@@ -10,7 +10,16 @@
 //
 // Jobs arrive almost always in order and are kept in lists through the jobs themselves; those that come back older than
 // the end of their list are few and stand in an ordered set beside it.
+//
+// How many classes, queues and services there are hardly matters for what a push or a pick costs. The classes of one
+// queue that workers with the same types take form a *line*, which the services with these types share. A line keeps
+// its ready classes in a heap by best job and in one by oldest job, a service keeps its ready queues in turn and in a
+// heap by oldest job. What a job that leaves makes untrue in these heaps is put right when it comes to the top: a key
+// may say better than it is, never worse. A push therefore writes to them only if its job is better than every key that
+// is about for its class; `placed` and `aged` remember how good that is. Only a class that becomes ready or empty is
+// told to all its lines, and only a line that becomes ready or empty to all its services.
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -18,8 +27,11 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "heap.hpp"
 #include "job_table.hpp"
 #include "jobyard/limits.hpp"
 
@@ -29,6 +41,9 @@ inline constexpr std::uint32_t kAgingShare = 20;
 
 using QueueId = std::uint16_t;
 using ServiceId = std::uint32_t;
+
+/// How much a worker has to do, and which one it is: the least goes first.
+using Load = std::pair<std::uint64_t, SessionIndex>;
 
 class ReadyQueue {
  public:
@@ -46,7 +61,7 @@ class ReadyQueue {
     [[nodiscard]] const ClassInfo& info(ClassId id) const { return classes_[id].info; }
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }
-    [[nodiscard]] std::string_view queue_name(QueueId id) const { return queues_[id]; }
+    [[nodiscard]] std::string_view queue_name(QueueId id) const { return queues_[id].name; }
 
     /// The service of workers with these queues and types, made if new.
     ServiceId service_of(std::vector<std::string> queues, std::vector<std::string> types);
@@ -55,17 +70,26 @@ class ReadyQueue {
     /// Whether it has a job it can take.
     [[nodiscard]] bool ready(ServiceId service) const { return !services_[service].turns.empty(); }
 
+    /// The load of its least loaded worker with room, if it has one.
+    void set_room(ServiceId service, std::optional<Load> room);
+    /// Of the services that are ready() and have room, the one with the least load.
+    [[nodiscard]] std::optional<ServiceId> next_service() const {
+        return offers_.empty() ? std::nullopt : std::optional(offers_.first().member);
+    }
+
     void push(JobHandle job);
     void remove(JobHandle job);
     /// Takes the next job for a service that is ready().
     JobHandle pick(ServiceId service);
 
  private:
+    using LineId = std::uint32_t;
+    using TypesId = std::uint32_t;
     struct List {
         JobHandle first = kNoJob;
         JobHandle last = kNoJob;
     };
-    /// Higher priority first, then order, then number.
+    /// Higher priority first, then order, then number; with `below_top` 0 it is an age.
     struct Place {
         std::uint8_t below_top = 0;
         std::uint64_t order = 0;
@@ -73,39 +97,90 @@ class ReadyQueue {
         JobHandle job = kNoJob;
         friend auto operator<=>(const Place&, const Place&) = default;
     };
+    /// Where a class stands in a line, or a line in a service.
+    struct Listing {
+        std::uint32_t in = 0;
+        std::uint32_t member = 0;
+    };
     struct Class {
         ClassInfo info;
         std::array<List, kPriorityMax + 1> lists;  // by priority
         std::uint16_t filled = 0;                  // bit p: lists[p] is not empty
+        // While it is ready, no line has a worse key for it, and no job of it is better than these.
+        Place placed;
+        Place aged;
+        std::vector<Listing> lines;
         std::set<Place> returned;
-        std::vector<ServiceId> served_by;
         [[nodiscard]] bool empty() const { return filled == 0 && returned.empty(); }
     };
+    struct Queue {
+        std::string name;
+        std::vector<ClassId> classes;
+        std::vector<LineId> lines;
+    };
+    struct Line {
+        QueueId queue = 0;
+        TypesId types = 0;
+        std::uint32_t ready = 0;  // of its classes
+        Place aged;               // while it is ready, no service has a worse key for it
+        std::vector<ClassId> classes;
+        std::vector<Listing> services;
+        Heap<Place> by_place;  // its ready classes; unused while it has but one class
+        Heap<Place> by_age;
+        [[nodiscard]] bool plain() const { return classes.size() == 1; }
+    };
+    struct Turn {
+        QueueId queue = 0;
+        LineId line = 0;
+    };
+    [[nodiscard]] static bool before(const Turn& turn, QueueId queue) { return turn.queue < queue; }
     struct Service {
         std::vector<std::string> queues;
-        std::vector<std::string> types;
-        std::map<QueueId, std::set<ClassId>> turns;  // queues with ready jobs, and their classes that have them
+        TypesId types = 0;
+        std::vector<LineId> lines;
+        std::vector<Turn> turns;  // its ready lines by queue; a worker names few enough queues to move them up
+        Heap<Place> by_age;       // the same lines
         QueueId last_turn = 0xffff;
         std::uint32_t picks = 0;
+        std::optional<Load> room;
+    };
+    using Names = std::pair<std::string_view, std::string_view>;
+    struct HashNames {
+        std::size_t operator()(const Names& names) const;  // not noexcept: so the table keeps the hashes of its names
     };
 
     [[nodiscard]] Place place_of(JobHandle job) const;
     [[nodiscard]] Place best(const Class& c) const;
     [[nodiscard]] Place oldest(const Class& c) const;
-    void became_ready(ClassId id);
-    void became_empty(ClassId id);
-    [[nodiscard]] static bool matches(const Service& service, const ClassInfo& info);
+    Place best(Line& line);
+    Place oldest(Line& line);
+    JobHandle oldest(Service& service);
+    void improved(Class& c, const Place& place, const Place& age, bool was_empty);
+    void became_empty(const Class& c);
+    void became_ready(const Listing& listing, LineId line);
+    void became_empty(const Listing& listing, QueueId queue);
+    void offer(ServiceId id);
+    void join(LineId id, ClassId class_id);
+    [[nodiscard]] LineId line_of(QueueId queue, TypesId types);
+    void serve(ServiceId id, LineId line);
+    [[nodiscard]] bool has_type(TypesId types, std::string_view type) const;
+    [[nodiscard]] static bool has_queue(const Service& service, std::string_view queue);
 
     JobTable& jobs_;
     std::deque<Class> classes_;
-    std::deque<std::string> queues_;
+    std::unordered_map<Names, ClassId, HashNames> class_ids_;  // the names themselves stand in queues_ and types_
+    mutable ClassId last_found_ = 0;                           // a new job's class is looked up twice
+    std::deque<Queue> queues_;
     std::deque<std::string> types_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
     std::map<std::string, std::uint32_t, std::less<>> types_by_name_;
-    std::map<std::pair<QueueId, std::uint32_t>, ClassId> class_ids_;
-    mutable ClassId last_found_ = 0;  // most lookups repeat the one before
+
+    std::deque<Line> lines_;
+    std::vector<std::vector<std::string>> type_sets_;
+    std::map<std::vector<std::string>, TypesId> type_set_ids_;
     std::deque<Service> services_;
-    std::map<std::pair<std::vector<std::string>, std::vector<std::string>>, ServiceId> service_ids_;
+    std::map<std::pair<std::vector<std::string>, TypesId>, ServiceId> service_ids_;
+    Heap<Load> offers_;  // services that are ready and have room
 };
 
 }  // namespace jobyard::broker

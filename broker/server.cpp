@@ -536,6 +536,7 @@ std::string Server::edge_map() const {
     map.uint("batches", log.commits);
     map.uint("commit_us", log.commit_us);
     map.uint("commit_us_max", log.commit_us_max);
+    map.uint("store_behind_bytes", applier_.waiting_bytes());
     map.uint("store_transactions", store.transactions);
     map.uint("store_us", store.apply_us);
     map.uint("store_us_max", store.apply_us_max);

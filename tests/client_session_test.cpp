@@ -629,8 +629,8 @@ TEST_F(ClientSession, WatchesAgainAfterAReconnect) {
     EXPECT_EQ(sent<Watch>().jobs, std::vector<JobId>{{9}});
     answer(1, 9);
     reconnect();
-    EXPECT_EQ(sent<Watch>().jobs, (std::vector<JobId>{{7}, {9}}));
-    answer(2, 7, Code::ended);
+    EXPECT_EQ(sent<Watch>().jobs, (std::vector<JobId>{{9}, {7}})) << "what was asked, then what was submitted";
+    answer(2, 9, Code::ended);
     push_result(9, "");
     EXPECT_EQ(completed<Ended>().ticket, 2U);
     push_result(7, "");
@@ -685,8 +685,8 @@ TEST_F(ClientSession, NamesNoJobsOfOneStoreToAnother) {
     connect();
     store = uuid(0xdd);
     welcomed(InstanceState::retired);
-    expect_failed(1, Code::unknown_job);
     expect_failed(2, Code::unknown_job);
+    expect_failed(1, Code::unknown_job);
     sent<Hello>();
     hello_request = request;
     welcomed();

@@ -176,14 +176,27 @@ TEST_F(ReadyQueueTest, ClassesAreInterned) {
     EXPECT_FALSE(ready.find_queue("t").has_value());
 }
 
-/// The rules written the slow way: look at every waiting job each time.
+/// The rules written the slow way: look at every waiting job and every service each time.
 class Reference {
  public:
     Reference(const JobTable& jobs, const ReadyQueue& ready) : jobs_(jobs), ready_(ready) {}
 
     void push(JobHandle job) { waiting_.push_back(job); }
     void remove(JobHandle job) { waiting_.erase(std::find(waiting_.begin(), waiting_.end(), job)); }
+    void set_room(ServiceId service, std::optional<Load> room) { states_[service].room = room; }
     [[nodiscard]] const std::vector<JobHandle>& waiting() const { return waiting_; }
+
+    [[nodiscard]] bool ready(ServiceId service) const {
+        return std::any_of(waiting_.begin(), waiting_.end(),
+                           [&](JobHandle job) { return ready_.serves(service, jobs_[job].class_id); });
+    }
+
+    [[nodiscard]] std::optional<ServiceId> next_service() const {
+        std::optional<std::pair<Load, ServiceId>> least;
+        for (const auto& [service, state] : states_)
+            if (state.room && (!least || *state.room < least->first) && ready(service)) least = {*state.room, service};
+        return least ? std::optional(least->second) : std::nullopt;
+    }
 
     JobHandle pick(ServiceId service) {
         State& state = states_[service];
@@ -213,6 +226,7 @@ class Reference {
     struct State {
         int last_queue = -1;
         std::uint32_t picks = 0;
+        std::optional<Load> room;
     };
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const {
         return {jobs_[job].order, jobs_[job].id.value};
@@ -223,61 +237,102 @@ class Reference {
     std::map<ServiceId, State> states_;
 };
 
-TEST_F(ReadyQueueTest, AgreesWithTheRulesWrittenTheSlowWay) {
-    for (unsigned seed = 1; seed <= 5; ++seed) {
+struct Shape {
+    unsigned queues;
+    unsigned types;
+    unsigned priorities;
+    unsigned services;
+};
+void PrintTo(const Shape& shape, std::ostream* out) {
+    *out << shape.queues << " queues, " << shape.types << " types, " << shape.priorities << " priorities, "
+         << shape.services << " services";
+}
+class ReadyQueueChaos : public testing::TestWithParam<Shape> {};
+
+TEST_P(ReadyQueueChaos, AgreesWithTheRulesWrittenTheSlowWay) {
+    const Shape shape = GetParam();
+    for (unsigned seed = 1; seed <= 3; ++seed) {
         std::mt19937 rng(seed);
-        jobs = JobTable{};
+        const auto names = [&](const char* name, unsigned count) {  // mostly all of them
+            std::vector<std::string> some;
+            const bool all = rng() % 2 == 0;
+            for (unsigned i = 0; i < count; ++i)
+                if (all || rng() % 3 == 0) some.push_back(name + std::to_string(i));
+            return some;
+        };
+        JobTable jobs;
         ReadyQueue queue(jobs);
         Reference truth(jobs, queue);
-        const std::string queues[] = {"a", "b", "c"};
-        const std::string types[] = {"t", "u", "v"};
-        std::vector<ServiceId> services{queue.service_of({"a"}, {"t"}), queue.service_of({"a", "b"}, {"t", "u"})};
-        std::vector<JobHandle> out;
-        next_number = 1;
-        for (int i = 0; i < 8000; ++i) {
-            if (i == 1000) services.push_back(queue.service_of({"a", "b", "c"}, {"t", "u"}));
-            if (i == 2000) services.push_back(queue.service_of({"c"}, {"v"}));
-            switch (rng() % 8) {
-                case 0:
-                case 1:
-                case 2: {
-                    const JobHandle job = jobs.add({next_number});
-                    jobs[job].order = next_number++;
-                    jobs[job].priority = static_cast<std::uint8_t>(1 + rng() % 10);
-                    jobs[job].class_id = queue.class_of(queues[rng() % 3], types[rng() % 3]);
-                    queue.push(job);
-                    truth.push(job);
-                    break;
-                }
-                case 3:
-                    if (!out.empty()) {  // one comes back, sometimes redriven
-                        const std::size_t which = rng() % out.size();
-                        if (rng() % 4 == 0) jobs[out[which]].order = next_number;
-                        queue.push(out[which]);
-                        truth.push(out[which]);
-                        out.erase(out.begin() + static_cast<std::ptrdiff_t>(which));
-                    }
-                    break;
-                case 4:
-                    if (!truth.waiting().empty()) {  // cancelled while it waits
-                        const JobHandle job = truth.waiting()[rng() % truth.waiting().size()];
-                        queue.remove(job);
-                        truth.remove(job);
-                        out.push_back(job);
-                    }
-                    break;
-                default: {
-                    const ServiceId service = services[rng() % services.size()];
-                    const JobHandle expected = truth.pick(service);
-                    ASSERT_EQ(queue.ready(service), expected != kNoJob) << "seed " << seed << " step " << i;
-                    if (expected == kNoJob) break;
-                    ASSERT_EQ(queue.pick(service), expected) << "seed " << seed << " step " << i;
-                    out.push_back(expected);
-                    break;
-                }
+        std::vector<ServiceId> services{queue.service_of(names("q", shape.queues), names("t", shape.types))};
+        std::vector<JobHandle> out;  // picked or removed, and not come back
+        std::uint64_t next_number = 1;
+        const auto push = [&](JobHandle job) {
+            queue.push(job);
+            truth.push(job);
+        };
+        for (unsigned i = 0; i < 6'000; ++i) {
+            const std::string at = "seed " + std::to_string(seed) + " step " + std::to_string(i);
+            if (i % (3'000 / shape.services) == 0)  // while half of it goes on, some of them alike
+                services.push_back(queue.service_of(names("q", shape.queues), names("t", shape.types)));
+            const bool fills = i / 250 % 2 == 0;  // in turns the queues fill up and run dry
+            const unsigned what = rng() % 16;
+            if (what < (fills ? 8U : 3U)) {
+                const JobHandle job = jobs.add({next_number});
+                jobs[job].order = next_number++;
+                jobs[job].priority = static_cast<std::uint8_t>(kPriorityMax - rng() % shape.priorities);
+                const unsigned named = 1 + i / 500;  // their names come to be one after the other
+                jobs[job].class_id = queue.class_of("q" + std::to_string(rng() % std::min(shape.queues, 3 * named)),
+                                                    "t" + std::to_string(rng() % std::min(shape.types, 10 * named)));
+                push(job);
+            } else if (what < 10 && what % 2 == 0) {
+                if (out.empty()) continue;  // one comes back, sometimes redriven
+                std::swap(out[rng() % out.size()], out.back());
+                if (rng() % 4 == 0) jobs[out.back()].order = next_number;
+                push(out.back());
+                out.pop_back();
+            } else if (what == 11) {
+                if (truth.waiting().empty()) continue;  // cancelled while it waits
+                const JobHandle job = truth.waiting()[rng() % truth.waiting().size()];
+                queue.remove(job);
+                truth.remove(job);
+                out.push_back(job);
+            } else if (what == 12) {
+                const ServiceId service = services[rng() % services.size()];
+                std::optional<Load> room;
+                if (rng() % 4 != 0) room = {rng() % 3, service};
+                queue.set_room(service, room);
+                truth.set_room(service, room);
+            } else {
+                const ServiceId service = services[rng() % services.size()];
+                const JobHandle expected = truth.pick(service);
+                ASSERT_EQ(queue.ready(service), expected != kNoJob) << at;
+                if (expected == kNoJob) continue;
+                ASSERT_EQ(queue.pick(service), expected) << at;
+                out.push_back(expected);
             }
+            ASSERT_EQ(queue.next_service(), truth.next_service()) << at;
         }
     }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, ReadyQueueChaos,
+                         testing::Values(Shape{1, 1, 1, 1}, Shape{1, 1, 10, 1}, Shape{1, 40, 1, 1}, Shape{1, 40, 10, 8},
+                                         Shape{30, 1, 3, 8}, Shape{6, 6, 10, 20}));
+
+TEST_F(ReadyQueueTest, TheServiceWithTheLeastLoadThatHasRoomAndWorkIsNext) {
+    const ServiceId one = ready.service_of({"a"}, {"t"});
+    const ServiceId two = ready.service_of({"b"}, {"t"});
+    ready.set_room(one, Load{1, 7});
+    EXPECT_EQ(ready.next_service(), std::nullopt) << "nothing waits";
+    add(5, "a");
+    add(5, "b");
+    EXPECT_EQ(ready.next_service(), one) << "the other has no room";
+    ready.set_room(two, Load{1, 6});
+    EXPECT_EQ(ready.next_service(), two) << "as much to do: the older session first";
+    ready.pick(two);
+    EXPECT_EQ(ready.next_service(), one);
+    ready.set_room(one, std::nullopt);
+    EXPECT_EQ(ready.next_service(), std::nullopt);
 }
 
 }  // namespace
