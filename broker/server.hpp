@@ -120,6 +120,7 @@ class Server {
     std::unique_ptr<Batch> open_;
     std::vector<std::unique_ptr<Batch>> spare_;
     std::uint64_t durable_ = 0;
+    std::size_t last_ops_ = 0;   ///< of the batch last handed over
     std::uint64_t applied_ = 0;  ///< the store has every batch up to this one
 
     std::deque<std::pair<PeerId, Pending>> backlog_;

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,6 +48,21 @@ bool receive_part(void* socket, zmq_msg_t* part) {
     while (rc < 0 && errno == EINTR);
     JOBYARD_ASSERT(rc >= 0 || errno == EAGAIN);
     return rc >= 0;
+}
+
+bool may_receive(void* socket) {
+    int events = 0;
+    std::size_t size = sizeof events;
+    JOBYARD_ASSERT(zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 || errno == EINTR);
+    return (events & ZMQ_POLLIN) != 0;
+}
+
+/// Readable when libzmq has news for the socket.
+int descriptor_of(void* socket) {
+    int fd = -1;
+    std::size_t size = sizeof fd;
+    JOBYARD_ASSERT(zmq_getsockopt(socket, ZMQ_FD, &fd, &size) == 0);
+    return fd;
 }
 
 /// Takes the part over, whatever comes of it. Zero or the errno.
@@ -221,15 +237,26 @@ Result<void> Socket::prepare_ipc(const std::string& endpoint, const std::string&
     return {};
 }
 
-void Socket::wait(const std::vector<int>& fds, int timeout_ms) {
-    std::vector<zmq_pollitem_t> items{{router_, 0, ZMQ_POLLIN, 0}, {monitor_, 0, ZMQ_POLLIN, 0}};
-    for (const int fd : fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
+void Socket::wait(const std::vector<int>& fds, int timeout_ms, std::chrono::microseconds awake) {
+    // libzmq's descriptors tell of what came since it was last asked, so ask: there may be a message already.
+    if (may_receive(router_)) return;
+    polled_ = {{descriptor_of(router_), POLLIN, 0}, {descriptor_of(monitor_), POLLIN, 0}};
+    for (const int fd : fds) polled_.push_back({fd, POLLIN, 0});
     const auto now = steady_clock::now();
     for (const auto& [peer, suspect] : suspects_) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(suspect.due - now).count();
         if (timeout_ms < 0 || left < timeout_ms) timeout_ms = static_cast<int>(std::max<long>(left, 0));
     }
-    JOBYARD_ASSERT(zmq_poll(items.data(), static_cast<int>(items.size()), timeout_ms) >= 0 || errno == EINTR);
+    const auto poll_for = [this](int ms) {
+        const int ready = ::poll(polled_.data(), polled_.size(), ms);
+        JOBYARD_ASSERT(ready >= 0 || errno == EINTR);
+        return ready;
+    };
+    if (timeout_ms != 0) {
+        for (const auto until = now + awake; steady_clock::now() < until; ::sched_yield())
+            if (poll_for(0) != 0) return;
+    }
+    poll_for(timeout_ms);
 }
 
 bool Socket::receive(std::vector<Incoming>& messages, std::size_t max_messages, std::size_t max_bytes) {

@@ -8,6 +8,7 @@
 //
 // Owned and used by one thread; signals blocked before it is made, because libzmq's threads inherit the mask.
 
+#include <poll.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -81,8 +82,9 @@ class Socket {
     /// The endpoints as bound: with the port, where it was left to the system.
     [[nodiscard]] const std::vector<std::string>& endpoints() const { return endpoints_; }
 
-    /// Sleeps until there is a message or a disconnect, one of `fds` is readable, or the time is over (-1: never).
-    void wait(const std::vector<int>& fds, int timeout_ms);
+    /// Returns when there is a message or a disconnect, one of `fds` is readable, or the time is over (-1: never).
+    /// Stays awake for the first `awake` of it, letting every other thread go first: for what will come at once.
+    void wait(const std::vector<int>& fds, int timeout_ms, std::chrono::microseconds awake = {});
 
     /// Appends messages that are here. True if it stopped at a bound and there may be more.
     bool receive(std::vector<Incoming>& messages, std::size_t max_messages, std::size_t max_bytes);
@@ -122,6 +124,7 @@ class Socket {
     void* context_;
     void* router_;
     void* monitor_;
+    std::vector<pollfd> polled_;
     std::vector<std::string> endpoints_;
 
     /// Connections whose descriptor is known, from their first message on. A descriptor has one owner, the newest.
