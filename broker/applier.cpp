@@ -9,7 +9,7 @@ namespace {
 
 /// Long enough for most jobs of a busy broker to come and go within it; short enough that reading what the store does
 /// not have yet stays cheap (Server::found_from).
-constexpr auto kApplyAfter = std::chrono::milliseconds(100);
+constexpr auto kApplyAfter = std::chrono::milliseconds(200);
 constexpr std::size_t kApplyBytes = std::size_t{24} << 20;
 
 }  // namespace

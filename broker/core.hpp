@@ -371,6 +371,7 @@ class Core {
     Task step_ = Task::none;
     std::map<Task, Pass> passes_;
     std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
+    bool store_lacks_ = false;    ///< the last step met the end of what the store has
 };
 
 }  // namespace jobyard::broker

@@ -17,7 +17,9 @@ Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std
         for (const RowView row : rows) entries_.push_back({needs[i].table, row.key, row.value});
         if (needs[i].kind != Need::Kind::after) continue;
         const bool full = rows.size() == needs[i].limit;
-        pages_.push_back({needs[i].table, needs[i].key, rows.empty() ? std::string_view() : entries_.back().key, full});
+        pages_.push_back({needs[i].table, needs[i].key,
+                          rows.empty() ? std::string_view(needs[i].key) : entries_.back().key,
+                          full || needs[i].newest_may_lack, full});
     }
     const auto before = [](const Entry& a, const Entry& b) { return a.place() < b.place(); };
     if (!std::is_sorted(entries_.begin(), entries_.end(), before)) std::sort(entries_.begin(), entries_.end(), before);
@@ -40,8 +42,8 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
         if (!exact.empty() && exact.contains({table, key})) return true;
         for (const Need* need : prefixes)
             if (need->table == table && key.starts_with(need->key)) return true;
-        for (const Page& page : pages_)  // what comes behind a full page is the next one's
-            if (page.table == table && key > page.from && (!page.more || key <= page.last)) return true;
+        for (const Page& page : pages_)
+            if (page.table == table && key > page.from && (!page.ends || key <= page.last)) return true;
         return false;
     };
     std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
@@ -50,13 +52,16 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
         auto page = pages_.begin();
         for (const Need& need : needs) {
             // A prefix of less than eight bytes is a number followed by zeros at least, and by ones at most.
+            std::string least = need.key;
             std::string most = need.key + std::string(8, '\xff');
             if (need.kind == Need::Kind::after) {
-                if (page->more) most = page->last;
+                if (least.size() == 8)
+                    least = big_endian(from_big_endian(least) + 1);  // what went up to it is no concern
+                if (page->ends) most = page->last;
                 else most.assign(8, '\xff');
                 ++page;
             }
-            if (batch.may_touch(need.table, need.key, most)) return true;
+            if (batch.may_touch(need.table, least, most)) return true;
         }
         return false;
     };
@@ -110,17 +115,14 @@ std::vector<RowView> Found::with_prefix(Table table, std::string_view prefix) co
 }
 
 std::vector<RowView> Found::after(Table table, std::string_view key, bool& more) const {
-    more = false;
-    std::string_view last;
+    Page of{};
     for (const Page& page : pages_)
-        if (page.table == table && page.from == key) {
-            more = page.more;
-            last = page.last;
-        }
+        if (page.table == table && page.from == key) of = page;
+    more = of.more;
     std::vector<RowView> rows;
     for (auto at = from(table, key); at != entries_.end() && at->table == table; ++at) {
         if (at->key == key) continue;
-        if (more && at->key > last) break;  // beyond the page: the next one has it in its place
+        if (of.ends && at->key > of.last) break;
         rows.push_back({at->key, at->value});
     }
     return rows;

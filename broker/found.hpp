@@ -30,6 +30,8 @@ struct Need {
     Table table = Table::meta;
     std::string key;
     std::uint32_t limit = 1024;
+    /// Of `after`: rows that are in newer batches only may be left out. For whoever comes back for them later.
+    bool newest_may_lack = false;
 };
 
 struct RowView {
@@ -118,7 +120,8 @@ class Found {
     struct Page {
         Table table;
         std::string_view from;
-        std::string_view last;
+        std::string_view last;  ///< what comes behind it belongs to the next page, if `ends`
+        bool ends = false;
         bool more = false;
     };
     [[nodiscard]] std::vector<Entry>::const_iterator from(Table table, std::string_view key) const;

@@ -5,6 +5,7 @@
 //
 // A page that is over a limit is taken at once, in every turn if need be, and a page is larger than what ends in one,
 // so retention cannot be starved by load; less than a page waits a moment for more, because each step costs a read.
+// What the store does not have yet is left for the next one.
 
 #include <algorithm>
 
@@ -50,7 +51,7 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
     const auto begin = [&](Task task, Table table, std::uint64_t rows = kPage) {
         step_ = task;
         const auto limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, kPage));
-        return std::vector<Need>{{Need::Kind::after, table, passes_[task].cursor, limit}};
+        return std::vector<Need>{{Need::Kind::after, table, passes_[task].cursor, limit, true}};
     };
     const auto pass_is_due = [&](Task task) {
         Pass& pass = passes_[task];
@@ -60,7 +61,7 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
     for (const auto& [task, table] :
          {std::pair(Task::done, Table::done), {Task::dead, Table::dead}, {Task::events, Table::events}}) {
         const std::uint64_t rows = rows_over(task);
-        if (rows == 0 || (rows < kPage && turn.now < next_trim_)) continue;
+        if (rows == 0 || ((rows < kPage || store_lacks_) && turn.now < next_trim_)) continue;
         next_trim_ = turn.now + kTrimEveryMs;
         return begin(task, table, rows);
     }
@@ -105,6 +106,7 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
         }
         pass.cursor = row.key;
     }
+    store_lacks_ = !more;
     if (more) return;
     pass.cursor.clear();
     pass.under_way = false;
