@@ -27,7 +27,7 @@ struct Options {
 
 const std::vector<Variant>& variants() {
     static const std::vector<Variant> all{
-        {"jobyard", "fsync, its only mode", true, 400'000, 150'000, 2000, [] { return make_jobyard(); }},
+        {"jobyard", "fsync, its only mode", true, 600'000, 400'000, 4000, [] { return make_jobyard(); }},
         {"gearmand", "memory, -t 1", false, 600'000, 400'000, 4000, [] { return make_gearmand(1, false); }},
         {"gearmand", "memory, default (-t 4)", false, 500'000, 300'000, 4000, [] { return make_gearmand(4, false); }},
         {"gearmand", "sqlite", true, 400, 300, 200, [] { return make_gearmand(4, true); }},
