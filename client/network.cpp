@@ -17,6 +17,7 @@ namespace {
 /// Messages read before others get their turn.
 constexpr int kMessagesPerTurn = 256;
 constexpr int kReconnectMaxMs = 5'000;
+constexpr std::size_t kSmallBytes = kGatheredBytes / kGatheredJobs;
 constexpr int kSocketLingerMs = 1'000;
 
 std::int64_t to_ms(Deadline time) {
@@ -102,7 +103,8 @@ std::size_t Network::submit(std::span<const std::shared_ptr<Watched>> jobs, std:
             --waiting_for_room_;
         }
         if (refusal_ || !has_room()) break;
-        wake = wake || posted_.empty();
+        const bool joins = gathering_ && posted_.size() + 1 < kGatheredJobs && jobs[taken]->payload_bytes < kSmallBytes;
+        wake = wake || (gathering_ ? !joins : posted_.empty());
         posted_.emplace_back(jobs[taken]);
         ++pending_;
         pending_bytes_ += jobs[taken]->payload_bytes;
@@ -143,7 +145,7 @@ void Network::ask(std::span<const std::shared_ptr<Asked>> calls) {
 /// Needs the mutex.
 template <class C>
 void Network::post(std::span<const std::shared_ptr<C>> calls) {
-    if (posted_.empty()) socket_->wake();  // whoever posted before has woken it, and it has not come yet
+    if (posted_.empty() || gathering_) socket_->wake();  // else whoever posted before has, and it has not come yet
     posted_.insert(posted_.end(), calls.begin(), calls.end());
 }
 
@@ -183,6 +185,11 @@ void Network::run() {
         publish_link();
         if (stopping || !drained) continue;
         const std::int64_t pause_ms = std::clamp<std::int64_t>(session_.next_deadline_ms() - now_ms(), 0, 3'600'000);
+        {
+            const std::lock_guard lock(mutex_);
+            gathering_ = session_.gathers();
+            if (!gathering_ && !posted_.empty()) continue;  // gathered until now
+        }
         socket_->wait(std::chrono::milliseconds(pause_ms));
     }
     socket_->close();
@@ -194,6 +201,7 @@ bool Network::take_posted() {
     {
         const std::lock_guard lock(mutex_);
         taken_.swap(posted_);
+        gathering_ = false;
         stopping = stopping_;
     }
     const std::int64_t now = now_ms();

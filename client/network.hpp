@@ -65,6 +65,7 @@ class Network {
     // Between callers and the network thread.
     std::mutex mutex_;
     std::vector<Posted> posted_;
+    bool gathering_ = false;         ///< the network thread waits for an answer; a few small jobs need not wake it
     std::size_t pending_ = 0;        // submits not answered yet
     std::size_t pending_bytes_ = 0;  // their payloads
     unsigned waiting_for_room_ = 0;

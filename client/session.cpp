@@ -107,7 +107,7 @@ void Session::end(Error error) {
     if (ended_) return;
     ended_ = std::move(error);
     link_ = Link::down;
-    requests_.clear();
+    forget_requests();
     for (const Job& job : window_)
         if (job.state != Job::State::answered) fail(job.ticket, ended_->code, ended_->text);
     for (const auto& [due, job] : refused_) fail(job.ticket, ended_->code, ended_->text);
@@ -132,7 +132,7 @@ void Session::on_connected(std::int64_t now_ms) {
 void Session::on_disconnected() {
     link_ = Link::down;
     session_ = {};
-    requests_.clear();
+    forget_requests();
     goodbye_due_ = false;
 }
 
@@ -363,7 +363,13 @@ std::optional<Session::Request> Session::take_request(RequestId id) {
     if (found == requests_.end()) return std::nullopt;  // answered before
     Request request = std::move(found->second);
     requests_.erase(found);
+    if (request.submits > 0) --submits_under_way_;
     return request;
+}
+
+void Session::forget_requests() {
+    requests_.clear();
+    submits_under_way_ = 0;
 }
 
 void Session::fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms) {
@@ -462,8 +468,16 @@ bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
 
 RequestId Session::new_request(Request request) {
     const RequestId id{++last_request_};
+    if (request.submits > 0) ++submits_under_way_;
     requests_.emplace(id, std::move(request));
     return id;
+}
+
+bool Session::gathers() const {
+    if (submits_under_way_ == 0 || waiting_.size() >= kGatheredJobs) return false;
+    std::size_t bytes = 0;
+    for (const Job& job : waiting_) bytes += job.payload.size();
+    return bytes < kGatheredBytes;
 }
 
 /// One run of numbers: first those that were sent before and not answered, then jobs that get their numbers now.
@@ -479,6 +493,7 @@ bool Session::next_submit(OutgoingMessage& out) {
     for (; submit.items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
+        if (is_new && submit.items.empty() && gathers()) break;
         Job& job = is_new ? waiting_.front() : numbered(to_send_);
         if (job.state != Job::State::unsent) break;
         const SubmitItem& item = job.item;

@@ -33,6 +33,10 @@ namespace jobyard::client {
 
 inline constexpr std::int64_t kNever = INT64_MAX;
 
+/// What is worth a message of its own while others are unanswered.
+inline constexpr std::size_t kGatheredJobs = 64;
+inline constexpr std::size_t kGatheredBytes = std::size_t{16} << 10;
+
 /// The driver's name for something it asked for; completions carry it back. It is in use until its last completion.
 using Ticket = std::uint64_t;
 
@@ -136,6 +140,10 @@ class Session {
 
     // --- how it stands
 
+    /// New jobs wait for others (Nagle, RFC 896): a few small ones, while earlier ones are unanswered. They lose
+    /// little, because they would wait for the broker's commit anyway; and at a rate that is no trouble in lists, a
+    /// message a job can be too much. The driver need not hand them in before an answer comes or they are many.
+    [[nodiscard]] bool gathers() const;
     [[nodiscard]] bool is_welcomed() const { return link_ == Link::welcomed; }
     /// Why nothing will ever be sent again: closed, replaced, or no common version.
     [[nodiscard]] const std::optional<Error>& ended() const { return ended_; }
@@ -188,6 +196,7 @@ class Session {
     [[nodiscard]] std::uint64_t last_number() const { return confirmed_ + window_.size(); }
     void advance_confirmed();
     std::optional<Request> take_request(RequestId id);
+    void forget_requests();
     RequestId new_request(Request request);
     AskKey remember(Ticket ticket, Question question, std::int64_t deadline_ms);
     void watch(Ticket ticket, JobId job, bool ask);
@@ -214,6 +223,7 @@ class Session {
     std::int64_t sent_ms_ = 0;
     bool goodbye_due_ = false;
     std::unordered_map<RequestId, Request> requests_;  // of this session; never iterated
+    std::size_t submits_under_way_ = 0;                // those of them that have submits
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;

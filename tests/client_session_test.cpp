@@ -358,11 +358,36 @@ TEST_F(ClientSession, ResendsUnansweredSubmitsWithTheSameNumbersAfterAReconnect)
     for (Ticket ticket = 1; ticket <= 3; ++ticket) expect_submitted(ticket, 49 + ticket);
 }
 
+TEST_F(ClientSession, GathersJobsWhileAnAnswerIsOnItsWay) {
+    window = 8192;
+    establish();
+    submit(1);
+    expect_submit(1, 1);
+    submit(2);
+    submit(3);
+    expect_silence();
+    EXPECT_TRUE(session.gathers());
+    answer(1, 7);
+    expect_submitted(1, 7);
+    EXPECT_FALSE(session.gathers());
+    expect_submit(2, 2);
+    const RequestId under_way = request;
+    for (Ticket ticket = 4; ticket < 4 + kGatheredJobs - 1; ++ticket) submit(ticket);
+    expect_silence();
+    submit(4 + kGatheredJobs - 1);
+    expect_submit(4, kGatheredJobs);  // enough for a message of their own
+    answer(under_way, 2, 8);
+    expect_submitted(2, 8);
+    expect_submitted(3, 9);
+    submit(4 + kGatheredJobs);
+    expect_silence();  // the second list is still unanswered
+}
+
 TEST_F(ClientSession, ResendsInContiguousRunsAroundWhatWasAnswered) {
     establish();
     RequestId requests[3];
     for (Ticket ticket = 1; ticket <= 3; ++ticket) {
-        submit(ticket);
+        submit(ticket, false, std::string(kGatheredBytes, 'p'));  // worth a message each
         expect_submit(ticket, 1);
         requests[ticket - 1] = request;
     }

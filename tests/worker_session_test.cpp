@@ -384,6 +384,30 @@ TEST_F(WorkerSession, CompletesInListsWithTheResultsEndToEnd) {
     EXPECT_EQ(session.unsettled(), 0U);
 }
 
+TEST_F(WorkerSession, GathersEndsWhileAnAnswerIsOnItsWayAndThereIsMoreToDo) {
+    use(1, 8);
+    join();
+    dispatch({1, 2, 3, 4, 5});
+    const auto run = [&](std::uint64_t token) {
+        begin(token);
+        finish(token, "");
+        tick();
+    };
+    run(1);
+    EXPECT_EQ(only<Complete>().items.size(), 1U);
+    const RequestId first = request_of<Complete>();
+    forget_sent();
+    run(2);
+    run(3);
+    EXPECT_TRUE(all<Complete>().empty());
+    answer(first, {Code::ok});
+    tick();
+    EXPECT_EQ(only<Complete>().items.size(), 2U);
+    forget_sent();
+    run(4);  // one job is left, which its slot can begin: the broker should know that there is room
+    EXPECT_EQ(only<Complete>().items.size(), 1U);
+}
+
 TEST_F(WorkerSession, FailsWithTextThatIsCutAndClean) {
     join();
     dispatch({1});

@@ -13,6 +13,7 @@ constexpr std::int64_t kStartedAfterMs = 10;
 /// How long leaving waits for answers once every handler has ended or was given up.
 constexpr std::int64_t kAnswersWaitMs = 3'000;
 constexpr std::int64_t kMinRetryMs = 100;
+constexpr std::size_t kGatheredEnds = 64;  // worth a message of their own
 /// Most that an item of any of our lists takes in a header besides its texts.
 constexpr std::size_t kItemHeaderBytes = 48;
 constexpr std::size_t kListHeaderBytes = kMaxHeaderBytes - 1024;
@@ -58,6 +59,7 @@ class Session::ListWriter {
         if (kind_) {
             request = session_.next_request();
             if (*kind_ == Request::Kind::renewal) session_.renewals_.push_back(request);
+            else ++session_.ends_under_way_;
             session_.requests_.emplace(request, Request{*kind_, now_ms_, std::exchange(tokens_, {})});
         }
         session_.send(std::exchange(list_, {}), request, now_ms_);
@@ -94,6 +96,7 @@ void Session::on_disconnected() {
     link_ = Link::down;
     session_ = {};
     requests_.clear();
+    ends_under_way_ = 0;
     renewals_.clear();
 }
 
@@ -201,6 +204,7 @@ void Session::on_answers(RequestId request, const Answers& answers) {
     if (at == requests_.end()) return;
     const Request asked = std::move(at->second);
     requests_.erase(at);
+    if (asked.kind == Request::Kind::ends) --ends_under_way_;
     std::size_t late = 0;
     for (std::size_t i = 0; i < asked.tokens.size() && i < answers.items.size(); ++i) {
         Held* held = find(asked.tokens[i]);
@@ -270,6 +274,7 @@ void Session::on_refused_list(RequestId request, const Refusal& refusal, std::in
     if (at != requests_.end()) {
         const Request asked = std::move(at->second);
         requests_.erase(at);
+        if (asked.kind == Request::Kind::ends) --ends_under_way_;
         for (const LeaseToken token : asked.tokens) {
             Held* held = find(token);
             if (held == nullptr || held->report != Report::sent) continue;
@@ -452,7 +457,7 @@ void Session::on_tick(std::int64_t now_ms) {
     if (link_ == Link::up && now_ms >= hello_at_ms_) say_hello(now_ms);
     if (link_ == Link::welcomed) {
         send_credit(now_ms);  // before the ends: the end of a job whose slot is stuck makes no room for another
-        if (now_ms >= ends_at_ms_) send_ends(now_ms);
+        if (now_ms >= ends_at_ms_ && !gathers()) send_ends(now_ms);
         if (now_ms >= renew_at_ms_) send_renewals(now_ms);
     }
     send_started(now_ms);
@@ -466,7 +471,7 @@ std::int64_t Session::next_deadline_ms() const {
     if (link_ == Link::up) next = std::min(next, hello_at_ms_);
     if (link_ == Link::welcomed) {
         next = std::min({next, sent_ms_ + heartbeat_ms_, renew_at_ms_});
-        if (!ends_.empty()) next = std::min(next, ends_at_ms_);
+        if (!ends_.empty() && !gathers()) next = std::min(next, ends_at_ms_);
     }
     if (!began_.empty()) next = std::min(next, began_.front().at_ms + kStartedAfterMs);
     if (all_stuck_since_ms_ != kNever && !all_slots_stuck_)
@@ -558,6 +563,12 @@ void Session::send_credit(std::int64_t now_ms) {
     if (now_credit == stated_credit_) return;
     stated_credit_ = now_credit;
     send(Credit{now_credit}, {}, now_ms);
+}
+
+/// Whether ends wait for others (Nagle, RFC 896): a few of them, while earlier ones are unanswered and there are jobs
+/// here to go on with. A message for each end of a short job would cost more than the job.
+bool Session::gathers() const {
+    return ends_under_way_ > 0 && ends_.size() < kGatheredEnds && owed_ > options_.slots && !drain_;
 }
 
 void Session::send_ends(std::int64_t now_ms) {
