@@ -29,7 +29,8 @@ using Clock = std::chrono::steady_clock;
 constexpr unsigned kJobs = 5'000;
 constexpr unsigned kPausedJobs = 500;
 constexpr unsigned kRounds = 5;
-constexpr unsigned kJobsForMaximum = 100'000;
+constexpr unsigned kJobsForMaximum = 300'000;
+constexpr unsigned kKeptJobs = 10'000;  // as `throughput` does: retention removes as much as is added
 
 double us_since(std::int64_t began, std::int64_t then) { return static_cast<double>(then - began) / 1e3; }
 
@@ -57,6 +58,7 @@ struct Ground {
                    .workers = options.workers,
                    .slots = options.slots,
                    .credit = options.credit,
+                   .kept_jobs = kKeptJobs,
                    .broker = options.broker,
                    .board = &board}),
           client(Client::Options{.broker = cluster.endpoint(), .submit_limit = std::chrono::minutes(2)}) {

@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::chrono::minutes kPatience{2};
 constexpr std::int64_t kSecond = 1'000'000'000;
+/// Whoever sends more often than this sends what has become due meanwhile together: the sender must not be the load.
+constexpr std::int64_t kLeastSleep = 100'000;
 
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
 
@@ -92,13 +95,14 @@ OpenLoopTimes run_open_loop(Client& client, const OpenLoop& loop, const std::fun
     ::prctl(PR_SET_TIMERSLACK, 1UL);  // else the system may wake this thread 50 microseconds late
     const double interval = static_cast<double>(kSecond) / loop.rate;
     const std::int64_t began = now_ns() + 1'000'000;
+    std::int64_t slept_until = began;
     for (unsigned i = 0; i < all; ++i) {
         times.intended[i] = began + static_cast<std::int64_t>(interval * i);
         std::int64_t now = now_ns();
         if (now < times.intended[i]) {
             progress.show(static_cast<double>(ended.load(std::memory_order_relaxed)), all, "jobs");
-            sleep_until(times.intended[i]);
-            now = now_ns();
+            sleep_until(std::max(times.intended[i], slept_until + kLeastSleep));
+            now = slept_until = now_ns();
         }
         times.sent[i] = now;
         Submission job = client.submit({.type = "bench", .payload = payload(i), .watch = true});
