@@ -404,7 +404,7 @@ TEST_F(WorkerSession, GathersEndsWhileAnAnswerIsOnItsWayAndThereIsMoreToDo) {
     tick();
     EXPECT_EQ(only<Complete>().items.size(), 2U);
     forget_sent();
-    run(4);  // one job is left, which its slot can begin: the broker should know that there is room
+    run(4);  // nothing is left behind its slot, and half of its credit is taken: the broker should know
     EXPECT_EQ(only<Complete>().items.size(), 1U);
 }
 

@@ -565,10 +565,12 @@ void Session::send_credit(std::int64_t now_ms) {
     send(Credit{now_credit}, {}, now_ms);
 }
 
-/// Whether ends wait for others (Nagle, RFC 896): a few of them, while earlier ones are unanswered and there are jobs
-/// here to go on with. A message for each end of a short job would cost more than the job.
+/// Whether ends wait for others (Nagle, RFC 896): a few of them, while earlier ones are unanswered, and if nothing is held
+/// up by it: there are jobs here to go on with, or the broker has credit enough to send more. A message for each end of a
+/// short job would cost more than the job.
 bool Session::gathers() const {
-    return ends_under_way_ > 0 && ends_.size() < kGatheredEnds && owed_ > options_.slots && !drain_;
+    const bool has_work = owed_ > options_.slots || unsettled_ < credit() / 2;
+    return ends_under_way_ > 0 && ends_.size() < kGatheredEnds && has_work && !drain_;
 }
 
 void Session::send_ends(std::int64_t now_ms) {
