@@ -56,10 +56,7 @@ void BrokerProcess::start() {
     ::close(ready[0]);
     std::istringstream lines(text);
     std::string word;
-    std::string listening;
-    if (!(lines >> word >> listening)) throw std::runtime_error("the broker did not start; its words are above");
-    // It says "tcp://[::ffff:127.0.0.1]:PORT", which is no address to give it again.
-    endpoint_ = "tcp://127.0.0.1" + listening.substr(listening.rfind(':'));
+    if (!(lines >> word >> endpoint_)) throw std::runtime_error("the broker did not start; its words are above");
 }
 
 }  // namespace jobyard::bench

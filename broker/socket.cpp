@@ -81,6 +81,14 @@ char* allocate(zmq_msg_t* part, std::size_t size) {
     return static_cast<char*>(zmq_msg_data(part));
 }
 
+/// libzmq names an IPv4 address as one of IPv6, which is right but no use to give to anybody.
+std::string plain(std::string endpoint) {
+    constexpr std::string_view kMapped = "tcp://[::ffff:";
+    if (!endpoint.starts_with(kMapped)) return endpoint;
+    const std::size_t end = endpoint.find(']');
+    return std::string(kTcp) + endpoint.substr(kMapped.size(), end - kMapped.size()) + endpoint.substr(end + 1);
+}
+
 /// The routing ids that libzmq generates: a zero byte, then 32 bits that only count up.
 constexpr std::size_t kRoutingIdBytes = 5;
 
@@ -214,7 +222,7 @@ Result<void> Socket::bind(const std::string& endpoint) {
     char bound[256];
     std::size_t size = sizeof bound;
     JOBYARD_ASSERT(zmq_getsockopt(router_, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
-    endpoints_.emplace_back(bound);
+    endpoints_.push_back(plain(bound));
     return {};
 }
 

@@ -511,6 +511,7 @@ TEST_F(BindTest, ATcpAddressInUseIsRefusedNamingIt) {
     const auto first = Socket::open({"tcp://127.0.0.1:0"});
     ASSERT_TRUE(first);
     const std::string bound = (*first)->endpoints().at(0);
+    EXPECT_TRUE(bound.starts_with("tcp://127.0.0.1:")) << bound << " is not what one would give to --listen";
     const std::string text = refusal(bound);
     EXPECT_TRUE(mentions(text, bound) && mentions(text, "Address already in use") && mentions(text, "another port"))
         << text;
