@@ -1,11 +1,11 @@
 #pragma once
-// A write batch is a value: an ordered list of changes to named tables, with a sequence number that is stored in the
-// same transaction (`applied_seq`). Applied again it gives the same result; serialised it is the entry of a journal. It
-// holds primary facts only: counters, ready order and whatever can be rebuilt are derived by whoever applies it.
+// A write batch is a value: an ordered list of changes to named tables, with a sequence number. Applied again it gives
+// the same result; serialised it is the entry of a journal. It holds primary facts only: counters, ready order and
+// whatever can be rebuilt are derived by whoever applies it.
 //
 // Its bytes stand in one arena, payloads whole and in one piece, so that what a batch carries can be sent from it while
-// it is still in hand. Made by the core, applied by the store, owned by the server in between; used by one thread at a
-// time.
+// it is still in hand. Made by the core, owned by the server; unchanged from when it is sealed, so that the commit log,
+// the store and the server may all read it at once. `Op` and `Table` stand in the log as they are (commit_log.cpp).
 
 #include <array>
 #include <cstdint>

@@ -27,21 +27,24 @@ constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
 
 struct Header {
     std::uint64_t magic = kMagic;
+    std::uint64_t store = 0;
     std::uint64_t seq = 0;
     std::uint64_t checksum = 0;
     std::uint64_t ops = 0;
     std::uint64_t bytes = 0;
 };
-static_assert(sizeof(Header) == 40);
+static_assert(sizeof(Header) == 48);
+static_assert(sizeof(Op) == 20, "operations stand in the log as they are: another layout is another kMagic");
 
 std::uint64_t pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 std::uint64_t record_bytes(const Header& header) { return sizeof header + header.ops * sizeof(Op) + header.bytes; }
 
 /// Of the whole record, its own place excepted.
-std::uint64_t checksum(Header header, const char* ops, const char* bytes) {
+std::uint64_t checksum(Header header, const char* ops, const char* bytes, std::uint64_t secret) {
     header.checksum = 0;
     XXH3_state_t state;
-    XXH3_64bits_reset(&state);
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset_withSeed(&state, secret);
     XXH3_64bits_update(&state, &header, sizeof header);
     XXH3_64bits_update(&state, ops, header.ops * sizeof(Op));
     XXH3_64bits_update(&state, bytes, header.bytes);
@@ -49,7 +52,7 @@ std::uint64_t checksum(Header header, const char* ops, const char* bytes) {
 }
 
 /// The record at the beginning of `bytes`, if there is a whole one.
-bool read_record(std::string_view bytes, Header& header, Batch& batch) {
+bool read_record(std::string_view bytes, std::uint64_t secret, Header& header, Batch& batch) {
     if (bytes.size() < sizeof header) return false;
     std::memcpy(&header, bytes.data(), sizeof header);
     if (header.magic != kMagic || header.ops > bytes.size() / sizeof(Op) || header.bytes > bytes.size() ||
@@ -57,9 +60,23 @@ bool read_record(std::string_view bytes, Header& header, Batch& batch) {
         return false;
     const char* ops = bytes.data() + sizeof header;
     const char* arena = ops + header.ops * sizeof(Op);
-    if (checksum(header, ops, arena) != header.checksum) return false;
+    if (checksum(header, ops, arena, secret) != header.checksum) return false;
     batch.restore(header.seq, {ops, header.ops * sizeof(Op)}, {arena, header.bytes});
     return true;
+}
+
+/// Whether the bytes of a record that cannot be read are followed by the next one, which can: then this is damage, not
+/// the end, because a record is written when the one before it is durable.
+bool goes_on_behind(std::string_view bytes, std::uint64_t secret, std::uint64_t seq) {
+    Header header;
+    if (bytes.size() < sizeof header) return false;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    if (header.magic != kMagic || header.seq != seq || header.ops > bytes.size() || header.bytes > bytes.size())
+        return false;
+    const std::uint64_t size = pages(record_bytes(header));
+    Header next;
+    Batch batch;
+    return size < bytes.size() && read_record(bytes.substr(size), secret, next, batch) && next.seq == seq + 1;
 }
 
 int write_whole(int fd, std::vector<iovec> pieces, std::uint64_t at) {
@@ -86,7 +103,6 @@ iovec piece(const void* at, std::size_t size) { return {const_cast<void*>(at), s
 
 Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory) {
     std::unique_ptr<CommitLog> log(new CommitLog(directory));
-    bool made = false;
     for (std::size_t i = 0; i < log->files_.size(); ++i) {
         File& file = log->files_[i];
         const std::string path = directory + "/log." + std::to_string(i);
@@ -99,16 +115,16 @@ Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory)
                                           static_cast<std::uint64_t>(info.st_size));
             if (error != 0) return log->failure("cannot make the commit log", error);
             if (::fsync(file.fd.get()) != 0) return log->failure("cannot make the commit log", errno);
-            made = true;
+            log->is_new_ = true;
         }
         file.bytes = std::min(std::max(kFirstBytes, static_cast<std::uint64_t>(info.st_size)), kMaxBytes);
     }
-    if (made)
+    if (log->is_new_)
         if (auto synced = sync_directory(directory); !synced) return synced.error();
     return log;
 }
 
-Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result<void>(const Batch& batch)>& apply) {
+Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result<void>(Batch&& batch)>& apply) {
     // Each file's records, and which of the two begins earlier.
     std::array<std::string, 2> contents;
     std::array<std::uint64_t, 2> begins{};
@@ -125,7 +141,12 @@ Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result
         }
         Header header;
         Batch batch;
-        if (read_record(contents[i], header, batch)) begins[i] = header.seq;
+        if (read_record(contents[i], secret_, header, batch)) begins[i] = header.seq;
+        std::memcpy(&header, contents[i].data(), sizeof header);  // a file holds two megabytes at least
+        if (header.magic == kMagic && header.store != store_)
+            return Error{Code::internal,
+                         "the commit log in " + directory_ +
+                             " is another store's; put back the one of this store, or restore both from one backup"};
     }
     const std::size_t first = begins[0] <= begins[1] ? 0 : 1;
     for (const std::size_t i : {first, 1 - first}) {
@@ -133,16 +154,24 @@ Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result
         for (std::string_view left = contents[i]; !left.empty();) {
             Header header;
             Batch batch;
-            if (!read_record(left, header, batch) || (before != 0 && header.seq != before + 1)) break;
+            if (!read_record(left, secret_, header, batch)) {
+                if (before != 0 && goes_on_behind(left, secret_, before + 1))
+                    return Error{Code::internal,
+                                 "the commit log in " + directory_ + " is damaged at batch " +
+                                     std::to_string(before + 1) +
+                                     ", which had been durable; restore a backup of the data directory"};
+                break;
+            }
+            if (before != 0 && header.seq != before + 1) break;
             before = header.seq;
             left.remove_prefix(std::min<std::size_t>(left.size(), pages(record_bytes(header))));
             if (header.seq <= applied) continue;
             if (header.seq != applied + 1)
-                return Error{Code::internal, "the commit log in " + directory_ + " begins with batch " +
-                                                 std::to_string(header.seq) + " but the store has only those up to " +
-                                                 std::to_string(applied) +
-                                                 ": they do not belong together; restore both from one backup"};
-            if (auto done = apply(batch); !done) return done;
+                return Error{Code::internal,
+                             "the commit log in " + directory_ + " begins with batch " + std::to_string(header.seq) +
+                                 " but the store has only those up to " + std::to_string(applied) +
+                                 ": they do not belong together, or the log is damaged; restore both from one backup"};
+            if (auto done = apply(std::move(batch)); !done) return done;
             applied = header.seq;
         }
     }
@@ -155,10 +184,11 @@ Result<void> CommitLog::append(const Batch& batch) {
     const std::string_view ops(reinterpret_cast<const char*>(batch.ops().data()), batch.ops().size() * sizeof(Op));
     const std::string_view bytes = batch.arena();
     Header header;
+    header.store = store_;
     header.seq = batch.seq;
     header.ops = batch.ops().size();
     header.bytes = bytes.size();
-    header.checksum = checksum(header, ops.data(), bytes.data());
+    header.checksum = checksum(header, ops.data(), bytes.data(), secret_);
     const std::uint64_t size = pages(record_bytes(header));
     if (at_ != 0 && at_ + size > files_[current_].bytes)
         if (auto turned = turn_over(); !turned) return turned;
@@ -185,7 +215,7 @@ Result<void> CommitLog::turn_over() {
     File& next = files_[1 - current_];
     std::unique_lock lock(mutex_);
     if (next.last_seq > applied_) next.bytes = std::min(next.bytes * 2, kMaxBytes);
-    if (next.last_seq > applied_ && on_full_) on_full_();
+    if (next.last_seq > applied_ && on_full_ && !given_up_) on_full_();
     room_.wait(lock, [&] { return next.last_seq <= applied_ || given_up_; });
     if (given_up_) return Error{Code::internal, "the commit log is full of what the store could not take"};
     current_ = 1 - current_;
@@ -203,6 +233,11 @@ void CommitLog::give_up() {
     const std::lock_guard lock(mutex_);
     given_up_ = true;
     room_.notify_one();
+}
+
+void CommitLog::belongs_to(const Uuid& store, std::uint64_t secret) {
+    std::memcpy(&store_, store.bytes.data(), sizeof store_);
+    secret_ = secret;
 }
 
 CommitLog::Counters CommitLog::counters() const {

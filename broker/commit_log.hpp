@@ -5,11 +5,11 @@
 // Two files in turns, so that space is used again without being freed. A record begins at a multiple of 4 KiB, so that
 // no write touches a page of an earlier one:
 //
-//     magic, sequence number, checksum, number of operations, bytes (8 bytes each, as this machine has them) ·
+//     magic, store, sequence number, checksum, number of operations, bytes (8 bytes each, as this machine has them) ·
 //     operations · bytes they point into
 //
-// A record is good if its checksum is; a file's records are those from its beginning on whose numbers follow each
-// other, because what is behind them is of an earlier turn.
+// A record is good if its checksum is (XXH3, seeded: belongs_to); a file's records are those from its beginning on
+// whose numbers follow each other, because what is behind them is of an earlier turn.
 
 #include <array>
 #include <atomic>
@@ -31,9 +31,16 @@ class CommitLog {
     /// In the store's directory. Error `disk_full` if space was what lacked; `internal` else.
     static Result<std::unique_ptr<CommitLog>> open(const std::string& directory);
 
+    /// Of which store it is, as every record says, and with what its checksums begin: a number that is another one at
+    /// each start and told to nobody, so that neither what an earlier start left behind nor a payload made to look like
+    /// a record is ever taken for one. Of the last start before replay(), of this one before append().
+    void belongs_to(const Uuid& store, std::uint64_t secret);
+    /// Whether open() made it, or a part of it.
+    [[nodiscard]] bool is_new() const { return is_new_; }
+
     /// Gives every batch above `applied`, in order. For start-up, before anything is appended. An error if there are
     /// later batches but not the next one: then the store is older than its log.
-    Result<void> replay(std::uint64_t applied, const std::function<Result<void>(const Batch& batch)>& apply);
+    Result<void> replay(std::uint64_t applied, const std::function<Result<void>(Batch&& batch)>& apply);
 
     /// Returns when the batch is durable. Waits if it needs the space of one that the store does not have yet. Used by
     /// one thread. After an error the process must end and recover.
@@ -64,6 +71,9 @@ class CommitLog {
     [[nodiscard]] Error failure(const char* what, int error) const;
 
     std::string directory_;
+    bool is_new_ = false;
+    std::uint64_t store_ = 0;  ///< of its identity, the first bytes
+    std::uint64_t secret_ = 0;
     std::array<File, 2> files_;
     std::size_t current_ = 0;
     std::uint64_t at_ = 0;  ///< where the next record of the current file goes

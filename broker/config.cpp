@@ -131,7 +131,9 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
     CLI::App app("jobyard-broker keeps jobs on disk and hands them to workers.", "jobyard-broker");
     app.set_version_flag("--version", "jobyard-broker " JOBYARD_VERSION);
     app.get_formatter()->column_width(28);
-    app.add_option("--data", config.data, "Directory of the store; made if absent")->required()->option_text("DIR");
+    app.add_option("--data", config.data, "Directory of the store and its log; made if absent")
+        ->required()
+        ->option_text("DIR");
     app.add_option("--listen", config.listen,
                    "Where peers connect; may be given several times:\n"
                    "ipc://PATH, or tcp://ADDRESS:PORT (7466 by custom; 0 is any).\n"

@@ -367,11 +367,11 @@ class Core {
         std::string cursor;
         std::int64_t next_at = 0;  ///< when a pass over the whole table for age begins
         bool under_way = false;
+        bool store_lacks = false;  ///< its last step met the end of what the store has
     };
     Task step_ = Task::none;
     std::map<Task, Pass> passes_;
     std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
-    bool store_lacks_ = false;    ///< the last step met the end of what the store has
 };
 
 }  // namespace jobyard::broker

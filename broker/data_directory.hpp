@@ -1,6 +1,6 @@
 #pragma once
 // The broker's directory: one broker at a time, a little space set aside for the day the disk is full, and how much of
-// the disk is left. The rows inside it are the store's.
+// the disk is left. In `store/` are the commit log's files and LMDB's.
 //
 // Used by one thread; the lock lasts as long as the object.
 

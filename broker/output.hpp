@@ -24,7 +24,7 @@ inline bool is_older(PeerId peer, PeerId than) { return static_cast<std::int32_t
 struct PayloadRef {
     enum class Kind : std::uint8_t {
         in_batch,   ///< at `slice` of batch `number`, which is still in hand (the message rests on it)
-        of_job,     ///< the payload of job `number`, from a batch in hand or from the store
+        of_job,     ///< the payload of job `number`, from a batch in hand or, once it is there, from the store
         result_of,  ///< the result of ended job `number`, likewise
         own,        ///< at `slice` of the message's own `bytes`
     };

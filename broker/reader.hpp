@@ -1,7 +1,7 @@
 #pragma once
 // Reads rows on a thread of its own, so that a wait for the disk is never a wait of the server. Each question is
-// answered from one read transaction, begun after it was asked: it sees every batch that was durable then. Answers come
-// in the order of the questions.
+// answered from one read transaction, begun after it was asked: it sees every batch that the store had then, which
+// may lack the newest durable ones (Found lays them over it). Answers come in the order of the questions.
 //
 // All functions are for the server's thread. It bounds what it asks: transactions are to last milliseconds, because an
 // old one holds back the reuse of pages. Signals must be blocked before this is made: threads inherit the mask.

@@ -22,7 +22,7 @@
 
 namespace jobyard::broker {
 
-inline constexpr std::uint8_t kFormatVersion = 1;
+inline constexpr std::uint8_t kFormatVersion = 2;
 
 /// A row of at most this many bytes stays inside one LMDB page (a node of 4 KiB pages holds 2,038 with key and header).
 inline constexpr std::size_t kRowBytes = 1990;
@@ -152,8 +152,9 @@ struct NumbersRow {
 
 inline constexpr std::string_view kMetaApplied = "applied";  ///< number of the last batch applied, 8 bytes big-endian
 inline constexpr std::string_view kMetaNumbers = "numbers";
-inline constexpr std::string_view kMetaStore = "store";  ///< the store's random id, 16 bytes
-inline constexpr std::string_view kMetaEpoch = "epoch";  ///< one more at every start, 8 bytes big-endian
+inline constexpr std::string_view kMetaStore = "store";           ///< the store's random id, 16 bytes
+inline constexpr std::string_view kMetaEpoch = "epoch";           ///< one more at every start, 8 bytes big-endian
+inline constexpr std::string_view kMetaLogSecret = "log_secret";  ///< CommitLog::belongs_to
 inline constexpr std::string_view kMetaFloor = "floor";  ///< no token below it is good without a claim, 8 bytes
 
 /// Appends the row's bytes to the batch's arena.

@@ -9,8 +9,11 @@
 namespace jobyard::broker {
 namespace {
 
+constexpr std::size_t kApplyBytes = std::size_t{24} << 20;
+
 struct Identity {
     Uuid store;
+    std::uint64_t log_secret = 0;
     std::uint32_t epoch = 0;
 };
 
@@ -29,7 +32,10 @@ Result<Identity> begin_epoch(Store& store) {
     if (!id) return id.error();
     if (*epoch >= kEpochMax)
         return Error{Code::internal, "this store has been started 2^20 times; move its jobs to a new one"};
-    Identity identity{{}, static_cast<std::uint32_t>(*epoch + 1)};
+    Identity identity;
+    identity.epoch = static_cast<std::uint32_t>(*epoch + 1);
+    if (::getrandom(&identity.log_secret, sizeof identity.log_secret, 0) != sizeof identity.log_secret)
+        return Error{Code::internal, "the system gave no random bytes"};
     Batch batch;
     batch.seq = *applied + 1;
     if (*id) {
@@ -39,6 +45,7 @@ Result<Identity> begin_epoch(Store& store) {
             return Error{Code::internal, "the system gave no random bytes"};
         batch.put(Table::meta, kMetaStore, identity.store.view());
     }
+    batch.put(Table::meta, kMetaLogSecret, big_endian(identity.log_secret));
     batch.put(Table::meta, kMetaEpoch, big_endian(identity.epoch));
     batch.put(Table::meta, kMetaApplied, big_endian(batch.seq));
     if (auto applied_now = store.apply(batch); !applied_now) return applied_now.error();
@@ -115,11 +122,36 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
 Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn now) {
     const auto in_store = store.get(Table::meta, kMetaApplied);
     if (!in_store) return in_store.error();
-    const auto replayed =
-        log.replay(*in_store ? from_big_endian(**in_store) : 0, [&](const Batch& batch) { return store.apply(batch); });
+    const auto owner = store.get(Table::meta, kMetaStore);
+    if (!owner) return owner.error();
+    const auto secret = store.get(Table::meta, kMetaLogSecret);
+    if (!secret) return secret.error();
+    if (*owner && log.is_new())
+        return Error{
+            Code::internal,
+            "the commit log (log.0 and log.1 beside data.mdb) is missing or cut short, and with it perhaps jobs "
+            "that were acknowledged; restore a backup of the whole data directory"};
+    if (*owner) log.belongs_to(uuid_from_bytes(**owner), *secret ? from_big_endian(**secret) : 0);
+    std::vector<Batch> group;  // as the applier does: a transaction for many
+    std::size_t bytes = 0;
+    const auto apply = [&]() -> Result<void> {
+        std::vector<const Batch*> batches;
+        for (const Batch& batch : group) batches.push_back(&batch);
+        auto done = batches.empty() ? Result<void>{} : store.apply(batches);
+        group.clear();
+        bytes = 0;
+        return done;
+    };
+    auto replayed = log.replay(*in_store ? from_big_endian(**in_store) : 0, [&](Batch&& batch) -> Result<void> {
+        bytes += batch.bytes();
+        group.push_back(std::move(batch));
+        return bytes < kApplyBytes ? Result<void>{} : apply();
+    });
+    if (replayed) replayed = apply();
     if (!replayed) return replayed.error();
     const auto identity = begin_epoch(store);
     if (!identity) return identity.error();
+    log.belongs_to(identity->store, identity->log_secret);
     config.store = identity->store;
     config.epoch = identity->epoch;
     Recovered recovered{std::make_unique<Core>(std::move(config)), 0, identity->epoch};

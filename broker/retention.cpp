@@ -61,7 +61,7 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
     for (const auto& [task, table] :
          {std::pair(Task::done, Table::done), {Task::dead, Table::dead}, {Task::events, Table::events}}) {
         const std::uint64_t rows = rows_over(task);
-        if (rows == 0 || ((rows < kPage || store_lacks_) && turn.now < next_trim_)) continue;
+        if (rows == 0 || ((rows < kPage || passes_[task].store_lacks) && turn.now < next_trim_)) continue;
         next_trim_ = turn.now + kTrimEveryMs;
         return begin(task, table, rows);
     }
@@ -106,7 +106,7 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
         }
         pass.cursor = row.key;
     }
-    store_lacks_ = !more;
+    pass.store_lacks = !more;
     if (more) return;
     pass.cursor.clear();
     pass.under_way = false;

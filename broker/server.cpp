@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 
 #include <spdlog/spdlog.h>
@@ -75,8 +76,8 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       socket_(socket),
       core_(core),
       random_(random_seed()),
-      committer_(log),
       applier_(store, log, applied_seq),
+      committer_(log),
       reader_(store),
       open_(std::make_unique<Batch>()),
       durable_(applied_seq),
@@ -343,6 +344,11 @@ Result<void> Server::take_applied() {
     if (!applied) return applied.error();
     if (*applied == applied_) return {};
     applied_ = *applied;
+    const auto is_due = [this](const auto& early) { return early.second <= applied_; };
+    const auto due = std::partition(early_.begin(), early_.end(), std::not_fn(is_due));
+    for (auto at = due; at != early_.end(); ++at)
+        if (held_.contains(at->first)) ask_for_payloads(at->first);
+    early_.erase(due, early_.end());
     trim_retained();
     return {};
 }
@@ -388,59 +394,81 @@ void Server::send_or_hold(Outgoing& message) {
     }
     if (send(message)) return;
     // Not everything is in memory: read it, and keep what is, because its batch may be gone by then.
-    std::vector<Need> needs;
     for (PayloadRef& payload : message.payloads) {
         std::string_view bytes;
-        if (in_hand(payload, bytes)) {
-            if (payload.kind == PayloadRef::Kind::own) continue;
-            payload = {
-                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
-            message.bytes.append(bytes);
-            continue;
-        }
+        if (payload.kind == PayloadRef::Kind::own || !in_hand(payload, bytes)) continue;
+        payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
+        message.bytes.append(bytes);
+    }
+    const PeerId peer = message.peer;
+    held_[peer].push_back(std::move(message));
+    ask_for_payloads(peer);
+}
+
+/// Of the first message that is held for the peer.
+void Server::ask_for_payloads(PeerId peer) {
+    std::vector<Need> needs;
+    for (const PayloadRef& payload : held_.at(peer).front().payloads) {
+        if (payload.kind == PayloadRef::Kind::own) continue;
         const bool of_job = payload.kind == PayloadRef::Kind::of_job;
         needs.push_back({of_job ? Need::Kind::payload : Need::Kind::result, of_job ? Table::live : Table::done,
                          job_key({payload.number}), 1});
     }
-    const PeerId peer = message.peer;
-    held_[peer].push_back(std::move(message));
     ask({Asked::For::payload, peer, 0}, std::move(needs));
 }
 
 void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
     const auto held = held_.find(peer);
     if (held == held_.end()) return;  // it is gone
-    std::deque<Outgoing> messages = std::move(held->second);
-    held_.erase(held);
-    Outgoing& first = messages.front();
-    // Only what is durable: the message rests on nothing newer. The rows come in the order of what was asked.
+    Outgoing& first = held->second.front();
+    // What is missing is gone, or (a job back from the dead letter queue) not in the store yet.
     auto rows = answer.snapshot.rows.begin();
+    for (const PayloadRef& payload : first.payloads) {
+        if (payload.kind == PayloadRef::Kind::own) continue;
+        const bool is_missing = (rows++)->empty() && payload.kind == PayloadRef::Kind::of_job;
+        if (is_missing && answer.snapshot.applied_seq < first.rests_on) {
+            if (applied_ >= first.rests_on) return ask_for_payloads(peer);
+            early_.emplace_back(peer, first.rests_on);
+            return;
+        }
+    }
+    // The rows come in the order of what was asked.
+    rows = answer.snapshot.rows.begin();
     for (PayloadRef& payload : first.payloads) {
         if (payload.kind == PayloadRef::Kind::own) continue;
         const auto at = static_cast<std::uint32_t>(first.bytes.size());
-        if (rows->empty() && payload.kind == PayloadRef::Kind::result_of) append_result({payload.number}, first.bytes);
-        for (const RowView row : *rows++) first.bytes.append(row.value);
+        const bool is_newer = payload.kind == PayloadRef::Kind::result_of &&
+                              append_newer_result({payload.number}, answer.snapshot.applied_seq, first.bytes);
+        const RowList& read = *rows++;
+        if (!is_newer)
+            for (const RowView row : read) first.bytes.append(row.value);
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
-    do_without_payload(first);
-    if (!send(first)) note_gone(peer);
+    std::deque<Outgoing> messages = std::move(held->second);
+    held_.erase(held);
+    do_without_payload(messages.front());
+    if (!send(messages.front())) note_gone(peer);
     messages.pop_front();
     for (Outgoing& message : messages) send_or_hold(message);
 }
 
-/// Of a job whose end the store does not have yet.
-void Server::append_result(JobId job, std::string& bytes) const {
+/// Of a job whose end is in a batch that the store did not have when it had those up to `applied`; false if it is not.
+bool Server::append_newer_result(JobId job, std::uint64_t applied, std::string& bytes) const {
     const std::string key = job_key(job);
     const std::vector<Need> needs{{Need::Kind::row, Table::done, key},
                                   {Need::Kind::row, Table::dead, key},
                                   {Need::Kind::prefix, Table::results, key}};
     const Snapshot nothing{0, std::vector<RowList>(needs.size())};
-    const Found found(needs, nothing, batches_after(0));
+    const Found found(needs, nothing, batches_after(applied));
     for (const Table table : {Table::done, Table::dead}) {
+        const auto row = found.get(table, key);
         EndRow ended;
-        if (const auto row = found.get(table, key); row && read_row(*row, ended)) bytes.append(ended.result);
+        if (!row || !read_row(*row, ended)) continue;
+        bytes.append(ended.result);
+        for (const RowView& slice : found.with_prefix(Table::results, key)) bytes.append(slice.value);
+        return true;
     }
-    for (const RowView& slice : found.with_prefix(Table::results, key)) bytes.append(slice.value);
+    return false;
 }
 
 /// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been
@@ -595,7 +623,7 @@ Result<void> Server::say_goodbye() {
         incoming_.clear();
         socket_.wait({}, static_cast<int>(left.count()));
     }
-    return applier_.finish();  // the next start has nothing to replay
+    return applier_.finish();  // the next start has nothing to replay, unless time ran out
 }
 
 }  // namespace jobyard::broker

@@ -84,7 +84,8 @@ class Server {
     void answered_payloads(PeerId peer, const ReadAnswer& answer);
     [[nodiscard]] Found found_from(const ReadAnswer& answer) const;
     [[nodiscard]] std::vector<const Batch*> batches_after(std::uint64_t seq) const;
-    void append_result(JobId job, std::string& bytes) const;
+    void ask_for_payloads(PeerId peer);
+    bool append_newer_result(JobId job, std::uint64_t applied, std::string& bytes) const;
     std::uint64_t ask(Asked asked, std::vector<Need> needs);
     void hand_over(Turn now, Output& out);
     Result<void> take_durable();
@@ -113,8 +114,8 @@ class Server {
     Fd signals_;
     std::deque<std::unique_ptr<Batch>> retained_;  // durable, oldest first; the store may lack the newest
     std::unique_ptr<Batch> in_flight_;
-    Committer committer_;
     Applier applier_;
+    Committer committer_;  // ends before the applier, of which the log may want room
     Reader reader_;
 
     std::unique_ptr<Batch> open_;
@@ -131,6 +132,7 @@ class Server {
     std::array<std::vector<Outgoing>, 2>
         outbox_;  // by what they rest on: the batch in flight or the open one, the next
     std::unordered_map<PeerId, std::deque<Outgoing>> held_;
+    std::vector<std::pair<PeerId, std::uint64_t>> early_;  // of held_, read again once the store has that batch
     std::vector<PeerId> gone_;
 
     std::vector<Incoming> incoming_;

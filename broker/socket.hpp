@@ -83,7 +83,7 @@ class Socket {
     [[nodiscard]] const std::vector<std::string>& endpoints() const { return endpoints_; }
 
     /// Returns when there is a message or a disconnect, one of `fds` is readable, or the time is over (-1: never).
-    /// Stays awake for the first `awake` of it, letting every other thread go first: for what will come at once.
+    /// Stays awake for the first `awake` of it, giving way to threads that can run: for what will come at once.
     void wait(const std::vector<int>& fds, int timeout_ms, std::chrono::microseconds awake = {});
 
     /// Appends messages that are here. True if it stopped at a bound and there may be more.

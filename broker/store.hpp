@@ -1,6 +1,6 @@
 #pragma once
-// The rows on disk, and the only code that knows LMDB. A batch becomes durable whole or not at all; what was durable is
-// there after any crash of the process or the machine.
+// The rows on disk, and the only code that knows LMDB. Batches are applied whole or not at all; before that it
+// is the commit log that makes them durable.
 //
 // Threads: `apply` on one thread at a time (the applier, once the broker runs: a write transaction belongs to its
 // thread); `read`, `get`, `for_each`, `counters` and `check_readers` on any. Rows are given out as copies, or as views

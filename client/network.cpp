@@ -187,7 +187,7 @@ void Network::run() {
         const std::int64_t pause_ms = std::clamp<std::int64_t>(session_.next_deadline_ms() - now_ms(), 0, 3'600'000);
         {
             const std::lock_guard lock(mutex_);
-            gathering_ = session_.gathers();
+            gathering_ = session_.gathers(now_ms());
             if (!gathering_ && !posted_.empty()) continue;  // gathered until now
         }
         socket_->wait(std::chrono::milliseconds(pause_ms));

@@ -12,6 +12,7 @@ constexpr std::uint64_t kResultOverhead = 64;
 constexpr std::size_t kSubmitItemBytes = 64;
 /// At most what stands in a header before the items.
 constexpr std::size_t kHeaderPrefixBytes = 64;
+constexpr std::int64_t kGatherMs = 100;  // an answer that takes longer is not waited for
 constexpr std::int64_t kLongestPauseMs = 5'000;
 
 template <class... Fs>
@@ -397,6 +398,7 @@ void Session::forget_ask(AskKey key) {
 // --- time ------------------------------------------------------------------------------------------------------------
 
 void Session::on_tick(std::int64_t now_ms) {
+    ticked_ms_ = now_ms;
     // Refused jobs are older than those that wait: they go first, in the order in which they were refused.
     const auto due = refused_.upper_bound(now_ms);
     for (auto job = due; job != refused_.begin();) waiting_.push_front((--job)->second);
@@ -427,6 +429,7 @@ std::int64_t Session::next_deadline_ms() const {
     if (submits_held_until_ms_ != 0) next = std::min(next, submits_held_until_ms_);
     if (link_ == Link::hello_due) next = std::min(next, hello_at_ms_);
     if (link_ == Link::welcomed) next = std::min(next, sent_ms_ + heartbeat_ms_);
+    if (gathers(ticked_ms_)) next = std::min(next, submit_sent_ms_ + kGatherMs);
     return next;
 }
 
@@ -458,7 +461,7 @@ bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
     } else if (received_ + options_.result_grant >= granted_ + options_.result_grant / 2) {
         granted_ = received_ + options_.result_grant;
         out.envelope.message = Grant{granted_};
-    } else if (!next_ask(out) && !next_submit(out)) {
+    } else if (!next_ask(out) && !next_submit(out, now_ms)) {
         if (now_ms - sent_ms_ < heartbeat_ms_) return false;
         out.envelope.message = Heartbeat{};
     }
@@ -473,15 +476,16 @@ RequestId Session::new_request(Request request) {
     return id;
 }
 
-bool Session::gathers() const {
-    if (submits_under_way_ == 0 || waiting_.size() >= kGatheredJobs) return false;
+bool Session::gathers(std::int64_t now_ms) const {
+    if (submits_under_way_ == 0 || now_ms >= submit_sent_ms_ + kGatherMs || waiting_.size() >= kGatheredJobs)
+        return false;
     std::size_t bytes = 0;
     for (const Job& job : waiting_) bytes += job.payload.size();
     return bytes < kGatheredBytes;
 }
 
 /// One run of numbers: first those that were sent before and not answered, then jobs that get their numbers now.
-bool Session::next_submit(OutgoingMessage& out) {
+bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     if (submits_held_until_ms_ != 0) return false;
     while (to_send_ <= last_number() && numbered(to_send_).state != Job::State::unsent) ++to_send_;
     Submit submit;
@@ -493,7 +497,7 @@ bool Session::next_submit(OutgoingMessage& out) {
     for (; submit.items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
-        if (is_new && submit.items.empty() && gathers()) break;
+        if (is_new && submit.items.empty() && gathers(now_ms)) break;
         Job& job = is_new ? waiting_.front() : numbered(to_send_);
         if (job.state != Job::State::unsent) break;
         const SubmitItem& item = job.item;
@@ -511,6 +515,7 @@ bool Session::next_submit(OutgoingMessage& out) {
     }
     if (submit.items.empty()) return false;
     out.envelope.request = new_request({submit.first_number, submit.items.size(), {}});
+    submit_sent_ms_ = now_ms;
     out.envelope.message = std::move(submit);
     return true;
 }

@@ -143,7 +143,7 @@ class Session {
     /// New jobs wait for others (Nagle, RFC 896): a few small ones, while earlier ones are unanswered. They lose
     /// little, because they would wait for the broker's commit anyway; and at a rate that is no trouble in lists, a
     /// message a job can be too much. The driver need not hand them in before an answer comes or they are many.
-    [[nodiscard]] bool gathers() const;
+    [[nodiscard]] bool gathers(std::int64_t now_ms) const;
     [[nodiscard]] bool is_welcomed() const { return link_ == Link::welcomed; }
     /// Why nothing will ever be sent again: closed, replaced, or no common version.
     [[nodiscard]] const std::optional<Error>& ended() const { return ended_; }
@@ -188,7 +188,7 @@ class Session {
     void answer_submit(Job& job, const Answer& answer, std::int64_t now_ms);
     void answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms);
 
-    bool next_submit(OutgoingMessage& out);
+    bool next_submit(OutgoingMessage& out, std::int64_t now_ms);
     bool next_ask(OutgoingMessage& out);
     bool next_job_question(OutgoingMessage& out, JobVerb verb);
 
@@ -221,9 +221,11 @@ class Session {
     std::int64_t hello_at_ms_ = 0;
     std::int64_t heard_ms_;
     std::int64_t sent_ms_ = 0;
+    std::int64_t ticked_ms_ = 0;
     bool goodbye_due_ = false;
     std::unordered_map<RequestId, Request> requests_;  // of this session; never iterated
     std::size_t submits_under_way_ = 0;                // those of them that have submits
+    std::int64_t submit_sent_ms_ = 0;                  // the newest of these
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;

@@ -366,10 +366,10 @@ TEST_F(ClientSession, GathersJobsWhileAnAnswerIsOnItsWay) {
     submit(2);
     submit(3);
     expect_silence();
-    EXPECT_TRUE(session.gathers());
+    EXPECT_TRUE(session.gathers(now));
     answer(1, 7);
     expect_submitted(1, 7);
-    EXPECT_FALSE(session.gathers());
+    EXPECT_FALSE(session.gathers(now));
     expect_submit(2, 2);
     const RequestId under_way = request;
     for (Ticket ticket = 4; ticket < 4 + kGatheredJobs - 1; ++ticket) submit(ticket);

@@ -146,6 +146,59 @@ TEST_F(CommitLogTest, AStoreOlderThanItsLogIsNoted) {
     EXPECT_NE(done.error().text.find("begins with batch 5"), std::string::npos) << done.error().text;
 }
 
+TEST_F(CommitLogTest, DamageBeforeWhatIsGoodIsNoEnd) {
+    append(1, 5);
+    log.reset();
+    std::string bytes = bytes_of(0);
+    bytes[2 * 4096 + 60] ^= 1;  // the third of five
+    write(0, bytes);
+    open();
+    const auto done = log->replay(0, [](Batch&&) -> Result<void> { return {}; });
+    ASSERT_FALSE(done);
+    EXPECT_NE(done.error().text.find("damaged at batch 3"), std::string::npos) << done.error().text;
+}
+
+TEST_F(CommitLogTest, AnotherStoresLogIsRefused) {
+    Uuid other;
+    other.bytes[0] = 1;
+    log->belongs_to(other, 5);
+    append(1, 5);
+    open();
+    const auto done = log->replay(0, [](Batch&&) -> Result<void> { return {}; });
+    ASSERT_FALSE(done);
+    EXPECT_NE(done.error().text.find("another store's"), std::string::npos) << done.error().text;
+}
+
+TEST_F(CommitLogTest, WhatAnEarlierStartWroteIsNotRead) {
+    append(1, 9);
+    open();
+    log->belongs_to({}, 7);
+    append(10, 12);  // over 1 to 3; 4 to 9 stand behind them
+    open();
+    std::vector<std::uint64_t> numbers;
+    log->belongs_to({}, 7);
+    ASSERT_TRUE(log->replay(9, [&](Batch&& got) -> Result<void> {
+        numbers.push_back(got.seq);
+        return {};
+    }));
+    EXPECT_EQ(numbers, (std::vector<std::uint64_t>{10, 11, 12}));
+    open();
+    log->belongs_to({}, 8);
+    ASSERT_TRUE(log->replay(9, [&](Batch&&) -> Result<void> {
+        ADD_FAILURE() << "of another start";
+        return {};
+    }));
+}
+
+TEST_F(CommitLogTest, KnowsThatItIsNew) {
+    log.reset();
+    std::filesystem::remove(directory / "log.1");
+    open();
+    EXPECT_TRUE(log->is_new());
+    open();
+    EXPECT_FALSE(log->is_new());
+}
+
 TEST_F(CommitLogTest, WhatTheStoreCannotTakeIsHandedOn) {
     append(1, 3);
     open();

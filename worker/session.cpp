@@ -14,6 +14,7 @@ constexpr std::int64_t kStartedAfterMs = 10;
 constexpr std::int64_t kAnswersWaitMs = 3'000;
 constexpr std::int64_t kMinRetryMs = 100;
 constexpr std::size_t kGatheredEnds = 64;  // worth a message of their own
+constexpr std::int64_t kGatherMs = 100;    // an answer that takes longer is not waited for
 /// Most that an item of any of our lists takes in a header besides its texts.
 constexpr std::size_t kItemHeaderBytes = 48;
 constexpr std::size_t kListHeaderBytes = kMaxHeaderBytes - 1024;
@@ -58,8 +59,12 @@ class Session::ListWriter {
         RequestId request;
         if (kind_) {
             request = session_.next_request();
-            if (*kind_ == Request::Kind::renewal) session_.renewals_.push_back(request);
-            else ++session_.ends_under_way_;
+            if (*kind_ == Request::Kind::renewal) {
+                session_.renewals_.push_back(request);
+            } else {
+                ++session_.ends_under_way_;
+                session_.ends_sent_ms_ = now_ms_;
+            }
             session_.requests_.emplace(request, Request{*kind_, now_ms_, std::exchange(tokens_, {})});
         }
         session_.send(std::exchange(list_, {}), request, now_ms_);
@@ -457,7 +462,7 @@ void Session::on_tick(std::int64_t now_ms) {
     if (link_ == Link::up && now_ms >= hello_at_ms_) say_hello(now_ms);
     if (link_ == Link::welcomed) {
         send_credit(now_ms);  // before the ends: the end of a job whose slot is stuck makes no room for another
-        if (now_ms >= ends_at_ms_ && !gathers()) send_ends(now_ms);
+        if (now_ms >= ends_at_ms_ && !gathers(now_ms)) send_ends(now_ms);
         if (now_ms >= renew_at_ms_) send_renewals(now_ms);
     }
     send_started(now_ms);
@@ -471,7 +476,7 @@ std::int64_t Session::next_deadline_ms() const {
     if (link_ == Link::up) next = std::min(next, hello_at_ms_);
     if (link_ == Link::welcomed) {
         next = std::min({next, sent_ms_ + heartbeat_ms_, renew_at_ms_});
-        if (!ends_.empty() && !gathers()) next = std::min(next, ends_at_ms_);
+        if (!ends_.empty()) next = std::min(next, gathers(ticked_ms_) ? ends_sent_ms_ + kGatherMs : ends_at_ms_);
     }
     if (!began_.empty()) next = std::min(next, began_.front().at_ms + kStartedAfterMs);
     if (all_stuck_since_ms_ != kNever && !all_slots_stuck_)
@@ -565,12 +570,13 @@ void Session::send_credit(std::int64_t now_ms) {
     send(Credit{now_credit}, {}, now_ms);
 }
 
-/// Whether ends wait for others (Nagle, RFC 896): a few of them, while earlier ones are unanswered, and if nothing is held
-/// up by it: there are jobs here to go on with, or the broker has credit enough to send more. A message for each end of a
-/// short job would cost more than the job.
-bool Session::gathers() const {
+/// Whether ends wait for others (Nagle, RFC 896): a few of them, while earlier ones are unanswered, and if nothing is
+/// held up by it: there are jobs here to go on with, or the broker has credit enough to send more. A message for each
+/// end of a short job would cost more than the job.
+bool Session::gathers(std::int64_t now_ms) const {
     const bool has_work = owed_ > options_.slots || unsettled_ < credit() / 2;
-    return ends_under_way_ > 0 && ends_.size() < kGatheredEnds && has_work && !drain_;
+    return ends_under_way_ > 0 && now_ms < ends_sent_ms_ + kGatherMs && ends_.size() < kGatheredEnds && has_work &&
+           !drain_;
 }
 
 void Session::send_ends(std::int64_t now_ms) {

@@ -205,7 +205,7 @@ class Session {
     void watch_broker(std::int64_t now_ms);
     void say_hello(std::int64_t now_ms);
     void send_credit(std::int64_t now_ms);
-    [[nodiscard]] bool gathers() const;
+    [[nodiscard]] bool gathers(std::int64_t now_ms) const;
     void send_ends(std::int64_t now_ms);
     void send_started(std::int64_t now_ms);
     void send_renewals(std::int64_t now_ms);
@@ -253,6 +253,7 @@ class Session {
     std::int64_t ends_at_ms_ = 0;  // earliest, after the broker was busy
     std::unordered_map<RequestId, Request> requests_;
     std::size_t ends_under_way_ = 0;  // those of `requests_` that tell ends
+    std::int64_t ends_sent_ms_ = 0;   // the newest of them
     std::deque<RequestId> renewals_;  // those of `requests_` that are renewals, oldest first
     struct Began {
         std::int64_t at_ms;

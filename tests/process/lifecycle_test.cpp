@@ -217,6 +217,33 @@ TEST_F(Lifecycle, ADeadJobWaitsToBeRedrivenUnderItsNumberAndItsPolicy) {
     EXPECT_EQ(code_of(client_.redrive({id.value + 100})), Code::unknown_job);
 }
 
+// What is redriven, and its payload and results, may be in the commit log only, behind which the store is.
+TEST_F(Lifecycle, AJobThatDiedInAnEarlierRunGoesOnAtOnceWithItsPayloadAndGivesItsNewResult) {
+    auto one = worker();
+    const std::string cause = files_ / "cause";
+    std::vector<JobId> jobs;
+    for (int i = 0; i < 8; ++i) {
+        const Submission job =
+            client_.submit({.type = "mend_large", .payload = cause, .max_attempts = 1, .watch = true});
+        EXPECT_EQ(result_of(job).state, JobState::dead);
+        jobs.push_back(job.id().value());
+    }
+    broker_.kill();
+    broker_.start();
+    EXPECT_EQ(client_.wait(jobs[0], kPatience).value().bytes, std::string(5000, 'o'));
+    write_file(cause, "");
+    for (const JobId id : jobs) {
+        ASSERT_TRUE(client_.redrive(id));
+        const Result<JobResult> result = client_.wait(id, kPatience);
+        ASSERT_TRUE(result) << result.error().text;
+        EXPECT_EQ(result->state, JobState::completed);
+        EXPECT_EQ(result->bytes, std::string(5000, 'n'));
+        EXPECT_EQ(client_.wait(id, kPatience).value().bytes, std::string(5000, 'n')) << "asked again";
+        const JobInfo info = client_.show(id).value();
+        EXPECT_EQ(info.crashes, 0U) << "it was handed out without its payload, and its lease ran out";
+    }
+}
+
 TEST_F(Lifecycle, AJobThatKillsThreeWorkersIsDeadOfCrashLoopAndItsErrorsAreCountedApart) {
     // One attempt of its own would be all it has: workers lost are charged elsewhere.
     const Submission job = client_.submit({.type = "crash", .max_attempts = 1, .watch = true});
