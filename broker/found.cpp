@@ -48,22 +48,26 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
     };
     std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
     // Nearly all of a busy broker's batches concern other rows.
+    struct Range {
+        Table table;
+        std::string least;
+        std::string most;
+    };
+    std::vector<Range> ranges;
+    auto page = pages_.begin();
+    for (const Need& need : needs) {
+        // A prefix of less than eight bytes is a number followed by zeros at least, and by ones at most.
+        Range& range = ranges.emplace_back(Range{need.table, need.key, need.key + std::string(8, '\xff')});
+        if (need.kind != Need::Kind::after) continue;
+        // What went up to the key is no concern.
+        if (need.key.size() == 8) range.least = big_endian(from_big_endian(need.key) + 1);
+        if (page->ends) range.most = page->last;
+        else range.most.assign(8, '\xff');
+        ++page;
+    }
     const auto concerns_us = [&](const Batch& batch) {
-        auto page = pages_.begin();
-        for (const Need& need : needs) {
-            // A prefix of less than eight bytes is a number followed by zeros at least, and by ones at most.
-            std::string least = need.key;
-            std::string most = need.key + std::string(8, '\xff');
-            if (need.kind == Need::Kind::after) {
-                if (least.size() == 8)
-                    least = big_endian(from_big_endian(least) + 1);  // what went up to it is no concern
-                if (page->ends) most = page->last;
-                else most.assign(8, '\xff');
-                ++page;
-            }
-            if (batch.may_touch(need.table, least, most)) return true;
-        }
-        return false;
+        return std::any_of(ranges.begin(), ranges.end(),
+                           [&](const Range& range) { return batch.may_touch(range.table, range.least, range.most); });
     };
     for (const Batch* batch : newer) {
         if (!concerns_us(*batch)) continue;

@@ -83,7 +83,8 @@ std::string words(const nlohmann::ordered_json& value) {
         return "[" + text + "]";
     }
     if (value.is_object()) {
-        for (const auto& [key, item] : value.items()) text += (text.empty() ? "" : ", ") + ('"' + key + "\": ") + words(item);
+        for (const auto& [key, item] : value.items())
+            text += (text.empty() ? "" : ", ") + ('"' + key + "\": ") + words(item);
         return "{" + text + "}";
     }
     return value.dump();
