@@ -53,6 +53,8 @@ class Broker {
             if (!got) continue;
             if (std::holds_alternative<M>(got->envelope.message)) return got;
             const Message& other = got->envelope.message;
+            // What a worker said before it saw that its last broker is gone reaches the next one; it is said again.
+            if constexpr (std::is_same_v<M, Hello>) continue;
             if (std::holds_alternative<Heartbeat>(other) || std::holds_alternative<Started>(other) ||
                 std::holds_alternative<Credit>(other) || std::holds_alternative<Renew>(other))
                 continue;
