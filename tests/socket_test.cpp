@@ -347,17 +347,13 @@ TEST_P(SocketTest, AKickNeverHitsALaterConnectionWithTheSameDescriptor) {
 }
 
 TEST_P(SocketTest, APeerWhoseDescriptorIsAnothersByNowIsNamedAllTheSame) {
-    Dealer dealer(endpoint);
-    PeerId peer = introduce(dealer);
+    std::optional<Dealer> dealer(endpoint);
+    PeerId peer = introduce(*dealer);
     for (int i = 0; i < 20; ++i) {
-        dealer.disconnect(endpoint);
-        dealer.linger();
-        dealer.connect(endpoint);
-        const PeerId later = introduce(dealer);
-        ASSERT_TRUE(run_until([&] {
-            dealer.linger();
-            return is_named(peer);
-        })) << i;
+        dealer.reset();
+        dealer.emplace(endpoint);
+        const PeerId later = introduce(*dealer);
+        ASSERT_TRUE(run_until([&] { return is_named(peer); })) << i;
         peer = later;
     }
 }
