@@ -20,8 +20,9 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x31676f6c2d79626aULL;  // "jby-log1"
 constexpr std::uint64_t kPage = 4096;
-/// Written once when a file is made, because the first write to a block costs a second flush. A file that is filled
-/// before the store has caught up gets twice as large the next time.
+/// Written once when a file is made, because the first write to a block costs a second flush. A file that is full
+/// before the store has all of the other one gets twice as large, so that nobody waits for the store: the first flushes
+/// of its new blocks cost more.
 constexpr std::uint64_t kFirstBytes = std::uint64_t{2} << 20;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
 
@@ -95,6 +96,13 @@ int write_whole(int fd, std::vector<iovec> pieces, std::uint64_t at) {
         pieces[first].iov_len -= left;
     }
     return 0;
+}
+
+/// False if the disk is full. A file system that cannot allocate ahead does it when the file is written.
+bool allocate(int fd, std::uint64_t bytes) {
+    while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0)
+        if (errno != EINTR) return errno != ENOSPC && errno != EDQUOT;
+    return true;
 }
 
 iovec piece(const void* at, std::size_t size) { return {const_cast<void*>(at), size}; }
@@ -191,7 +199,7 @@ Result<void> CommitLog::append(const Batch& batch) {
     header.checksum = checksum(header, ops.data(), bytes.data(), secret_);
     const std::uint64_t size = pages(record_bytes(header));
     if (at_ != 0 && at_ + size > files_[current_].bytes)
-        if (auto turned = turn_over(); !turned) return turned;
+        if (auto made = make_room(size); !made) return made;
     static constexpr std::array<char, kPage> kZeros{};
     const int error =
         write_whole(files_[current_].fd.get(),
@@ -210,17 +218,26 @@ Result<void> CommitLog::append(const Batch& batch) {
     return {};
 }
 
-/// Goes on at the beginning of the other file, once the store has all that is in it.
-Result<void> CommitLog::turn_over() {
-    File& next = files_[1 - current_];
+/// Goes on at the beginning of the other file if the store has all that is in it, else in this one if it can grow, else
+/// waits for the store.
+Result<void> CommitLog::make_room(std::uint64_t size) {
+    const File& other = files_[1 - current_];
     std::unique_lock lock(mutex_);
-    if (next.last_seq > applied_) next.bytes = std::min(next.bytes * 2, kMaxBytes);
-    if (next.last_seq > applied_ && on_full_ && !given_up_) on_full_();
-    room_.wait(lock, [&] { return next.last_seq <= applied_ || given_up_; });
+    const auto is_free = [&] { return other.last_seq <= applied_; };
+    if (!is_free() && grow(files_[current_], at_ + size)) return {};
+    if (!is_free() && on_full_ && !given_up_) on_full_();
+    room_.wait(lock, [&] { return is_free() || given_up_; });
     if (given_up_) return Error{Code::internal, "the commit log is full of what the store could not take"};
     current_ = 1 - current_;
     at_ = 0;
     return {};
+}
+
+bool CommitLog::grow(File& file, std::uint64_t least) {
+    const std::uint64_t bytes = std::min(std::max(file.bytes * 2, least), kMaxBytes);
+    if (bytes < least || !allocate(file.fd.get(), bytes)) return false;
+    file.bytes = bytes;
+    return true;
 }
 
 void CommitLog::set_applied(std::uint64_t seq) {

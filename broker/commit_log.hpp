@@ -42,8 +42,8 @@ class CommitLog {
     /// later batches but not the next one: then the store is older than its log.
     Result<void> replay(std::uint64_t applied, const std::function<Result<void>(Batch&& batch)>& apply);
 
-    /// Returns when the batch is durable. Waits if it needs the space of one that the store does not have yet. Used by
-    /// one thread. After an error the process must end and recover.
+    /// Returns when the batch is durable. Waits if the store is so far behind that both files are full and as large as
+    /// they may be, or the disk is full. Used by one thread. After an error the process must end and recover.
     Result<void> append(const Batch& batch);
 
     /// The store has every batch up to this one: their space may be used again. From any thread.
@@ -67,7 +67,8 @@ class CommitLog {
         std::uint64_t last_seq = 0;  ///< of the batches in it
     };
     explicit CommitLog(std::string directory) : directory_(std::move(directory)) {}
-    Result<void> turn_over();
+    Result<void> make_room(std::uint64_t size);
+    static bool grow(File& file, std::uint64_t least);
     [[nodiscard]] Error failure(const char* what, int error) const;
 
     std::string directory_;

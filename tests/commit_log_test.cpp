@@ -111,28 +111,42 @@ TEST_F(CommitLogTest, SpaceIsUsedAgainOnceTheStoreHasWhatWasThere) {
     EXPECT_EQ(found(seq - 5, 20'000), numbers(seq - 4, seq));
 }
 
-TEST_F(CommitLogTest, WaitsForTheStoreWhenItIsFull) {
+TEST_F(CommitLogTest, GrowsInsteadOfWaitingForTheStore) {
+    std::atomic<int> asked{0};
+    log->on_full([&] { ++asked; });
+    append(1, 500, 20'000);  // 10 MB, and the store has none of it
+    EXPECT_EQ(asked, 0);
+    EXPECT_EQ(found(0, 20'000), numbers(1, 500));
+}
+
+TEST_F(CommitLogTest, WaitsForTheStoreWhenItMayNotGrow) {
+    constexpr std::uint64_t kCount = 1400;  // 140 MB through two files of 64 MiB
     std::atomic<int> asked{0};
     std::atomic<std::uint64_t> appended{0};
     log->on_full([&] { ++asked; });
     std::thread writer([&] {
-        for (std::uint64_t seq = 1; seq <= 400; ++seq) {
-            ASSERT_TRUE(log->append(batch(seq, 20'000)));
+        for (std::uint64_t seq = 1; seq <= kCount; ++seq) {
+            ASSERT_TRUE(log->append(batch(seq, 100'000)));
             appended = seq;
         }
     });
     while (asked == 0) std::this_thread::yield();
-    EXPECT_LT(appended, 400U);
-    while (appended < 400) log->set_applied(appended);
+    EXPECT_LT(appended, kCount);
+    while (appended < kCount) {
+        log->set_applied(appended);
+        std::this_thread::yield();
+    }
     writer.join();
-    EXPECT_EQ(found(399, 20'000), numbers(400, 400));
+    EXPECT_LE(std::filesystem::file_size(directory / "log.0") + std::filesystem::file_size(directory / "log.1"),
+              std::uintmax_t{128} << 20);
+    EXPECT_EQ(found(kCount - 1, 100'000), numbers(kCount, kCount));
 }
 
 TEST_F(CommitLogTest, GivesUpWaitingWhenTheStoreHasFailed) {
     Result<void> last;
     std::thread giver;
     log->on_full([&] { giver = std::thread([&] { log->give_up(); }); });
-    for (std::uint64_t seq = 1; last && seq <= 1000; ++seq) last = log->append(batch(seq, 20'000));
+    for (std::uint64_t seq = 1; last && seq <= 2000; ++seq) last = log->append(batch(seq, 100'000));
     giver.join();
     ASSERT_FALSE(last);
     EXPECT_EQ(last.error().code, Code::internal);
@@ -287,9 +301,9 @@ TEST_F(ApplierTest, AFullLogMakesItHurry) {
     for (std::uint64_t seq = 1; seq <= 600; ++seq) {
         Batch& batch = *batches.emplace_back(std::make_unique<Batch>());
         batch.seq = seq;
-        batch.put(Table::chunks, big_endian(seq), std::string(20'000, 'x'));
+        batch.put(Table::chunks, big_endian(seq), std::string(300'000, 'x'));
         batch.put(Table::meta, kMetaApplied, big_endian(seq));
-        ASSERT_TRUE(log->append(batch));  // 12 MB through files of 2: it waits, and does not wait for ever
+        ASSERT_TRUE(log->append(batch));  // 180 MB through two of 64 MiB: it waits, and does not wait for ever
         applier.add(batch);
     }
     ASSERT_TRUE(applier.finish());
