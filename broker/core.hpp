@@ -310,6 +310,8 @@ class Core {
     // retention.cpp
     [[nodiscard]] static bool key_is_over(std::int64_t ended_at, Turn turn);
     enum class Task : std::uint8_t { none, done, dead, keys, events };
+    static constexpr std::size_t kTasks = 5;
+    [[nodiscard]] std::int64_t trim_due(Task task) const;
     [[nodiscard]] std::uint64_t rows_over(Task task) const;
     [[nodiscard]] std::int64_t next_trim() const;
     void retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out);
@@ -367,11 +369,13 @@ class Core {
         std::string cursor;
         std::int64_t next_at = 0;  ///< when a pass over the whole table for age begins
         bool under_way = false;
-        bool store_lacks = false;  ///< its last step met the end of what the store has
+        std::int64_t rests_until = 0;  ///< for the store, which has no more of it now
     };
     Task step_ = Task::none;
-    std::map<Task, Pass> passes_;
+    std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
+    [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }
+    [[nodiscard]] const Pass& pass_of(Task task) const { return passes_[static_cast<std::size_t>(task)]; }
 };
 
 }  // namespace jobyard::broker

@@ -41,9 +41,16 @@ std::uint64_t Core::rows_over(Task task) const {
     }
 }
 
+/// When a table that is over its limits is to be looked at again.
+std::int64_t Core::trim_due(Task task) const {
+    const std::uint64_t rows = rows_over(task);
+    if (rows == 0) return INT64_MAX;
+    return std::max(pass_of(task).rests_until, rows < kPage ? next_trim_ : 0);
+}
+
 std::int64_t Core::next_trim() const {
-    const bool over = rows_over(Task::done) + rows_over(Task::dead) + rows_over(Task::events) > 0;
-    return over && step_ == Task::none ? next_trim_ : INT64_MAX;
+    if (step_ != Task::none) return INT64_MAX;
+    return std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events)});
 }
 
 std::vector<Need> Core::agenda_needs(Turn turn) {
@@ -51,19 +58,18 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
     const auto begin = [&](Task task, Table table, std::uint64_t rows = kPage) {
         step_ = task;
         const auto limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, kPage));
-        return std::vector<Need>{{Need::Kind::after, table, passes_[task].cursor, limit, true}};
+        return std::vector<Need>{{Need::Kind::after, table, pass_of(task).cursor, limit, true}};
     };
     const auto pass_is_due = [&](Task task) {
-        Pass& pass = passes_[task];
-        if (!pass.under_way && turn.now >= pass.next_at) pass.under_way = true;
-        return pass.under_way;
+        Pass& due = pass_of(task);
+        if (!due.under_way && turn.now >= due.next_at) due.under_way = true;
+        return due.under_way && turn.now >= due.rests_until;
     };
     for (const auto& [task, table] :
          {std::pair(Task::done, Table::done), {Task::dead, Table::dead}, {Task::events, Table::events}}) {
-        const std::uint64_t rows = rows_over(task);
-        if (rows == 0 || ((rows < kPage || passes_[task].store_lacks) && turn.now < next_trim_)) continue;
+        if (turn.now < trim_due(task)) continue;
         next_trim_ = turn.now + kTrimEveryMs;
-        return begin(task, table, rows);
+        return begin(task, table, rows_over(task));
     }
     if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done);
     if (numbers_.dead_rows > 0 && pass_is_due(Task::dead)) return begin(Task::dead, Table::dead);
@@ -74,13 +80,14 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
 void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const Task task = std::exchange(step_, Task::none);
     const Limits& limits = config_.limits;
-    Pass& pass = passes_[task];
+    Pass& pass = pass_of(task);
     bool more = false;
     const Table table = task == Task::done   ? Table::done
                         : task == Task::dead ? Table::dead
                         : task == Task::keys ? Table::key_ends
                                              : Table::events;
-    for (const RowView& row : found.after(table, pass.cursor, more)) {
+    const std::vector<RowView> rows = found.after(table, pass.cursor, more);
+    for (const RowView& row : rows) {
         if (task == Task::events) {
             if (numbers_.event_bytes <= limits.events_bytes) break;
             numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row.value.size());
@@ -106,7 +113,8 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
         }
         pass.cursor = row.key;
     }
-    pass.store_lacks = !more;
+    // The end of what the store has, or a page that is erased and the store does not know it yet.
+    if (!more || rows.empty()) pass.rests_until = turn.now + kTrimEveryMs;
     if (more) return;
     pass.cursor.clear();
     pass.under_way = false;

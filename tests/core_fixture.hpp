@@ -506,12 +506,14 @@ class Yard {
         return rows;
     }
     /// Runs the background until it has nothing to do; how many steps that took.
-    int background(int most = 100) {
+    int background(int most = 100) { return background(disk, most); }
+    /// The same with a store that may have less.
+    int background(const FakeStore& store, int most = 100) {
         int steps = 0;
         for (; steps < most; ++steps) {
             const std::vector<Need> needs = core->agenda_needs(now());
             if (needs.empty()) break;
-            const Snapshot snapshot = disk.read(needs);
+            const Snapshot snapshot = store.read(needs);
             run([&](Output& out) {
                 core->agenda_step(Found(needs, snapshot, newer_than(snapshot.applied_seq)), now(), out);
             });

@@ -207,6 +207,32 @@ TEST_F(CoreRetention, StepsAreBoundedAndManyStepsDoTheWork) {
     EXPECT_EQ(*kept(Table::done).begin(), 2491U);
 }
 
+TEST_F(CoreRetention, WhatIsErasedIsNotReadInCirclesUntilTheStoreKnows) {
+    begin({.kept_jobs = 0});
+    const auto end_many = [&] {
+        send(client, Submit{client.next_number - 1, client.next_number, std::vector<SubmitItem>(1000, {.type = "u"})});
+        client.next_number += 1000;
+        std::vector<JobId> jobs;
+        for (const Answer& answer : answers(client)) jobs.push_back(answer.job);
+        send(client, Cancel{jobs});
+        answers(client);
+    };
+    end_many();
+    const FakeStore behind = disk;
+    end_many();
+    EXPECT_LE(background(behind), 3);
+    for (int i = 0; i < 10; ++i) {
+        advance(100);
+        EXPECT_LE(background(behind), 2) << "a look now and then";
+    }
+    commit();
+    EXPECT_EQ(disk[Table::done].size(), 1000U) << "those that the store did not have";
+    advance(100);
+    background();
+    commit();
+    EXPECT_TRUE(disk[Table::done].empty());
+}
+
 TEST_F(CoreRetention, OldestEventsAreDroppedBeyondTheirBytes) {
     begin({.events_bytes = 1000});
     for (int i = 0; i < 100; ++i) complete_one();
