@@ -185,7 +185,8 @@ Result<void> Store::open_tables() {
 
 namespace {
 
-/// Which of the jobs in a run of batches came and went within it: their rows in `live` were put once, and then erased.
+/// Which of the jobs in a run of batches came and went within it: their rows in `live` were put once, and then erased,
+/// and with them the slices of their payloads.
 class Passing {
  public:
     /// `bound`: no key of `live` is greater, so a job beyond it has no row yet.
@@ -196,7 +197,8 @@ class Passing {
     }
     /// The operation need not be carried out.
     [[nodiscard]] bool contains(const Batch& batch, const Op& op) const {
-        if (op.table != Table::live || op.kind == Op::Kind::move || fates_.empty() || op.key.size != 8) return false;
+        const bool of_job = (op.table == Table::live && op.key.size == 8) || op.table == Table::chunks;
+        if (!of_job || op.kind == Op::Kind::move || fates_.empty()) return false;
         const std::uint64_t job = from_big_endian(batch.key(op));
         return job >= first_ && job - first_ < fates_.size() && fates_[job - first_] == Fate::gone;
     }

@@ -318,16 +318,19 @@ TEST_F(StoreTest, OfAJobThatCameAndWentInARunOfBatchesOnlyTheEndIsWritten) {
     Batch submit;
     submit.put(Table::live, big_endian(7), "job");
     submit.put(Table::live, big_endian(8), "stays");
+    for (const std::uint64_t job : {7U, 8U}) submit.put(Table::chunks, big_endian(job) + big_endian(0), "slice");
     number(submit);
     Batch end;
     end.put(Table::done, big_endian(7), "ended");
     end.erase(Table::live, big_endian(7));
+    end.erase(Table::chunks, big_endian(7) + big_endian(0));
     number(end);
     const std::uint64_t puts = store->counters().puts;
     ASSERT_TRUE(store->apply({&submit, &end}));
     EXPECT_EQ(rows(Table::live), (Rows{{big_endian(8), "stays"}}));
+    EXPECT_EQ(rows(Table::chunks), (Rows{{big_endian(8) + big_endian(0), "slice"}}));
     EXPECT_EQ(rows(Table::done), (Rows{{big_endian(7), "ended"}}));
-    EXPECT_EQ(store->counters().puts - puts, 4U) << "the end, the other job and the two numbers";
+    EXPECT_EQ(store->counters().puts - puts, 5U) << "the end, the other job and its slice, and the two numbers";
     EXPECT_EQ(store->counters().erases, 0U);
 }
 
@@ -351,13 +354,17 @@ TEST_F(StoreTest, ARunOfBatchesIsTheSameAsOneAfterTheOther) {
                     case 1:
                     case 2:
                         batch.put(Table::live, fresh, value);
+                        batch.put(Table::chunks, fresh + big_endian(0), value);
                         ++next;
                         break;
-                    case 3: batch.erase(Table::live, known); break;
+                    case 3:  // the slices of a payload go when their row goes
+                        batch.erase(Table::live, known);
+                        batch.erase(Table::chunks, known + big_endian(0));
+                        break;
                     case 4: batch.put(tables[rng() % 3], known, value); break;
                     case 5: batch.move(Table::live, Table::buried, known); break;
                     case 6: batch.move(Table::buried, Table::live, known); break;
-                    default: batch.erase(tables[rng() % 3], known);
+                    default: batch.erase(tables[rng() % 2 + 1], known);
                 }
             }
             number(batch);
@@ -365,7 +372,7 @@ TEST_F(StoreTest, ARunOfBatchesIsTheSameAsOneAfterTheOther) {
         }
         ASSERT_TRUE(store->apply(run));
         for (const Batch* batch : run) ASSERT_TRUE((*other)->apply(*batch));
-        for (const Table table : tables) {
+        for (const Table table : {Table::live, Table::buried, Table::done, Table::chunks}) {
             Rows expected;
             ASSERT_TRUE((*other)->for_each(
                 table, [&](std::string_view key, std::string_view value) { expected.emplace(key, value); }));
