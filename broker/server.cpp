@@ -26,8 +26,6 @@ constexpr std::size_t kBatchOps = 4096;
 constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
 constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
 constexpr std::size_t kUnappliedBytes = std::size_t{96} << 20;  // the store is so far behind that all waits for it
-constexpr std::size_t kRetainedBytes = std::size_t{32} << 20;   // durable batches kept to send payloads from
-constexpr std::size_t kRetainedBatches = 256;
 constexpr std::int64_t kStallUs = 500'000;
 constexpr std::int64_t kDiskLookMs = 1000;
 constexpr std::int64_t kReaderCheckMs = 60'000;
@@ -76,14 +74,11 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       socket_(socket),
       core_(core),
       random_(random_seed()),
+      batches_(applied_seq, {core.numbers().next_job}, {}),
+      outbox_(batches_, *this),
       applier_(store, log, applied_seq),
       committer_(log),
-      reader_(store),
-      open_(std::make_unique<Batch>()),
-      durable_(applied_seq),
-      applied_(applied_seq) {
-    open_->seq = durable_ + 1;
-    open_->first_job = {core.numbers().next_job};
+      reader_(store) {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -99,7 +94,7 @@ Turn Server::turn() {
     return {clock_.now(), wall_now(), random_};
 }
 
-Output Server::output() { return {open_.get(), {}}; }
+Output Server::output() { return {&batches_.open(), {}}; }
 
 Result<void> Server::run() {
     core_.start(turn());
@@ -142,11 +137,11 @@ Result<void> Server::one_turn() {
         Outgoing probe;
         probe.peer = peer;
         probe.envelope.message = Heartbeat{};
-        send(probe);
+        send(probe, {});
     }
     for (const PeerId peer : std::exchange(gone_, {})) {
         core_.peer_gone(peer, now);
-        held_.erase(peer);
+        outbox_.drop(peer);
         waiting_.erase(peer);
     }
     more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
@@ -196,28 +191,21 @@ Result<void> Server::one_turn() {
     core_.expire(now, out);
     if (auto needs = core_.agenda_needs(now); !needs.empty()) ask({Asked::For::agenda, {}, 0}, std::move(needs));
     core_.dispatch(now, out);
-    post(out);
+    outbox_.post(out);
     hand_over(now, out);
     return {};
 }
 
 /// The open batch is as large as it may become before the committer has taken it.
-bool Server::full() const { return open_->ops().size() >= kBatchOps || open_->bytes() >= kBatchBytes; }
+bool Server::full() const {
+    return batches_.open().ops().size() >= kBatchOps || batches_.open().bytes() >= kBatchBytes;
+}
 
 /// For a message that stays longer than this turn: it must not pin the buffer it was received in.
 void Server::keep(Pending& pending) {
     pending.frames->detach();
     auto again = decode_header(pending.frames->header(), pending.frames->payload().size());
     pending.envelope = std::move(std::get<Envelope>(again));
-}
-
-/// Queues what was decided, or sends it if what it rests on is durable already.
-void Server::post(Output& out) {
-    for (Outgoing& message : out.messages) {
-        if (message.rests_on <= durable_) send_or_hold(message);
-        else outbox_[message.rests_on % outbox_.size()].push_back(std::move(message));
-    }
-    out.messages.clear();
 }
 
 /// Decides a message now, or lets it wait for its rows, in its session's order.
@@ -251,7 +239,7 @@ void Server::ask_for_head(PeerId peer) {
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 std::uint64_t Server::ask(Asked asked, std::vector<Need> needs) {
-    asked.applied_then = applied_;
+    asked.applied_then = batches_.applied();
     asked_[++last_ticket_] = asked;
     reader_.ask(last_ticket_, std::move(needs));
     return last_ticket_;
@@ -264,27 +252,16 @@ Result<void> Server::take_answers(Turn now, Output& out) {
         const Asked asked = asked_.at(answer.ticket);
         if (asked.what == Asked::For::agenda) core_.agenda_step(found_from(answer), now, out);
         else if (asked.what == Asked::For::message) answered_message(asked.peer, answer, now, out);
-        else answered_payloads(asked.peer, answer);
+        else outbox_.answered(asked.peer, answer.snapshot);
         asked_.erase(answer.ticket);
     }
-    if (!answers.empty()) trim_retained();
+    if (!answers.empty()) trim();
     return {};
 }
 
-/// What was read, with every batch since laid over it; all of those are still here (trim_retained).
+/// What was read, with every batch since laid over it; all of those are still here (trim).
 Found Server::found_from(const ReadAnswer& answer) const {
-    return {answer.needs, answer.snapshot, batches_after(answer.snapshot.applied_seq)};
-}
-
-/// The open one included.
-std::vector<const Batch*> Server::batches_after(std::uint64_t seq) const {
-    std::vector<const Batch*> newer;
-    const auto first = std::partition_point(retained_.begin(), retained_.end(),
-                                            [seq](const auto& batch) { return batch->seq <= seq; });
-    for (auto batch = first; batch != retained_.end(); ++batch) newer.push_back(batch->get());
-    if (in_flight_ != nullptr) newer.push_back(in_flight_.get());
-    newer.push_back(open_.get());
-    return newer;
+    return {answer.needs, answer.snapshot, batches_.after(answer.snapshot.applied_seq)};
 }
 
 void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out) {
@@ -304,240 +281,48 @@ void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, O
 
 // --- batches ---------------------------------------------------------------------------------------------------------
 
-std::unique_ptr<Batch> Server::new_batch(std::uint64_t seq) {
-    std::unique_ptr<Batch> batch;
-    if (spare_.empty()) {
-        batch = std::make_unique<Batch>();
-    } else {
-        batch = std::move(spare_.back());
-        spare_.pop_back();
-    }
-    batch->seq = seq;
-    batch->first_job = {core_.numbers().next_job};
-    return batch;
-}
-
 void Server::hand_over(Turn now, Output& out) {
     if (!committer_.idle() || !core_.has_writes(out) || applier_.waiting_bytes() > kUnappliedBytes) return;
     core_.seal(now, out);
-    in_flight_ = std::move(open_);
-    last_ops_ = in_flight_->ops().size();
-    open_ = new_batch(in_flight_->seq + 1);
-    open_->reserve(*in_flight_);  // it will probably be like this one
-    out.batch = open_.get();
-    committer_.start(*in_flight_);
+    const Batch& sealed = batches_.hand_over({core_.numbers().next_job});
+    last_ops_ = sealed.ops().size();
+    out.batch = &batches_.open();
+    committer_.start(sealed);
 }
 
 Result<void> Server::take_durable() {
     auto done = committer_.take();
     if (!done) return {};
     if (!*done) return done->error();
-    durable_ = **done;
-    retained_.push_back(std::move(in_flight_));
-    applier_.add(*retained_.back());
-    release();
+    const Batch& durable = batches_.land();
+    JOBYARD_ASSERT(durable.seq == **done);
+    applier_.add(durable);
+    outbox_.on_durable();
     return {};
 }
 
 Result<void> Server::take_applied() {
     const auto applied = applier_.applied();
     if (!applied) return applied.error();
-    if (*applied == applied_) return {};
-    applied_ = *applied;
-    const auto is_due = [this](const auto& early) { return early.second <= applied_; };
-    const auto due = std::partition(early_.begin(), early_.end(), std::not_fn(is_due));
-    for (auto at = due; at != early_.end(); ++at)
-        if (held_.contains(at->first)) ask_for_payloads(at->first);
-    early_.erase(due, early_.end());
-    trim_retained();
+    if (*applied == batches_.applied()) return {};
+    batches_.set_applied(*applied);
+    outbox_.on_applied();
+    trim();
     return {};
 }
 
-void Server::trim_retained() {
-    std::uint64_t oldest_asked = applied_;
-    for (const auto& [ticket, asked] : asked_) oldest_asked = std::min(oldest_asked, asked.applied_then);
-    std::size_t bytes = 0;
-    for (const auto& batch : retained_) bytes += batch->bytes();
-    while (!retained_.empty() && (bytes > kRetainedBytes || retained_.size() > kRetainedBatches) &&
-           retained_.front()->seq <= oldest_asked) {
-        bytes -= retained_.front()->bytes();
-        if (spare_.size() < 4) {
-            retained_.front()->clear();
-            spare_.push_back(std::move(retained_.front()));
-        }
-        retained_.pop_front();
-    }
+void Server::trim() {
+    std::uint64_t read = batches_.applied();
+    for (const auto& [ticket, asked] : asked_) read = std::min(read, asked.applied_then);
+    batches_.trim(read);
 }
 
 // --- sending ---------------------------------------------------------------------------------------------------------
 
-/// Sends what rested on the batch that has just become durable.
-void Server::release() {
-    std::vector<Outgoing>& messages = outbox_[durable_ % outbox_.size()];
-    for (Outgoing& message : messages) send_or_hold(message);
-    messages.clear();
-}
-
-void Server::send_or_hold(Outgoing& message) {
-    const auto held = held_.find(message.peer);
-    if (held != held_.end()) {  // behind one whose payload is being read
-        for (PayloadRef& payload : message.payloads) {
-            if (payload.kind != PayloadRef::Kind::in_batch) continue;
-            std::string_view bytes;  // its batch is in hand now, and may be gone when its turn comes
-            JOBYARD_ASSERT(in_hand(payload, bytes));
-            payload = {
-                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
-            message.bytes.append(bytes);
-        }
-        held->second.push_back(std::move(message));
-        return;
-    }
-    if (send(message)) return;
-    // Not everything is in memory: read it, and keep what is, because its batch may be gone by then.
-    for (PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
-        if (payload.kind == PayloadRef::Kind::own || !in_hand(payload, bytes)) continue;
-        payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
-        message.bytes.append(bytes);
-    }
-    const PeerId peer = message.peer;
-    held_[peer].push_back(std::move(message));
-    ask_for_payloads(peer);
-}
-
-/// Of the first message that is held for the peer.
-void Server::ask_for_payloads(PeerId peer) {
-    std::vector<Need> needs;
-    for (const PayloadRef& payload : held_.at(peer).front().payloads) {
-        if (payload.kind == PayloadRef::Kind::own) continue;
-        const bool of_job = payload.kind == PayloadRef::Kind::of_job;
-        needs.push_back({of_job ? Need::Kind::payload : Need::Kind::result, of_job ? Table::live : Table::done,
-                         job_key({payload.number}), 1});
-    }
-    ask({Asked::For::payload, peer, 0}, std::move(needs));
-}
-
-void Server::answered_payloads(PeerId peer, const ReadAnswer& answer) {
-    const auto held = held_.find(peer);
-    if (held == held_.end()) return;  // it is gone
-    Outgoing& first = held->second.front();
-    // What is missing is gone, or (a job back from the dead letter queue) not in the store yet.
-    auto rows = answer.snapshot.rows.begin();
-    for (const PayloadRef& payload : first.payloads) {
-        if (payload.kind == PayloadRef::Kind::own) continue;
-        const bool is_missing = (rows++)->empty() && payload.kind == PayloadRef::Kind::of_job;
-        if (is_missing && answer.snapshot.applied_seq < first.rests_on) {
-            if (applied_ >= first.rests_on) return ask_for_payloads(peer);
-            early_.emplace_back(peer, first.rests_on);
-            return;
-        }
-    }
-    // The rows come in the order of what was asked.
-    rows = answer.snapshot.rows.begin();
-    for (PayloadRef& payload : first.payloads) {
-        if (payload.kind == PayloadRef::Kind::own) continue;
-        const auto at = static_cast<std::uint32_t>(first.bytes.size());
-        const bool is_newer = payload.kind == PayloadRef::Kind::result_of &&
-                              append_newer_result({payload.number}, answer.snapshot.applied_seq, first.bytes);
-        const RowList& read = *rows++;
-        if (!is_newer)
-            for (const RowView row : read) first.bytes.append(row.value);
-        payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
-    }
-    std::deque<Outgoing> messages = std::move(held->second);
-    held_.erase(held);
-    do_without_payload(messages.front());
-    if (!send(messages.front())) note_gone(peer);
-    messages.pop_front();
-    for (Outgoing& message : messages) send_or_hold(message);
-}
-
-/// Of a job whose end is in a batch that the store did not have when it had those up to `applied`; false if it is not.
-bool Server::append_newer_result(JobId job, std::uint64_t applied, std::string& bytes) const {
-    const std::string key = job_key(job);
-    const std::vector<Need> needs{{Need::Kind::row, Table::done, key},
-                                  {Need::Kind::row, Table::dead, key},
-                                  {Need::Kind::prefix, Table::results, key}};
-    const Snapshot nothing{0, std::vector<RowList>(needs.size())};
-    const Found found(needs, nothing, batches_after(applied));
-    for (const Table table : {Table::done, Table::dead}) {
-        const auto row = found.get(table, key);
-        EndRow ended;
-        if (!row || !read_row(*row, ended)) continue;
-        bytes.append(ended.result);
-        for (const RowView& slice : found.with_prefix(Table::results, key)) bytes.append(slice.value);
-        return true;
-    }
-    return false;
-}
-
-/// A job may have ended while its payload was being read: then nobody wants it any more. A result may have been
-/// retired, or gone with a redrive: whoever watches the job is told without it.
-void Server::do_without_payload(Outgoing& message) {
-    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
-        auto& items = dispatch->items;
-        std::size_t kept = 0;
-        for (std::size_t i = 0; i < items.size(); ++i) {
-            if (items[i].payload_length != message.payloads[i].slice.size) continue;
-            items[kept] = items[i];
-            message.payloads[kept++] = message.payloads[i];
-        }
-        items.resize(kept);
-        message.payloads.resize(kept);
-    } else if (auto* results = std::get_if<Results>(&message.envelope.message)) {
-        for (std::size_t i = 0; i < results->items.size(); ++i) {
-            ResultItem& item = results->items[i];
-            if (item.payload_length == message.payloads[i].slice.size) continue;
-            core_.result_is_gone(message.peer, message.envelope.session, item.payload_length);
-            if (item.state == JobState::completed) item.state = JobState::retired;
-            item.payload_length = message.payloads[i].slice.size = 0;
-        }
-    }
-}
-
-bool Server::in_hand(const PayloadRef& payload, std::string_view& bytes) const {
-    if (payload.slice.size == 0) {
-        bytes = {};
-        return true;
-    }
-    switch (payload.kind) {
-        case PayloadRef::Kind::own: return true;  // the caller has it
-        case PayloadRef::Kind::result_of: return false;
-        case PayloadRef::Kind::in_batch:
-            for (auto batch = retained_.rbegin(); batch != retained_.rend(); ++batch)
-                if ((*batch)->seq == payload.number) {
-                    bytes = (*batch)->view(payload.slice);
-                    return true;
-                }
-            JOBYARD_ASSERT(false);  // it became durable a moment ago
-        case PayloadRef::Kind::of_job: return payload_in_hand({payload.number}, bytes);
-    }
-    return false;
-}
-
-bool Server::payload_in_hand(JobId job, std::string_view& bytes) const {
-    // The last batch that begins at or before it.
-    auto batch = std::upper_bound(retained_.begin(), retained_.end(), job,
-                                  [](JobId wanted, const auto& later) { return wanted < later->first_job; });
-    if (batch == retained_.begin()) return false;
-    const auto slice = (*--batch)->payload_of(job);
-    if (slice) bytes = (*batch)->view(*slice);
-    return slice.has_value();
-}
-
-/// False: a payload is not in memory, and nothing was sent.
-bool Server::send(Outgoing& message) {
-    pieces_.clear();
-    for (const PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
-        if (payload.kind == PayloadRef::Kind::own)
-            bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
-        else if (!in_hand(payload, bytes)) return false;
-        if (!bytes.empty()) pieces_.push_back(bytes);
-    }
+void Server::send(const Outgoing& message, const std::vector<std::string_view>& payload) {
     header_.clear();
     encode_header(message.envelope, header_);
-    switch (socket_.send(message.peer, header_, pieces_)) {
+    switch (socket_.send(message.peer, header_, payload)) {
         case Sent::ok: break;
         case Sent::gone: note_gone(message.peer); break;
         case Sent::stuck:
@@ -547,7 +332,18 @@ bool Server::send(Outgoing& message) {
             note_gone(message.peer);
             break;
     }
-    return true;
+}
+
+void Server::read(PeerId peer, std::vector<Need> needs) { ask({Asked::For::payload, peer, 0}, std::move(needs)); }
+
+void Server::payload_is_gone(JobId id, LeaseToken token) {
+    const Job* job = core_.job(id);
+    if (job == nullptr || !job->leased() || job->token != token) return;  // it has ended meanwhile
+    spdlog::error("the payload of job {} is not in the store, which must be damaged; restore a backup", id.value);
+}
+
+void Server::result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) {
+    core_.result_is_gone(peer, session, bytes);
 }
 
 // --- the rest of the world -------------------------------------------------------------------------------------------
@@ -600,10 +396,10 @@ Result<void> Server::say_goodbye() {
     if (auto done = one_turn(); !done) return done;
     Output out = output();
     core_.stop(out);
-    post(out);
+    outbox_.post(out);
     const Turn now = turn();
     hand_over(now, out);
-    while (!outbox_[0].empty() || !outbox_[1].empty() || !committer_.idle() || core_.has_writes(out)) {
+    while (!outbox_.empty() || !committer_.idle() || core_.has_writes(out)) {
         if (std::chrono::steady_clock::now() > give_up) {
             spdlog::warn("some answers could not be sent in time; those who wait for them will ask again");
             break;

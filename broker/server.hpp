@@ -1,15 +1,13 @@
 #pragma once
 // The loop: bytes in, the core decides, one batch at a time becomes durable, and what waited for it leaves. Everything
-// that waits in the broker waits here, in one of four places:
+// that waits in the broker waits here, in one of three places:
 //
 //   backlog_   messages of submitters that arrived while the open batch was full
 //   waiting_   messages (by peer, in order) whose rows are being read
-//   outbox_    messages decided but not yet durable
-//   held_      messages (by peer, in order) whose payloads are being read
+//   outbox_    messages decided but not yet durable, and those (by peer, in order) whose payloads are being read
 //
 // One thread. Signals must be blocked before it is made; SIGTERM and SIGINT end run().
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -20,10 +18,12 @@
 #include <vector>
 
 #include "applier.hpp"
+#include "batches.hpp"
 #include "commit_log.hpp"
 #include "committer.hpp"
 #include "core.hpp"
 #include "data_directory.hpp"
+#include "outbox.hpp"
 #include "reader.hpp"
 #include "socket.hpp"
 #include "store.hpp"
@@ -46,7 +46,7 @@ class BrokerClock {
     std::int64_t stalled_us_ = 0;  ///< in all
 };
 
-class Server {
+class Server : private Outbox::Edge {
  public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
@@ -75,30 +75,22 @@ class Server {
     Result<void> one_turn();
     [[nodiscard]] bool full() const;
     static void keep(Pending& pending);
-    void post(Output& out);
     void take(PeerId peer, Pending pending, Turn now, Output& out);
     void decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out);
     void ask_for_head(PeerId peer);
     Result<void> take_answers(Turn now, Output& out);
     void answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out);
-    void answered_payloads(PeerId peer, const ReadAnswer& answer);
     [[nodiscard]] Found found_from(const ReadAnswer& answer) const;
-    [[nodiscard]] std::vector<const Batch*> batches_after(std::uint64_t seq) const;
-    void ask_for_payloads(PeerId peer);
-    bool append_newer_result(JobId job, std::uint64_t applied, std::string& bytes) const;
     std::uint64_t ask(Asked asked, std::vector<Need> needs);
     void hand_over(Turn now, Output& out);
     Result<void> take_durable();
     Result<void> take_applied();
-    void release();
-    void send_or_hold(Outgoing& message);
-    bool send(Outgoing& message);
-    void do_without_payload(Outgoing& message);
-    [[nodiscard]] bool in_hand(const PayloadRef& payload, std::string_view& bytes) const;
-    [[nodiscard]] bool payload_in_hand(JobId job, std::string_view& bytes) const;
     void note_gone(PeerId peer) { gone_.push_back(peer); }
-    void trim_retained();
-    [[nodiscard]] std::unique_ptr<Batch> new_batch(std::uint64_t seq);
+    void trim();
+    void send(const Outgoing& message, const std::vector<std::string_view>& payload) override;
+    void read(PeerId peer, std::vector<Need> needs) override;
+    void payload_is_gone(JobId job, LeaseToken token) override;
+    void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) override;
     void watch_disk();
     [[nodiscard]] std::string edge_map() const;
     Result<void> say_goodbye();
@@ -112,32 +104,22 @@ class Server {
     std::uint64_t random_;
 
     Fd signals_;
-    std::deque<std::unique_ptr<Batch>> retained_;  // durable, oldest first; the store may lack the newest
-    std::unique_ptr<Batch> in_flight_;
+    Batches batches_;
+    Outbox outbox_;
     Applier applier_;
     Committer committer_;  // ends before the applier, of which the log may want room
     Reader reader_;
 
-    std::unique_ptr<Batch> open_;
-    std::vector<std::unique_ptr<Batch>> spare_;
-    std::uint64_t durable_ = 0;
-    std::size_t last_ops_ = 0;   ///< of the batch last handed over
-    std::uint64_t applied_ = 0;  ///< the store has every batch up to this one
-
+    std::size_t last_ops_ = 0;  ///< of the batch last handed over
     std::deque<std::pair<PeerId, Pending>> backlog_;
     std::size_t backlog_bytes_ = 0;
     std::unordered_map<PeerId, std::deque<Pending>> waiting_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;
-    std::array<std::vector<Outgoing>, 2>
-        outbox_;  // by what they rest on: the batch in flight or the open one, the next
-    std::unordered_map<PeerId, std::deque<Outgoing>> held_;
-    std::vector<std::pair<PeerId, std::uint64_t>> early_;  // of held_, read again once the store has that batch
     std::vector<PeerId> gone_;
 
     std::vector<Incoming> incoming_;
     std::string header_;
-    std::vector<std::string_view> pieces_;
     std::int64_t next_disk_look_ = 0;
     std::int64_t next_reader_check_ = 0;
     bool more_input_ = false;

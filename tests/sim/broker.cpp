@@ -19,7 +19,6 @@ using broker::Need;
 using broker::Outgoing;
 using broker::Output;
 using broker::overtakes;
-using broker::PayloadRef;
 using broker::PeerId;
 using broker::Table;
 using broker::Turn;
@@ -47,9 +46,10 @@ Broker::Broker(World& world, Network& network, Disk& disk, Model& model, const P
 void Broker::start() {
     life_ = std::make_unique<Life>(*this);
     life_->looked_us = world_.now();
+    disk_.apply(UINT64_MAX);  // the log's batches that the store lacks
     recover();
     life_->core->start(reading());
-    process.tell("starts, batch ", life_->durable);
+    process.tell("starts, batch ", life_->batches->durable());
     network_.listen(this);
     life_->loop.wake_at(world_.now());
 }
@@ -78,8 +78,6 @@ void Broker::recover() {
     disk_.write_now(batch);
 
     life_->core = std::make_unique<Core>(std::move(config));
-    life_->durable = batch.seq;
-    life_->open->seq = batch.seq + 1;
     Core& core = *life_->core;
     const Turn now = reading();
     for (const auto& [key, value] : disk_.rows(Table::live)) {
@@ -111,6 +109,8 @@ void Broker::recover() {
     }
     core.load_floor({number(broker::kMetaFloor)});
     core.load_applied(batch.seq);
+    life_->batches.emplace(batch.seq, JobId{core.numbers().next_job}, broker::Batches::Keep{SIZE_MAX, kRetainedBatches});
+    life_->outbox.emplace(*life_->batches, static_cast<broker::Outbox::Edge&>(*this));
     model_.broker_started(core, std::move(known_workers));
 }
 
@@ -163,12 +163,13 @@ void Broker::turn() {
     Life& life = *life_;
     Core& core = *life.core;
     take_durable();
+    take_applied();
     const Turn now = reading();
-    Output out{life.open.get(), {}};
+    Output out{&life.batches->open(), {}};
     if (life.leaving == Leaving::said) return leave(now, out);
     for (const PeerId peer : std::exchange(life.gone, {})) {
         core.peer_gone(peer, now);
-        life.held.erase(peer);
+        life.outbox->drop(peer);
         life.waiting.erase(peer);
     }
     std::vector<std::pair<PeerId, Pending>> rest;
@@ -177,8 +178,9 @@ void Broker::turn() {
     for (const Asked& answer : std::exchange(life.answered, {})) {
         if (answer.what == Asked::For::agenda) core.agenda_step(found_from(answer), now, out);
         else if (answer.what == Asked::For::message) answered_message(answer, now, out);
-        else answered_payloads(answer);
+        else life.outbox->answered(answer.peer, answer.snapshot);
     }
+    trim();
     core.expire(now, out);
     if (auto needs = core.agenda_needs(now); !needs.empty()) ask(Asked::For::agenda, {}, std::move(needs));
     core.dispatch(now, out);
@@ -187,7 +189,7 @@ void Broker::turn() {
         core.stop(out);
         life.leaving = Leaving::said;
     }
-    post(out);
+    life.outbox->post(out);
     hand_over(now, out);
     if (random_.percent(2)) core.check_invariants();
     const std::int64_t sleep_ms =
@@ -199,8 +201,8 @@ void Broker::turn() {
 /// Takes nothing more in; ends when all that was decided is durable and sent.
 void Broker::leave(Turn now, Output& out) {
     hand_over(now, out);
-    if (life_->in_flight != nullptr) return;  // it wakes the loop
-    JOBYARD_ASSERT(life_->outbox[0].empty() && life_->outbox[1].empty());
+    if (life_->batches->in_flight() != nullptr) return;  // it wakes the loop
+    JOBYARD_ASSERT(life_->outbox->empty());
     process.tell("has ended");
     end_process();
 }
@@ -246,11 +248,11 @@ void Broker::decide(PeerId peer, Pending& pending, const Found& found, Turn now,
 // --- rows ------------------------------------------------------------------------------------------------------------
 
 void Broker::ask(Asked::For what, PeerId peer, std::vector<Need> needs) {
-    life_->asked.push_back({what, peer, std::move(needs), {}});
+    life_->asked.push_back({what, peer, std::move(needs), {}, life_->batches->applied()});
     if (life_->asked.size() == 1) read_next();
 }
 
-/// The reader: sees what is durable at some time after it was asked, and is heard some time after that.
+/// The reader: sees what the store has at some time after it was asked, and is heard some time after that.
 void Broker::read_next() {
     process.after(random_.any_size(20, plan_.read_time), [this] {
         life_->asked.front().snapshot = disk_.read(life_->asked.front().needs);
@@ -264,15 +266,7 @@ void Broker::read_next() {
 }
 
 Found Broker::found_from(const Asked& answer) const {
-    std::vector<const Batch*> newer;
-    const auto consider = [&](const std::unique_ptr<Batch>& batch) {
-        if (batch != nullptr && batch->seq > answer.snapshot.applied_seq) newer.push_back(batch.get());
-    };
-    for (const auto& batch : life_->retained) consider(batch);
-    consider(life_->in_flight);
-    consider(life_->open);
-    JOBYARD_ASSERT(!newer.empty() && newer.front()->seq == answer.snapshot.applied_seq + 1);
-    return {answer.needs, answer.snapshot, newer};
+    return {answer.needs, answer.snapshot, life_->batches->after(answer.snapshot.applied_seq)};
 }
 
 void Broker::answered_message(const Asked& answer, Turn now, Output& out) {
@@ -293,13 +287,11 @@ void Broker::answered_message(const Asked& answer, Turn now, Output& out) {
 // --- batches ---------------------------------------------------------------------------------------------------------
 
 void Broker::hand_over(Turn now, Output& out) {
-    if (life_->in_flight != nullptr || !life_->core->has_writes(out)) return;
+    if (life_->batches->in_flight() != nullptr || !life_->core->has_writes(out)) return;
     life_->core->seal(now, out);
-    life_->in_flight = std::move(life_->open);
-    life_->open = std::make_unique<Batch>();
-    life_->open->seq = life_->in_flight->seq + 1;
-    out.batch = life_->open.get();
-    disk_.write(*life_->in_flight, random_.any_size(50, plan_.commit_time), process, [this] {
+    const Batch& sealed = life_->batches->hand_over({life_->core->numbers().next_job});
+    out.batch = &life_->batches->open();
+    disk_.write(sealed, random_.any_size(50, plan_.commit_time), process, [this] {
         life_->committed = true;
         life_->loop.wake_at(world_.now() + random_.between(0, 100));
     });
@@ -307,153 +299,50 @@ void Broker::hand_over(Turn now, Output& out) {
 
 void Broker::take_durable() {
     if (!std::exchange(life_->committed, false)) return;
-    life_->durable = life_->in_flight->seq;
-    life_->retained.push_back(std::move(life_->in_flight));
-    release();
-    // Kept while a snapshot older than it may still come.
-    while (life_->retained.size() > kRetainedBatches && life_->asked.empty() && life_->answered.empty())
-        life_->retained.pop_front();
+    life_->batches->land();
+    life_->outbox->on_durable();
+    if (std::exchange(life_->applying, true)) return;
+    process.after(random_.any_size(50, plan_.apply_time), [this] {
+        disk_.apply(life_->batches->durable());
+        life_->applying = false;
+        life_->loop.wake_at(world_.now() + random_.between(0, 100));
+    });
+}
+
+void Broker::take_applied() {
+    if (disk_.applied() == life_->batches->applied()) return;
+    life_->batches->set_applied(disk_.applied());
+    life_->outbox->on_applied();
+    trim();
+}
+
+void Broker::trim() {
+    std::uint64_t read = life_->batches->applied();
+    for (const auto* list : {&life_->asked, &life_->answered})
+        for (const Asked& asked : *list) read = std::min(read, asked.applied_then);
+    life_->batches->trim(read);
 }
 
 // --- sending ---------------------------------------------------------------------------------------------------------
 
-void Broker::post(Output& out) {
-    for (Outgoing& message : out.messages) {
-        if (message.rests_on <= life_->durable) send_or_hold(message);
-        else life_->outbox[message.rests_on % 2].push_back(std::move(message));
-    }
-    out.messages.clear();
-}
-
-void Broker::release() {
-    std::vector<Outgoing>& messages = life_->outbox[life_->durable % 2];
-    for (Outgoing& message : messages) send_or_hold(message);
-    messages.clear();
-}
-
-void Broker::send_or_hold(Outgoing& message) {
-    const auto held = life_->held.find(message.peer);
-    if (held != life_->held.end()) {
-        held->second.push_back(std::move(message));
-        return;
-    }
-    if (send(message)) return;
-    std::vector<Need> needs;
-    for (PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
-        if (in_hand(payload, bytes)) {
-            if (payload.kind == PayloadRef::Kind::own) continue;
-            payload = {
-                PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
-            message.bytes.append(bytes);
-            continue;
-        }
-        const std::string key = broker::job_key({payload.number});
-        if (payload.kind == PayloadRef::Kind::of_job) {
-            needs.push_back({Need::Kind::row, Table::live, key, 1});
-            needs.push_back({Need::Kind::prefix, Table::chunks, key, 1024});
-        } else {
-            needs.push_back({Need::Kind::row, Table::done, key, 1});
-            needs.push_back({Need::Kind::row, Table::dead, key, 1});
-            needs.push_back({Need::Kind::prefix, Table::results, key, 1024});
-        }
-    }
-    const PeerId peer = message.peer;
-    life_->held[peer].push_back(std::move(message));
-    ask(Asked::For::payload, peer, std::move(needs));
-}
-
-void Broker::answered_payloads(const Asked& answer) {
-    const auto held = life_->held.find(answer.peer);
-    if (held == life_->held.end()) return;  // it is gone
-    std::deque<Outgoing> messages = std::move(held->second);
-    life_->held.erase(held);
-    Outgoing& first = messages.front();
-    const Found found(answer.needs, answer.snapshot, {});
-    for (PayloadRef& payload : first.payloads) {
-        if (payload.kind == PayloadRef::Kind::own) continue;
-        const std::string key = broker::job_key({payload.number});
-        const auto at = static_cast<std::uint32_t>(first.bytes.size());
-        if (payload.kind == PayloadRef::Kind::of_job) {
-            LiveRow row;
-            if (const auto bytes = found.get(Table::live, key); bytes && read_row(*bytes, row))
-                first.bytes.append(row.payload);
-            for (const broker::RowView& chunk : found.with_prefix(Table::chunks, key)) first.bytes.append(chunk.value);
-        } else {
-            broker::EndRow row;
-            for (const Table table : {Table::done, Table::dead})
-                if (const auto bytes = found.get(table, key); bytes && read_row(*bytes, row))
-                    first.bytes.append(row.result);
-            for (const broker::RowView& chunk : found.with_prefix(Table::results, key)) first.bytes.append(chunk.value);
-        }
-        payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
-    }
-    do_without_payload(first);
-    JOBYARD_ASSERT(send(first));
-    messages.pop_front();
-    for (Outgoing& message : messages) send_or_hold(message);
-}
-
-/// A job may have ended while its payload was being read; a result may have been retired, or gone with a redrive.
-void Broker::do_without_payload(Outgoing& message) {
-    if (auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
-        auto& items = dispatch->items;
-        std::size_t kept = 0;
-        for (std::size_t i = 0; i < items.size(); ++i) {
-            if (items[i].payload_length != message.payloads[i].slice.size) continue;
-            items[kept] = items[i];
-            message.payloads[kept++] = message.payloads[i];
-        }
-        items.resize(kept);
-        message.payloads.resize(kept);
-    } else if (auto* results = std::get_if<Results>(&message.envelope.message)) {
-        for (std::size_t i = 0; i < results->items.size(); ++i) {
-            ResultItem& item = results->items[i];
-            if (item.payload_length == message.payloads[i].slice.size) continue;
-            life_->core->result_is_gone(message.peer, message.envelope.session, item.payload_length);
-            if (item.state == JobState::completed) item.state = JobState::retired;
-            item.payload_length = message.payloads[i].slice.size = 0;
-        }
-    }
-}
-
-/// The batch being written and the open one are looked at only for the sake of a planted bug: else nothing that is sent
-/// rests on them.
-bool Broker::in_hand(const PayloadRef& payload, std::string_view& bytes) const {
-    bytes = {};
-    if (payload.slice.size == 0 || payload.kind == PayloadRef::Kind::own) return true;
-    if (payload.kind == PayloadRef::Kind::result_of) return false;
-    const auto in = [&](const std::unique_ptr<Batch>& batch) {
-        if (batch == nullptr) return false;
-        if (payload.kind == PayloadRef::Kind::in_batch) {
-            if (batch->seq != payload.number) return false;
-            bytes = batch->view(payload.slice);
-            return true;
-        }
-        const auto slice = batch->payload_of({payload.number});
-        if (slice) bytes = batch->view(*slice);
-        return slice.has_value();
-    };
-    if (in(life_->open) || in(life_->in_flight)) return true;
-    const bool found = std::any_of(life_->retained.begin(), life_->retained.end(), in);
-    JOBYARD_ASSERT(found || payload.kind != PayloadRef::Kind::in_batch);
-    return found;
-}
-
-/// False: a payload is not in memory, and nothing was sent.
-bool Broker::send(Outgoing& message) {
+void Broker::send(const Outgoing& message, const std::vector<std::string_view>& payload) {
     Frames frames;
-    for (const PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
-        if (payload.kind == PayloadRef::Kind::own)
-            bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
-        else if (!in_hand(payload, bytes)) return false;
-        frames.payload += bytes;
-    }
+    for (const std::string_view piece : payload) frames.payload += piece;
     encode_header(message.envelope, frames.header);
-    std::string payload = frames.payload;
-    if (network_.send(message.peer.value, Side::broker, std::move(frames))) tell_model(message, payload);
-    return true;
+    const std::string bytes = frames.payload;
+    if (network_.send(message.peer.value, Side::broker, std::move(frames))) tell_model(message, bytes);
+}
+
+void Broker::read(PeerId peer, std::vector<Need> needs) { ask(Asked::For::payload, peer, std::move(needs)); }
+
+void Broker::payload_is_gone(JobId id, LeaseToken token) {
+    const broker::Job* job = life_->core->job(id);
+    if (job == nullptr || !job->leased() || job->token != token) return;  // it has ended meanwhile
+    throw Broken{"P1 a payload stays until its job has ended", "that of job " + std::to_string(id.value) + " is gone"};
+}
+
+void Broker::result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) {
+    life_->core->result_is_gone(peer, session, bytes);
 }
 
 // --- what the model is told ------------------------------------------------------------------------------------------

@@ -3,22 +3,24 @@
 // simulated disk and network. What dies with the process is its Life; a start makes a new one from the disk, as
 // broker/recovery.cpp does.
 
-#include <array>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "batches.hpp"
 #include "core.hpp"
 #include "disk.hpp"
 #include "model.hpp"
 #include "network.hpp"
+#include "outbox.hpp"
 
 namespace jobyard::sim {
 
-class Broker : public End {
+class Broker : public End, private broker::Outbox::Edge {
  public:
     Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug);
 
@@ -50,6 +52,7 @@ class Broker : public End {
         broker::PeerId peer;
         std::vector<broker::Need> needs;
         broker::Snapshot snapshot;
+        std::uint64_t applied_then = 0;
     };
     struct Peer {
         std::string name;
@@ -68,19 +71,16 @@ class Broker : public End {
         std::int64_t looked_us = 0;  ///< simulated time at the last turn
         std::int64_t sleeps_us = 0;  ///< as it meant to, since then
 
-        std::unique_ptr<broker::Batch> open = std::make_unique<broker::Batch>();
-        std::unique_ptr<broker::Batch> in_flight;
-        std::deque<std::unique_ptr<broker::Batch>> retained;
-        std::uint64_t durable = 0;
+        std::optional<broker::Batches> batches;
+        std::optional<broker::Outbox> outbox;
         bool committed = false;  ///< the batch in flight has become durable
+        bool applying = false;   ///< the store will have what is durable
 
         std::vector<std::pair<broker::PeerId, Frames>> inbox;
         std::vector<broker::PeerId> gone;
         std::map<broker::PeerId, std::deque<Pending>> waiting;
         std::deque<Asked> asked;  ///< the reader takes them in order
         std::deque<Asked> answered;
-        std::array<std::vector<broker::Outgoing>, 2> outbox;
-        std::map<broker::PeerId, std::deque<broker::Outgoing>> held;
         std::map<broker::PeerId, Peer> peers;
     };
 
@@ -96,18 +96,17 @@ class Broker : public End {
     void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now,
                 broker::Output& out);
     void answered_message(const Asked& answer, broker::Turn now, broker::Output& out);
-    void answered_payloads(const Asked& answer);
-    void do_without_payload(broker::Outgoing& message);
     void ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
     void read_next();
     [[nodiscard]] broker::Found found_from(const Asked& answer) const;
     void take_durable();
+    void take_applied();
+    void trim();
+    void send(const broker::Outgoing& message, const std::vector<std::string_view>& payload) override;
+    void read(broker::PeerId peer, std::vector<broker::Need> needs) override;
+    void payload_is_gone(JobId job, LeaseToken token) override;
+    void result_is_gone(broker::PeerId peer, SessionId session, std::uint64_t bytes) override;
     void hand_over(broker::Turn now, broker::Output& out);
-    void post(broker::Output& out);
-    void release();
-    void send_or_hold(broker::Outgoing& message);
-    bool send(broker::Outgoing& message);
-    [[nodiscard]] bool in_hand(const broker::PayloadRef& payload, std::string_view& bytes) const;
     void check_dispatch(const broker::Output& out);
     void check_submit(const Submit& submit) const;
     void tell_model(const broker::Outgoing& message, std::string_view payload);

@@ -18,18 +18,35 @@ void Disk::write(const Batch& batch, std::int64_t time_us, Process& process, std
     writing_ = batch;
     world_.after(time_us, [this, number = ++writes_, &process, told = std::move(done)] {
         if (!writing_ || number != writes_) return;  // the crash has decided about it
-        apply(*std::exchange(writing_, std::nullopt));
+        become_durable(*std::exchange(writing_, std::nullopt));
         process.after(0, told);
     });
 }
 
-void Disk::write_now(const Batch& batch) { apply(batch); }
+void Disk::write_now(const Batch& batch) {
+    become_durable(batch);
+    apply(batch.seq);
+}
+
+void Disk::become_durable(Batch batch) {
+    watcher_(batch);
+    log_.push_back(std::move(batch));
+}
+
+void Disk::apply(std::uint64_t up_to) {
+    for (; !log_.empty() && log_.front().seq <= up_to; log_.pop_front()) apply(log_.front());
+}
+
+std::uint64_t Disk::applied() const {
+    const std::string* applied = get(Table::meta, std::string(broker::kMetaApplied));
+    return applied == nullptr ? 0 : broker::from_big_endian(*applied);
+}
 
 void Disk::crash() {
     if (!writing_) return;
     const bool made_it = random_.percent(50);
     world_.tell("disk", "batch ", writing_->seq, made_it ? " had just become durable" : " is lost");
-    if (made_it) apply(*writing_);
+    if (made_it) become_durable(*std::move(writing_));
     writing_.reset();
 }
 
@@ -46,7 +63,6 @@ void Disk::apply(const Batch& batch) {
         if (op.kind == Op::Kind::move) tables_[static_cast<std::size_t>(op.to)][key] = std::move(row->second);
         rows.erase(row);
     }
-    watcher_(batch);
 }
 
 const std::string* Disk::get(Table table, const std::string& key) const {
@@ -56,10 +72,13 @@ const std::string* Disk::get(Table table, const std::string& key) const {
 
 Snapshot Disk::read(const std::vector<Need>& needs) const {
     Snapshot snapshot;
-    if (const std::string* applied = get(Table::meta, std::string(broker::kMetaApplied)))
-        snapshot.applied_seq = broker::from_big_endian(*applied);
+    snapshot.applied_seq = applied();
     for (const Need& need : needs) {
         broker::RowList& found = snapshot.rows.emplace_back();
+        if (need.kind == Need::Kind::payload || need.kind == Need::Kind::result) {
+            read_bytes(need, found);
+            continue;
+        }
         const Rows& table = rows(need.table);
         auto row = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
         for (; row != table.end(); ++row) {
@@ -70,6 +89,22 @@ Snapshot Disk::read(const std::vector<Need>& needs) const {
         }
     }
     return snapshot;
+}
+
+/// As store.cpp: the payload or result of one job, however it is stored.
+void Disk::read_bytes(const Need& need, broker::RowList& found) const {
+    const bool payload = need.kind == Need::Kind::payload;
+    const std::string* row = get(payload ? Table::live : Table::done, need.key);
+    if (row == nullptr && !payload) row = get(Table::dead, need.key);
+    if (row == nullptr) return;
+    broker::LiveRow live;
+    broker::EndRow ended;
+    JOBYARD_ASSERT(payload ? read_row(*row, live) : read_row(*row, ended));
+    std::string bytes(payload ? live.payload : ended.result);
+    const Rows& slices = rows(payload ? Table::chunks : Table::results);
+    for (auto slice = slices.lower_bound(need.key); slice != slices.end() && slice->first.starts_with(need.key); ++slice)
+        bytes += slice->second;
+    found.push_back({need.key, bytes});
 }
 
 }  // namespace jobyard::sim

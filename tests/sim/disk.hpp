@@ -1,8 +1,10 @@
 #pragma once
-// The broker's store, simulated: tables as maps. One batch at a time is being written; a crash loses what is still in
-// the broker's memory, and of the batch being written chance decides whether it became durable.
+// The broker's disk, simulated: a log that makes one batch at a time durable, and a store, tables as maps, that is
+// brought up to it later. A crash loses what is still in the broker's memory, and of the batch being written chance
+// decides whether it became durable.
 
 #include <array>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -23,6 +25,10 @@ class Disk {
     void write(const broker::Batch& batch, std::int64_t time_us, Process& process, std::function<void()> done);
     /// As at start-up, where nobody waits for anything else.
     void write_now(const broker::Batch& batch);
+    /// The store has what is durable, as far as that batch.
+    void apply(std::uint64_t up_to);
+    /// The last batch that the store has.
+    [[nodiscard]] std::uint64_t applied() const;
     void crash();
 
     using Rows = std::map<std::string, std::string>;
@@ -31,11 +37,14 @@ class Disk {
     [[nodiscard]] broker::Snapshot read(const std::vector<broker::Need>& needs) const;
 
  private:
+    void become_durable(broker::Batch batch);
     void apply(const broker::Batch& batch);
+    void read_bytes(const broker::Need& need, broker::RowList& found) const;
 
     World& world_;
     Random random_;
     std::function<void(const broker::Batch&)> watcher_;
+    std::deque<broker::Batch> log_;  // what the store does not have yet
     std::array<Rows, broker::kTables> tables_;
     std::optional<broker::Batch> writing_;  // a copy: it outlives the process that wrote it
     std::uint64_t writes_ = 0;

@@ -17,6 +17,7 @@ Plan make_plan(Random random) {
     plan.network_delay = random.any_size(100, 200 * kMs);
     plan.commit_time = random.any_size(100, 200 * kMs);
     plan.read_time = random.any_size(50, 100 * kMs);
+    plan.apply_time = random.any_size(50, 3 * kSecond);
 
     plan.faults.broker_crash = fault(4);
     plan.faults.broker_restart = fault(8);

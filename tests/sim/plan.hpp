@@ -20,6 +20,7 @@ struct Plan {
     std::int64_t network_delay = 0;  ///< at most, of a message
     std::int64_t commit_time = 0;    ///< at most
     std::int64_t read_time = 0;      ///< at most, of one answer of the reader
+    std::int64_t apply_time = 0;     ///< at most, until the store has what is durable
 
     /// Mean pause between two faults of a kind, anywhere in the cluster, in milliseconds; 0: never.
     struct Faults {

@@ -1,0 +1,69 @@
+#pragma once
+// What was decided leaves when what it rests on is durable, in each peer's order, with the payloads that it names. A
+// payload is sent from the batch that it came in while that is in hand, and read from the store else; meanwhile all
+// that goes to its peer is held.
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "batches.hpp"
+#include "found.hpp"
+#include "output.hpp"
+
+namespace jobyard::broker {
+
+class Outbox {
+ public:
+    /// Where it leads.
+    class Edge {
+     public:
+        Edge() = default;
+        virtual ~Edge() = default;
+        Edge(const Edge&) = delete;
+        Edge& operator=(const Edge&) = delete;
+
+        virtual void send(const Outgoing& message, const std::vector<std::string_view>& payload) = 0;
+        /// Has these rows read, of a store that has at least what it has now, for answered().
+        virtual void read(PeerId peer, std::vector<Need> needs) = 0;
+        /// A job is not handed out after all, because its payload is not there any more: it has ended, or the store is
+        /// damaged.
+        virtual void payload_is_gone(JobId job, LeaseToken token) = 0;
+        /// A result of that many bytes, which counted against the session's grant, is not there any more.
+        virtual void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) = 0;
+    };
+    Outbox(const Batches& batches, Edge& edge) : batches_(batches), edge_(edge) {}
+
+    /// Queues what was decided, or sends it if what it rests on is durable already.
+    void post(Output& out);
+    /// Nothing waits for a batch.
+    [[nodiscard]] bool empty() const { return resting_[0].empty() && resting_[1].empty(); }
+    /// Sends what rested on the batch that has just become durable.
+    void on_durable();
+    /// The store has more batches than before.
+    void on_applied();
+    void answered(PeerId peer, const Snapshot& snapshot);
+    /// The peer is gone.
+    void drop(PeerId peer) { held_.erase(peer); }
+
+ private:
+    void send_or_hold(Outgoing& message);
+    bool send(Outgoing& message);
+    void keep(Outgoing& message, bool is_behind) const;
+    void read_for(PeerId peer);
+    void do_without_payload(Outgoing& message);
+
+    const Batches& batches_;
+    Edge& edge_;
+    std::array<std::vector<Outgoing>, 2> resting_;  // on the batch in flight or the open one, the next
+    std::unordered_map<PeerId, std::deque<Outgoing>> held_;
+    std::vector<std::pair<PeerId, std::uint64_t>> early_;  // of held_, read again once the store has that batch
+    std::vector<std::string_view> pieces_;
+};
+
+}  // namespace jobyard::broker
