@@ -8,7 +8,7 @@ namespace jobyard::broker {
 namespace {
 
 /// Long enough for most jobs of a busy broker to come and go within it; short enough that reading what the store does
-/// not have yet stays cheap (Server::found_from).
+/// not have yet stays cheap (Found).
 constexpr auto kApplyAfter = std::chrono::milliseconds(200);
 constexpr std::size_t kApplyBytes = std::size_t{24} << 20;
 

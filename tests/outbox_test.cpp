@@ -1,0 +1,249 @@
+// The batches in hand, and what leaves with their payloads.
+
+#include "outbox.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "record.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+Batches make_batches(std::size_t kept = 2) { return {10, JobId{100}, {SIZE_MAX, kept}}; }
+
+/// Puts a job's payload into the open batch.
+void submit(Batches& batches, JobId job, std::string_view payload) {
+    batches.open().note_payload(job, batches.open().append(payload));
+}
+std::uint64_t commit(Batches& batches, JobId next_job) {
+    batches.hand_over(next_job);
+    return batches.land().seq;
+}
+PayloadRef of_job(std::uint64_t job, std::size_t size) {
+    return {PayloadRef::Kind::of_job, job, {0, static_cast<std::uint32_t>(size)}};
+}
+std::vector<std::uint64_t> numbers(const std::vector<const Batch*>& batches) {
+    std::vector<std::uint64_t> all;
+    for (const Batch* batch : batches) all.push_back(batch->seq);
+    return all;
+}
+
+TEST(Batches, GoFromOpenThroughFlightToDurable) {
+    Batches batches = make_batches();
+    EXPECT_EQ(batches.open().seq, 11U);
+    const Batch& sealed = batches.hand_over({100});
+    EXPECT_EQ(sealed.seq, 11U);
+    EXPECT_EQ(batches.in_flight(), &sealed);
+    EXPECT_EQ(batches.open().seq, 12U);
+    EXPECT_EQ(batches.durable(), 10U);
+    EXPECT_EQ(&batches.land(), &sealed) << "the committer and the applier know where it stands";
+    EXPECT_EQ(batches.durable(), 11U);
+    EXPECT_EQ(batches.in_flight(), nullptr);
+}
+
+TEST(Batches, AreKeptUntilTheStoreHasThemAndNobodyReadsAnOlderOne) {
+    Batches batches = make_batches(0);
+    for (int i = 0; i < 5; ++i) commit(batches, {100});
+    batches.trim(15);
+    EXPECT_THAT(numbers(batches.after(10)), ElementsAre(11, 12, 13, 14, 15, 16)) << "the store has none of them";
+    batches.set_applied(14);
+    batches.trim(12);
+    EXPECT_THAT(numbers(batches.after(12)), ElementsAre(13, 14, 15, 16)) << "a read may see the store as of 12";
+    batches.trim(14);
+    EXPECT_THAT(numbers(batches.after(14)), ElementsAre(15, 16));
+    EXPECT_THAT(numbers(batches.after(15)), ElementsAre(16));
+    batches.hand_over({100});
+    EXPECT_THAT(numbers(batches.after(15)), ElementsAre(16, 17));
+}
+
+TEST(Batches, FindPayloadsWhereverTheyStand) {
+    Batches batches = make_batches(100);
+    submit(batches, {100}, "first");
+    submit(batches, {102}, "third");  // 101 was refused
+    const std::uint64_t first = commit(batches, {103});
+    commit(batches, {103});  // without a submit
+    submit(batches, {103}, "fourth");
+    commit(batches, {104});
+    std::string_view bytes;
+    EXPECT_TRUE(batches.find(of_job(100, 5), bytes));
+    EXPECT_EQ(bytes, "first");
+    EXPECT_TRUE(batches.find(of_job(102, 5), bytes));
+    EXPECT_EQ(bytes, "third");
+    EXPECT_TRUE(batches.find(of_job(103, 6), bytes));
+    EXPECT_EQ(bytes, "fourth");
+    EXPECT_FALSE(batches.find(of_job(99, 5), bytes));
+    EXPECT_FALSE(batches.find(of_job(101, 5), bytes));
+    EXPECT_TRUE(batches.find(of_job(7, 0), bytes)) << "nothing is never far";
+    EXPECT_TRUE(batches.find({PayloadRef::Kind::in_batch, first, {0, 2}}, bytes));
+    EXPECT_EQ(bytes, "fi");
+    EXPECT_FALSE(batches.find({PayloadRef::Kind::result_of, 100, {0, 5}}, bytes));
+}
+
+TEST(Batches, KnowTheNewestResult) {
+    Batches batches = make_batches(100);
+    EndRow ended;
+    ended.result = "new";
+    ended.result_size = 3;
+    Batch& open = batches.open();
+    const Slice key = open.append(job_key({50}));
+    open.put(Table::done, key, append_row(open, ended));
+    const std::uint64_t seq = commit(batches, {100});
+    std::string bytes;
+    EXPECT_TRUE(batches.append_result({50}, seq - 1, bytes));
+    EXPECT_EQ(bytes, "new");
+    EXPECT_FALSE(batches.append_result({50}, seq, bytes)) << "the store has it";
+    EXPECT_FALSE(batches.append_result({51}, seq - 1, bytes));
+}
+
+struct OutboxTest : testing::Test, Outbox::Edge {
+    Batches batches = make_batches(0);
+    Outbox outbox{batches, *this};
+    std::vector<std::string> sent;  // "peer:payload"
+    std::vector<std::uint64_t> reads;
+    std::vector<std::uint64_t> lost;
+    std::uint64_t results_lost = 0;
+
+    void send(const Outgoing& message, const std::vector<std::string_view>& payload) override {
+        std::string text = std::to_string(message.peer.value) + ":";
+        if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message))
+            text += std::to_string(dispatch->items.size()) + ":";
+        for (const std::string_view piece : payload) text += piece;
+        sent.push_back(text);
+    }
+    void read(PeerId peer, std::vector<Need> needs) override {
+        reads.push_back(peer.value);
+        asked = std::move(needs);
+    }
+    void payload_is_gone(JobId job, LeaseToken) override { lost.push_back(job.value); }
+    void result_is_gone(PeerId, SessionId, std::uint64_t bytes) override { results_lost += bytes; }
+    std::vector<Need> asked;
+
+    void post(std::uint32_t peer, std::uint64_t rests_on, std::vector<PayloadRef> payloads = {}) {
+        Output out{&batches.open(), {}};
+        Outgoing& message = out.messages.emplace_back();
+        message.peer = {peer};
+        message.rests_on = rests_on;
+        Dispatch dispatch;
+        for (const PayloadRef& payload : payloads) {
+            DispatchItem item;
+            item.job = {payload.number};
+            item.payload_length = payload.slice.size;
+            dispatch.items.push_back(item);
+        }
+        message.envelope.message = std::move(dispatch);
+        message.payloads = std::move(payloads);
+        outbox.post(out);
+    }
+    void answer(std::uint32_t peer, std::uint64_t applied, const std::vector<std::string>& found) {
+        Snapshot snapshot{applied, {}};
+        for (const std::string& bytes : found) {
+            RowList& rows = snapshot.rows.emplace_back();
+            if (!bytes.empty()) rows.push_back({"key", bytes});
+        }
+        outbox.answered({peer}, snapshot);
+    }
+    void become_durable(JobId next_job = {100}) {
+        commit(batches, next_job);
+        outbox.on_durable();
+    }
+    void store_has(std::uint64_t seq) {
+        batches.set_applied(seq);
+        batches.trim(seq);
+        outbox.on_applied();
+    }
+    std::vector<std::string> taken() { return std::exchange(sent, {}); }
+};
+
+TEST_F(OutboxTest, NothingLeavesBeforeWhatItRestsOnIsDurable) {
+    post(1, 10);
+    EXPECT_THAT(taken(), ElementsAre("1:0:")) << "durable long ago";
+    post(1, 11);
+    batches.hand_over({100});
+    post(2, 12);
+    EXPECT_THAT(taken(), IsEmpty());
+    batches.land();
+    outbox.on_durable();
+    EXPECT_THAT(taken(), ElementsAre("1:0:"));
+    EXPECT_FALSE(outbox.empty());
+    become_durable();
+    EXPECT_THAT(taken(), ElementsAre("2:0:"));
+    EXPECT_TRUE(outbox.empty());
+}
+
+TEST_F(OutboxTest, PayloadsInHandGoAtOnce) {
+    submit(batches, {100}, "one");
+    submit(batches, {101}, "two");
+    post(1, 11, {of_job(101, 3), of_job(100, 3)});
+    become_durable({102});
+    EXPECT_THAT(taken(), ElementsAre("1:2:twoone"));
+    EXPECT_THAT(reads, IsEmpty());
+}
+
+TEST_F(OutboxTest, APeersMessagesWaitInOrderForAPayloadThatIsReadAndNobodyElses) {
+    post(1, 10, {of_job(5, 4)});
+    post(1, 10);
+    post(2, 10);
+    EXPECT_THAT(taken(), ElementsAre("2:0:"));
+    EXPECT_THAT(reads, ElementsAre(1));
+    ASSERT_EQ(asked.size(), 1U);
+    EXPECT_EQ(asked[0].kind, Need::Kind::payload);
+    EXPECT_EQ(asked[0].key, job_key({5}));
+    answer(1, 10, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five", "1:0:"));
+}
+
+TEST_F(OutboxTest, WhatIsInHandIsKeptWhileTheRestIsRead) {
+    submit(batches, {100}, "new");
+    become_durable({101});
+    post(1, 11, {of_job(5, 4), of_job(100, 3)});
+    EXPECT_THAT(reads, ElementsAre(1));
+    store_has(11);  // the batch is let go
+    answer(1, 11, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:2:fivenew"));
+}
+
+TEST_F(OutboxTest, AJobThatEndedMeanwhileIsLeftOut) {
+    post(1, 10, {of_job(5, 4), of_job(6, 3)});
+    answer(1, 10, {"", "six"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:six"));
+    EXPECT_THAT(lost, ElementsAre(5));
+}
+
+TEST_F(OutboxTest, APayloadThatTheStoreDoesNotHaveYetIsReadAgainWhenItHas) {
+    become_durable();  // 11, in which the job came back from the dead letter queue
+    post(1, 11, {of_job(5, 4)});
+    answer(1, 10, {""});
+    EXPECT_THAT(reads, ElementsAre(1));
+    EXPECT_THAT(taken(), IsEmpty());
+    store_has(11);
+    EXPECT_THAT(reads, ElementsAre(1, 1));
+    answer(1, 11, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five"));
+    EXPECT_THAT(lost, IsEmpty());
+}
+
+TEST_F(OutboxTest, AnAnswerFromBeforeTheStoreWentOnIsAskedForAgainAtOnce) {
+    become_durable();
+    post(1, 11, {of_job(5, 4)});
+    store_has(11);
+    answer(1, 10, {""});
+    EXPECT_THAT(reads, ElementsAre(1, 1));
+    answer(1, 11, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five"));
+}
+
+TEST_F(OutboxTest, ForAPeerThatIsGoneNothingIsHeld) {
+    post(1, 10, {of_job(5, 4)});
+    outbox.drop({1});
+    answer(1, 10, {"five"});
+    EXPECT_THAT(taken(), IsEmpty());
+    post(1, 10);
+    EXPECT_THAT(taken(), ElementsAre("1:0:"));
+}
+
+}  // namespace
+}  // namespace jobyard::broker
