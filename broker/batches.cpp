@@ -109,7 +109,9 @@ bool Batches::append_result(JobId job, std::uint64_t seq, std::string& bytes) co
                                   {Need::Kind::row, Table::dead, key},
                                   {Need::Kind::prefix, Table::results, key}};
     const Snapshot nothing{0, std::vector<RowList>(needs.size())};
-    const Found found(needs, nothing, after(seq));
+    std::vector<const Batch*> newer = after(seq);
+    std::erase_if(newer, [this](const Batch* batch) { return batch->seq > durable_; });
+    const Found found(needs, nothing, newer);
     for (const Table table : {Table::done, Table::dead}) {
         const auto row = found.get(table, key);
         EndRow ended;

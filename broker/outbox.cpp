@@ -35,7 +35,7 @@ void Outbox::send_or_hold(Outgoing& message) {
     const bool is_behind = held_.contains(peer);
     if (!is_behind && send(message)) return;
     keep(message, is_behind);
-    held_[peer].push_back(std::move(message));
+    held_[peer].messages.push_back(std::move(message));
     if (!is_behind) read_for(peer);
 }
 
@@ -67,20 +67,22 @@ bool Outbox::send(Outgoing& message) {
 
 /// Has the payloads read that the first message held for the peer lacks.
 void Outbox::read_for(PeerId peer) {
+    Held& held = held_.at(peer);
     std::vector<Need> needs;
-    for (const PayloadRef& payload : held_.at(peer).front().payloads) {
+    for (const PayloadRef& payload : held.messages.front().payloads) {
         if (payload.kind == PayloadRef::Kind::own) continue;
         const bool of_job = payload.kind == PayloadRef::Kind::of_job;
         needs.push_back({of_job ? Need::Kind::payload : Need::Kind::result, of_job ? Table::live : Table::done,
                          job_key({payload.number}), 1});
     }
-    edge_.read(peer, std::move(needs));
+    held.read = edge_.read(peer, std::move(needs));
 }
 
-void Outbox::answered(PeerId peer, const Snapshot& snapshot) {
+void Outbox::answered(PeerId peer, std::uint64_t read, const Snapshot& snapshot) {
     const auto held = held_.find(peer);
-    if (held == held_.end()) return;  // it is gone
-    Outgoing& first = held->second.front();
+    // It is gone, or was (drop) and this was for what was held then.
+    if (held == held_.end() || held->second.read != read) return;
+    Outgoing& first = held->second.messages.front();
     // What is missing is gone, or (a job back from the dead letter queue) not in the store yet.
     auto rows = snapshot.rows.begin();
     for (const PayloadRef& payload : first.payloads) {
@@ -99,12 +101,12 @@ void Outbox::answered(PeerId peer, const Snapshot& snapshot) {
         const auto at = static_cast<std::uint32_t>(first.bytes.size());
         const bool is_newer = payload.kind == PayloadRef::Kind::result_of &&
                               batches_.append_result({payload.number}, snapshot.applied_seq, first.bytes);
-        const RowList& read = *rows++;
+        const RowList& stored = *rows++;
         if (!is_newer)
-            for (const RowView row : read) first.bytes.append(row.value);
+            for (const RowView row : stored) first.bytes.append(row.value);
         payload = {PayloadRef::Kind::own, 0, {at, static_cast<std::uint32_t>(first.bytes.size()) - at}};
     }
-    std::deque<Outgoing> messages = std::move(held->second);
+    std::deque<Outgoing> messages = std::move(held->second.messages);
     held_.erase(held);
     do_without_payload(messages.front());
     JOBYARD_ASSERT(send(messages.front()));

@@ -29,8 +29,9 @@ class Outbox {
         Edge& operator=(const Edge&) = delete;
 
         virtual void send(const Outgoing& message, const std::vector<std::string_view>& payload) = 0;
-        /// Has these rows read, of a store that has at least what it has now, for answered().
-        virtual void read(PeerId peer, std::vector<Need> needs) = 0;
+        /// Has these rows read, of a store that has at least what it has now, for answered(). Returns a number that no
+        /// other read has.
+        virtual std::uint64_t read(PeerId peer, std::vector<Need> needs) = 0;
         /// A job is not handed out after all, because its payload is not there any more: it has ended, or the store is
         /// damaged.
         virtual void payload_is_gone(JobId job, LeaseToken token) = 0;
@@ -47,7 +48,7 @@ class Outbox {
     void on_durable();
     /// The store has more batches than before.
     void on_applied();
-    void answered(PeerId peer, const Snapshot& snapshot);
+    void answered(PeerId peer, std::uint64_t read, const Snapshot& snapshot);
     /// The peer is gone.
     void drop(PeerId peer) { held_.erase(peer); }
 
@@ -61,7 +62,11 @@ class Outbox {
     const Batches& batches_;
     Edge& edge_;
     std::array<std::vector<Outgoing>, 2> resting_;  // on the batch in flight or the open one, the next
-    std::unordered_map<PeerId, std::deque<Outgoing>> held_;
+    struct Held {
+        std::deque<Outgoing> messages;
+        std::uint64_t read = 0;  ///< what the first of them waits for
+    };
+    std::unordered_map<PeerId, Held> held_;
     std::vector<std::pair<PeerId, std::uint64_t>> early_;  // of held_, read again once the store has that batch
     std::vector<std::string_view> pieces_;
 };

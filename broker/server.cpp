@@ -233,7 +233,7 @@ void Server::decide(PeerId peer, Pending& pending, const Found& found, Turn now,
 
 void Server::ask_for_head(PeerId peer) {
     Pending& head = waiting_.at(peer).front();
-    ask({Asked::For::message, peer, 0}, head.needs);
+    head.read = ask({Asked::For::message, peer, 0}, head.needs);
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ Result<void> Server::take_answers(Turn now, Output& out) {
         const Asked asked = asked_.at(answer.ticket);
         if (asked.what == Asked::For::agenda) core_.agenda_step(found_from(answer), now, out);
         else if (asked.what == Asked::For::message) answered_message(asked.peer, answer, now, out);
-        else outbox_.answered(asked.peer, answer.snapshot);
+        else outbox_.answered(asked.peer, answer.ticket, answer.snapshot);
         asked_.erase(answer.ticket);
     }
     if (!answers.empty()) trim();
@@ -266,7 +266,8 @@ Found Server::found_from(const ReadAnswer& answer) const {
 
 void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out) {
     const auto waiting = waiting_.find(peer);
-    if (waiting == waiting_.end()) return;  // it is gone
+    // It is gone, or was and this was for what waited then.
+    if (waiting == waiting_.end() || waiting->second.front().read != answer.ticket) return;
     std::deque<Pending>& queue = waiting->second;
     decide(peer, queue.front(), queue.front().needs.empty() ? Found{} : found_from(answer), now, out);
     queue.pop_front();
@@ -334,7 +335,9 @@ void Server::send(const Outgoing& message, const std::vector<std::string_view>& 
     }
 }
 
-void Server::read(PeerId peer, std::vector<Need> needs) { ask({Asked::For::payload, peer, 0}, std::move(needs)); }
+std::uint64_t Server::read(PeerId peer, std::vector<Need> needs) {
+    return ask({Asked::For::payload, peer, 0}, std::move(needs));
+}
 
 void Server::payload_is_gone(JobId id, LeaseToken token) {
     const Job* job = core_.job(id);

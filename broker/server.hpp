@@ -62,6 +62,7 @@ class Server : private Outbox::Edge {
         Envelope envelope;
         Settled settled;
         std::vector<Need> needs;
+        std::uint64_t read = 0;  ///< the first of its session: what it waits for
     };
     struct Asked {
         enum class For : std::uint8_t { message, payload, agenda };
@@ -88,7 +89,7 @@ class Server : private Outbox::Edge {
     void note_gone(PeerId peer) { gone_.push_back(peer); }
     void trim();
     void send(const Outgoing& message, const std::vector<std::string_view>& payload) override;
-    void read(PeerId peer, std::vector<Need> needs) override;
+    std::uint64_t read(PeerId peer, std::vector<Need> needs) override;
     void payload_is_gone(JobId job, LeaseToken token) override;
     void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) override;
     void watch_disk();

@@ -91,9 +91,13 @@ TEST(Batches, KnowTheNewestResult) {
     Batch& open = batches.open();
     const Slice key = open.append(job_key({50}));
     open.put(Table::done, key, append_row(open, ended));
-    const std::uint64_t seq = commit(batches, {100});
     std::string bytes;
+    EXPECT_FALSE(batches.append_result({50}, 10, bytes)) << "not durable";
+    const std::uint64_t seq = commit(batches, {100});
     EXPECT_TRUE(batches.append_result({50}, seq - 1, bytes));
+    EXPECT_EQ(std::exchange(bytes, {}), "new");
+    batches.open().erase(Table::done, job_key({50}));
+    EXPECT_TRUE(batches.append_result({50}, seq - 1, bytes)) << "that it goes is not durable";
     EXPECT_EQ(bytes, "new");
     EXPECT_FALSE(batches.append_result({50}, seq, bytes)) << "the store has it";
     EXPECT_FALSE(batches.append_result({51}, seq - 1, bytes));
@@ -114,9 +118,10 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         for (const std::string_view piece : payload) text += piece;
         sent.push_back(text);
     }
-    void read(PeerId peer, std::vector<Need> needs) override {
+    std::uint64_t read(PeerId peer, std::vector<Need> needs) override {
         reads.push_back(peer.value);
         asked = std::move(needs);
+        return reads.size();
     }
     void payload_is_gone(JobId job, LeaseToken) override { lost.push_back(job.value); }
     void result_is_gone(PeerId, SessionId, std::uint64_t bytes) override { results_lost += bytes; }
@@ -138,13 +143,15 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         message.payloads = std::move(payloads);
         outbox.post(out);
     }
-    void answer(std::uint32_t peer, std::uint64_t applied, const std::vector<std::string>& found) {
+    /// The last read; or an earlier one.
+    void answer(std::uint32_t peer, std::uint64_t applied, const std::vector<std::string>& found,
+                std::uint64_t read = 0) {
         Snapshot snapshot{applied, {}};
         for (const std::string& bytes : found) {
             RowList& rows = snapshot.rows.emplace_back();
             if (!bytes.empty()) rows.push_back({"key", bytes});
         }
-        outbox.answered({peer}, snapshot);
+        outbox.answered({peer}, read == 0 ? reads.size() : read, snapshot);
     }
     void become_durable(JobId next_job = {100}) {
         commit(batches, next_job);
@@ -243,6 +250,16 @@ TEST_F(OutboxTest, ForAPeerThatIsGoneNothingIsHeld) {
     EXPECT_THAT(taken(), IsEmpty());
     post(1, 10);
     EXPECT_THAT(taken(), ElementsAre("1:0:"));
+}
+
+TEST_F(OutboxTest, AnAnswerToWhatWasHeldBeforeIsNotTakenForAnothersPayload) {
+    post(1, 10, {of_job(5, 4)});
+    outbox.drop({1});
+    post(1, 10, {of_job(6, 3)});
+    answer(1, 10, {"five"}, 1);
+    EXPECT_THAT(taken(), IsEmpty());
+    answer(1, 10, {"six"}, 2);
+    EXPECT_THAT(taken(), ElementsAre("1:1:six"));
 }
 
 }  // namespace

@@ -178,7 +178,7 @@ void Broker::turn() {
     for (const Asked& answer : std::exchange(life.answered, {})) {
         if (answer.what == Asked::For::agenda) core.agenda_step(found_from(answer), now, out);
         else if (answer.what == Asked::For::message) answered_message(answer, now, out);
-        else life.outbox->answered(answer.peer, answer.snapshot);
+        else life.outbox->answered(answer.peer, answer.ticket, answer.snapshot);
     }
     trim();
     core.expire(now, out);
@@ -237,7 +237,12 @@ void Broker::take(PeerId peer, Pending pending, Turn now, Output& out) {
         return life_->core->refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
                                    "64 messages of this session wait for the disk already", "", out, 100);
     queue.push_back(std::move(pending));
-    if (queue.size() == 1) ask(Asked::For::message, peer, queue.front().needs);
+    if (queue.size() == 1) ask_for_head(peer);
+}
+
+void Broker::ask_for_head(PeerId peer) {
+    Pending& head = life_->waiting.at(peer).front();
+    head.read = ask(Asked::For::message, peer, head.needs);
 }
 
 void Broker::decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out) {
@@ -247,9 +252,10 @@ void Broker::decide(PeerId peer, Pending& pending, const Found& found, Turn now,
 
 // --- rows ------------------------------------------------------------------------------------------------------------
 
-void Broker::ask(Asked::For what, PeerId peer, std::vector<Need> needs) {
-    life_->asked.push_back({what, peer, std::move(needs), {}, life_->batches->applied()});
+std::uint64_t Broker::ask(Asked::For what, PeerId peer, std::vector<Need> needs) {
+    life_->asked.push_back({what, peer, std::move(needs), {}, life_->batches->applied(), ++life_->last_ticket});
     if (life_->asked.size() == 1) read_next();
+    return life_->last_ticket;
 }
 
 /// The reader: sees what the store has at some time after it was asked, and is heard some time after that.
@@ -271,13 +277,14 @@ Found Broker::found_from(const Asked& answer) const {
 
 void Broker::answered_message(const Asked& answer, Turn now, Output& out) {
     const auto waiting = life_->waiting.find(answer.peer);
-    if (waiting == life_->waiting.end()) return;  // it is gone
+    // It is gone, or was and this was for what waited then.
+    if (waiting == life_->waiting.end() || waiting->second.front().read != answer.ticket) return;
     std::deque<Pending>& queue = waiting->second;
     decide(answer.peer, queue.front(), queue.front().needs.empty() ? Found{} : found_from(answer), now, out);
     queue.pop_front();
     while (!queue.empty()) {
         queue.front().needs = life_->core->needs(answer.peer, queue.front().envelope);
-        if (!queue.front().needs.empty()) return ask(Asked::For::message, answer.peer, queue.front().needs);
+        if (!queue.front().needs.empty()) return ask_for_head(answer.peer);
         decide(answer.peer, queue.front(), {}, now, out);
         queue.pop_front();
     }
@@ -333,7 +340,9 @@ void Broker::send(const Outgoing& message, const std::vector<std::string_view>& 
     if (network_.send(message.peer.value, Side::broker, std::move(frames))) tell_model(message, bytes);
 }
 
-void Broker::read(PeerId peer, std::vector<Need> needs) { ask(Asked::For::payload, peer, std::move(needs)); }
+std::uint64_t Broker::read(PeerId peer, std::vector<Need> needs) {
+    return ask(Asked::For::payload, peer, std::move(needs));
+}
 
 void Broker::payload_is_gone(JobId id, LeaseToken token) {
     const broker::Job* job = life_->core->job(id);

@@ -46,6 +46,7 @@ class Broker : public End, private broker::Outbox::Edge {
         Envelope envelope;
         broker::Settled settled;
         std::vector<broker::Need> needs;
+        std::uint64_t read = 0;
     };
     struct Asked {
         enum class For : std::uint8_t { message, payload, agenda } what = For::message;
@@ -53,6 +54,7 @@ class Broker : public End, private broker::Outbox::Edge {
         std::vector<broker::Need> needs;
         broker::Snapshot snapshot;
         std::uint64_t applied_then = 0;
+        std::uint64_t ticket = 0;
     };
     struct Peer {
         std::string name;
@@ -81,6 +83,7 @@ class Broker : public End, private broker::Outbox::Edge {
         std::map<broker::PeerId, std::deque<Pending>> waiting;
         std::deque<Asked> asked;  ///< the reader takes them in order
         std::deque<Asked> answered;
+        std::uint64_t last_ticket = 0;
         std::map<broker::PeerId, Peer> peers;
     };
 
@@ -95,15 +98,16 @@ class Broker : public End, private broker::Outbox::Edge {
     void take(broker::PeerId peer, Pending pending, broker::Turn now, broker::Output& out);
     void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now,
                 broker::Output& out);
+    void ask_for_head(broker::PeerId peer);
     void answered_message(const Asked& answer, broker::Turn now, broker::Output& out);
-    void ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
+    std::uint64_t ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
     void read_next();
     [[nodiscard]] broker::Found found_from(const Asked& answer) const;
     void take_durable();
     void take_applied();
     void trim();
     void send(const broker::Outgoing& message, const std::vector<std::string_view>& payload) override;
-    void read(broker::PeerId peer, std::vector<broker::Need> needs) override;
+    std::uint64_t read(broker::PeerId peer, std::vector<broker::Need> needs) override;
     void payload_is_gone(JobId job, LeaseToken token) override;
     void result_is_gone(broker::PeerId peer, SessionId session, std::uint64_t bytes) override;
     void hand_over(broker::Turn now, broker::Output& out);
