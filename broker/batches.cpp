@@ -62,8 +62,8 @@ void Batches::trim(std::uint64_t read) {
 
 std::vector<const Batch*> Batches::after(std::uint64_t seq) const {
     std::vector<const Batch*> newer;
-    auto batch = std::partition_point(retained_.begin(), retained_.end(),
-                                      [seq](const auto& each) { return each->seq <= seq; });
+    auto batch =
+        std::partition_point(retained_.begin(), retained_.end(), [seq](const auto& each) { return each->seq <= seq; });
     for (; batch != retained_.end(); ++batch) newer.push_back(batch->get());
     if (in_flight_ != nullptr) newer.push_back(in_flight_.get());
     newer.push_back(open_.get());

@@ -20,7 +20,7 @@ namespace jobyard::broker {
 
 class Batches {
  public:
-    /// How much of what is durable and in the store is kept, to send payloads from: until both are exceeded by none.
+    /// How much of what is durable and in the store is kept, to send payloads from: no more than either.
     struct Keep {
         std::size_t bytes = std::size_t{32} << 20;
         std::size_t count = 256;
@@ -47,7 +47,8 @@ class Batches {
 
     /// Those above `seq`, oldest first, the open one included.
     [[nodiscard]] std::vector<const Batch*> after(std::uint64_t seq) const;
-    /// A payload or result that is in hand, as a view that lasts until the open batch changes. False: look in the store.
+    /// A payload or result that is in hand, as a view that lasts until the open batch changes. False: look in the
+    /// store.
     [[nodiscard]] bool find(const PayloadRef& payload, std::string_view& bytes) const;
     /// Appends the result of a job whose end is in a durable batch above `seq`; false if it is not. What is not durable
     /// does not count: nobody may be told of a result that retention is about to remove that it is gone.

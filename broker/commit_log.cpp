@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -20,11 +21,10 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x31676f6c2d79626aULL;  // "jby-log1"
 constexpr std::uint64_t kPage = 4096;
-/// Written once when a file is made, because the first write to a block costs a second flush. A file that is full
-/// before the store has all of the other one gets twice as large, so that nobody waits for the store: the first flushes
-/// of its new blocks cost more.
+/// Written once when a file is made, because the first write to a block costs a second flush.
 constexpr std::uint64_t kFirstBytes = std::uint64_t{2} << 20;
-constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
+/// What a file that grows leaves free of the disk: the store must be able to take what is in the other one.
+constexpr std::uint64_t kLeaveFree = std::uint64_t{256} << 20;
 
 struct Header {
     std::uint64_t magic = kMagic;
@@ -98,10 +98,20 @@ int write_whole(int fd, std::vector<iovec> pieces, std::uint64_t at) {
     return 0;
 }
 
-/// False if the disk is full. A file system that cannot allocate ahead does it when the file is written.
+/// False, with nothing taken, if there is not that much space and some to spare. A file system that cannot allocate
+/// ahead does it when the file is written.
 bool allocate(int fd, std::uint64_t bytes) {
-    while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0)
-        if (errno != EINTR) return errno != ENOSPC && errno != EDQUOT;
+    struct stat info {};
+    struct statvfs disk {};
+    if (::fstat(fd, &info) != 0 || ::fstatvfs(fd, &disk) != 0) return false;
+    const auto now = static_cast<std::uint64_t>(info.st_size);
+    if (bytes > now && disk.f_bavail * disk.f_frsize < bytes - now + kLeaveFree) return false;
+    while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != ENOSPC && errno != EDQUOT) return true;
+        static_cast<void>(::ftruncate(fd, info.st_size));  // gives back what it did get; no record stands there
+        return false;
+    }
     return true;
 }
 
@@ -109,8 +119,8 @@ iovec piece(const void* at, std::size_t size) { return {const_cast<void*>(at), s
 
 }  // namespace
 
-Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory) {
-    std::unique_ptr<CommitLog> log(new CommitLog(directory));
+Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory, std::uint64_t max_bytes) {
+    std::unique_ptr<CommitLog> log(new CommitLog(directory, max_bytes));
     for (std::size_t i = 0; i < log->files_.size(); ++i) {
         File& file = log->files_[i];
         const std::string path = directory + "/log." + std::to_string(i);
@@ -125,7 +135,7 @@ Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory)
             if (::fsync(file.fd.get()) != 0) return log->failure("cannot make the commit log", errno);
             log->is_new_ = true;
         }
-        file.bytes = std::min(std::max(kFirstBytes, static_cast<std::uint64_t>(info.st_size)), kMaxBytes);
+        file.bytes = std::min(std::max(kFirstBytes, static_cast<std::uint64_t>(info.st_size)), max_bytes);
     }
     if (log->is_new_)
         if (auto synced = sync_directory(directory); !synced) return synced.error();
@@ -224,7 +234,11 @@ Result<void> CommitLog::make_room(std::uint64_t size) {
     const File& other = files_[1 - current_];
     std::unique_lock lock(mutex_);
     const auto is_free = [&] { return other.last_seq <= applied_; };
-    if (!is_free() && grow(files_[current_], at_ + size)) return {};
+    if (!is_free()) {
+        lock.unlock();
+        if (grow(files_[current_], at_ + size)) return {};
+        lock.lock();
+    }
     if (!is_free() && on_full_ && !given_up_) on_full_();
     room_.wait(lock, [&] { return is_free() || given_up_; });
     if (given_up_) return Error{Code::internal, "the commit log is full of what the store could not take"};
@@ -233,8 +247,8 @@ Result<void> CommitLog::make_room(std::uint64_t size) {
     return {};
 }
 
-bool CommitLog::grow(File& file, std::uint64_t least) {
-    const std::uint64_t bytes = std::min(std::max(file.bytes * 2, least), kMaxBytes);
+bool CommitLog::grow(File& file, std::uint64_t least) const {
+    const std::uint64_t bytes = std::min(std::max(file.bytes * 2, least), max_bytes_);
     if (bytes < least || !allocate(file.fd.get(), bytes)) return false;
     file.bytes = bytes;
     return true;

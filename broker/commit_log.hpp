@@ -2,8 +2,9 @@
 // Where a batch becomes durable: appended to a file in one write and one flush. The store has it later, in larger
 // transactions (applier.hpp); until then it is here, and at the next start whatever the store lacks is replayed.
 //
-// Two files in turns, so that space is used again without being freed. A record begins at a multiple of 4 KiB, so that
-// no write touches a page of an earlier one:
+// Two files in turns, so that space is used again without being freed. One that is full before the store has all of the
+// other one gets twice as large, up to 64 MiB, so that nobody waits for the store; it stays as large as it has become.
+// A record begins at a multiple of 4 KiB, so that no write touches a page of an earlier one:
 //
 //     magic, store, sequence number, checksum, number of operations, bytes (8 bytes each, as this machine has them) ·
 //     operations · bytes they point into
@@ -26,10 +27,14 @@
 
 namespace jobyard::broker {
 
+/// Of each of the two files.
+inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{64} << 20;
+
 class CommitLog {
  public:
     /// In the store's directory. Error `disk_full` if space was what lacked; `internal` else.
-    static Result<std::unique_ptr<CommitLog>> open(const std::string& directory);
+    static Result<std::unique_ptr<CommitLog>> open(const std::string& directory,
+                                                   std::uint64_t max_bytes = kMaxLogBytes);
 
     /// Of which store it is, as every record says, and with what its checksums begin: a number that is another one at
     /// each start and told to nobody, so that neither what an earlier start left behind nor a payload made to look like
@@ -43,7 +48,7 @@ class CommitLog {
     Result<void> replay(std::uint64_t applied, const std::function<Result<void>(Batch&& batch)>& apply);
 
     /// Returns when the batch is durable. Waits if the store is so far behind that both files are full and as large as
-    /// they may be, or the disk is full. Used by one thread. After an error the process must end and recover.
+    /// they may be, or the disk is nearly full. Used by one thread. After an error the process must end and recover.
     Result<void> append(const Batch& batch);
 
     /// The store has every batch up to this one: their space may be used again. From any thread.
@@ -66,12 +71,14 @@ class CommitLog {
         std::uint64_t bytes = 0;     ///< to be used of it
         std::uint64_t last_seq = 0;  ///< of the batches in it
     };
-    explicit CommitLog(std::string directory) : directory_(std::move(directory)) {}
+    CommitLog(std::string directory, std::uint64_t max_bytes)
+        : directory_(std::move(directory)), max_bytes_(max_bytes) {}
     Result<void> make_room(std::uint64_t size);
-    static bool grow(File& file, std::uint64_t least);
+    bool grow(File& file, std::uint64_t least) const;
     [[nodiscard]] Error failure(const char* what, int error) const;
 
     std::string directory_;
+    std::uint64_t max_bytes_;
     bool is_new_ = false;
     std::uint64_t store_ = 0;  ///< of its identity, the first bytes
     std::uint64_t secret_ = 0;

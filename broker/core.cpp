@@ -448,6 +448,11 @@ const Job* Core::job(JobId id) const {
     return handle == kNoJob ? nullptr : &jobs_[handle];
 }
 
+bool Core::is_leased(JobId id, LeaseToken token) const {
+    const Job* found = job(id);
+    return found != nullptr && found->leased() && found->token == token;
+}
+
 void Core::check_invariants() const {
     Counters counted;
     std::map<SessionIndex, std::uint32_t> outstanding;

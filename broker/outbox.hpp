@@ -1,7 +1,7 @@
 #pragma once
 // What was decided leaves when what it rests on is durable, in each peer's order, with the payloads that it names. A
 // payload is sent from the batch that it came in while that is in hand, and read from the store else; meanwhile all
-// that goes to its peer is held.
+// that goes to its peer is held. Owned by the loop, like the batches it looks into; one thread.
 
 #include <array>
 #include <cstdint>
@@ -42,8 +42,8 @@ class Outbox {
 
     /// Queues what was decided, or sends it if what it rests on is durable already.
     void post(Output& out);
-    /// Nothing waits for a batch.
-    [[nodiscard]] bool empty() const { return resting_[0].empty() && resting_[1].empty(); }
+    /// Nothing waits for a batch. Something may still wait for a payload.
+    [[nodiscard]] bool nothing_rests() const { return resting_[0].empty() && resting_[1].empty(); }
     /// Sends what rested on the batch that has just become durable.
     void on_durable();
     /// The store has more batches than before.

@@ -5,7 +5,8 @@
 //
 // A page that is over a limit is taken at once, in every turn if need be, and a page is larger than what ends in one,
 // so retention cannot be starved by load; less than a page waits a moment for more, because each step costs a read.
-// What the store does not have yet is left for the next one.
+// What the store does not have yet is left for later: at its end, or at a page that it does not know to be erased, a
+// table rests for a moment.
 
 #include <algorithm>
 

@@ -5,8 +5,6 @@
 #include <sys/signalfd.h>
 
 #include <algorithm>
-#include <functional>
-#include <iterator>
 
 #include <spdlog/spdlog.h>
 
@@ -339,10 +337,9 @@ std::uint64_t Server::read(PeerId peer, std::vector<Need> needs) {
     return ask({Asked::For::payload, peer, 0}, std::move(needs));
 }
 
-void Server::payload_is_gone(JobId id, LeaseToken token) {
-    const Job* job = core_.job(id);
-    if (job == nullptr || !job->leased() || job->token != token) return;  // it has ended meanwhile
-    spdlog::error("the payload of job {} is not in the store, which must be damaged; restore a backup", id.value);
+void Server::payload_is_gone(JobId job, LeaseToken token) {
+    if (core_.is_leased(job, token))  // else it has ended meanwhile
+        spdlog::error("the payload of job {} is not in the store, which must be damaged; restore a backup", job.value);
 }
 
 void Server::result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) {
@@ -402,7 +399,7 @@ Result<void> Server::say_goodbye() {
     outbox_.post(out);
     const Turn now = turn();
     hand_over(now, out);
-    while (!outbox_.empty() || !committer_.idle() || core_.has_writes(out)) {
+    while (!outbox_.nothing_rests() || !committer_.idle() || core_.has_writes(out)) {
         if (std::chrono::steady_clock::now() > give_up) {
             spdlog::warn("some answers could not be sent in time; those who wait for them will ask again");
             break;

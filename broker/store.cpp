@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <mutex>
@@ -189,7 +190,7 @@ namespace {
 /// and with them the slices of their payloads.
 class Passing {
  public:
-    /// `bound`: no key of `live` is greater, so a job beyond it has no row yet.
+    /// `bound`: a job beyond it has no row yet, in `live` or in `buried`, from where it might come back.
     Passing(const std::vector<const Batch*>& batches, std::string_view bound)
         : bound_(bound.size() == 8 ? from_big_endian(bound) : 0) {
         for (const Batch* batch : batches)
@@ -267,7 +268,8 @@ int Store::write(const std::vector<const Batch*>& batches) {
         return opened;
     };
     std::string moved;  // LMDB's view of a value ends with the next write
-    const Passing passing(batches, bounds_[static_cast<std::size_t>(Table::live)]);
+    const Passing passing(batches, std::max(bounds_[static_cast<std::size_t>(Table::live)],
+                                            bounds_[static_cast<std::size_t>(Table::buried)]));
     const auto write_op = [&](const Batch& batch, const Op& op) {
         if (passing.contains(batch, op)) return 0;
         ++written_[static_cast<std::size_t>(op.kind)];

@@ -113,6 +113,8 @@ struct OutboxTest : testing::Test, Outbox::Edge {
 
     void send(const Outgoing& message, const std::vector<std::string_view>& payload) override {
         std::string text = std::to_string(message.peer.value) + ":";
+        if (const auto* results = std::get_if<Results>(&message.envelope.message))
+            for (const ResultItem& item : results->items) text += std::string(to_string(item.state)) + ":";
         if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message))
             text += std::to_string(dispatch->items.size()) + ":";
         for (const std::string_view piece : payload) text += piece;
@@ -144,6 +146,35 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         outbox.post(out);
     }
     /// The last read; or an earlier one.
+    /// Tells the peer that these jobs have completed.
+    void post_results(std::uint32_t peer, std::uint64_t rests_on, std::vector<PayloadRef> payloads) {
+        Output out{&batches.open(), {}};
+        Outgoing& message = out.messages.emplace_back();
+        message.peer = {peer};
+        message.rests_on = rests_on;
+        Results results;
+        for (const PayloadRef& payload : payloads) {
+            ResultItem item;
+            item.job = {payload.number};
+            item.state = JobState::completed;
+            item.payload_length = payload.slice.size;
+            results.items.push_back(item);
+        }
+        message.envelope.message = std::move(results);
+        message.payloads = std::move(payloads);
+        outbox.post(out);
+    }
+    /// Writes the end of a job into the open batch; returns where its result stands.
+    PayloadRef end(JobId job, std::string_view result) {
+        EndRow ended;
+        ended.result = result;
+        ended.result_size = static_cast<std::uint32_t>(result.size());
+        Batch& open = batches.open();
+        const Slice key = open.append(job_key(job));
+        const Slice row = append_row(open, ended);
+        open.put(Table::done, key, row);
+        return {PayloadRef::Kind::in_batch, open.seq, {row.at + row.size - ended.result_size, ended.result_size}};
+    }
     void answer(std::uint32_t peer, std::uint64_t applied, const std::vector<std::string>& found,
                 std::uint64_t read = 0) {
         Snapshot snapshot{applied, {}};
@@ -175,10 +206,10 @@ TEST_F(OutboxTest, NothingLeavesBeforeWhatItRestsOnIsDurable) {
     batches.land();
     outbox.on_durable();
     EXPECT_THAT(taken(), ElementsAre("1:0:"));
-    EXPECT_FALSE(outbox.empty());
+    EXPECT_FALSE(outbox.nothing_rests());
     become_durable();
     EXPECT_THAT(taken(), ElementsAre("2:0:"));
-    EXPECT_TRUE(outbox.empty());
+    EXPECT_TRUE(outbox.nothing_rests());
 }
 
 TEST_F(OutboxTest, PayloadsInHandGoAtOnce) {
@@ -241,6 +272,39 @@ TEST_F(OutboxTest, AnAnswerFromBeforeTheStoreWentOnIsAskedForAgainAtOnce) {
     EXPECT_THAT(reads, ElementsAre(1, 1));
     answer(1, 11, {"five"});
     EXPECT_THAT(taken(), ElementsAre("1:1:five"));
+}
+
+TEST_F(OutboxTest, AResultThatTheStoreDoesNotHaveYetIsInHand) {
+    end({5}, "result");
+    become_durable();
+    post_results(1, 11, {{PayloadRef::Kind::result_of, 5, {0, 6}}});
+    answer(1, 10, {""});
+    EXPECT_THAT(taken(), ElementsAre("1:completed:result"));
+    EXPECT_EQ(results_lost, 0U);
+}
+
+TEST_F(OutboxTest, WhoeverWaitsForAResultThatIsGoneIsToldThatItIsRetired) {
+    post_results(1, 10, {{PayloadRef::Kind::result_of, 5, {0, 6}}});
+    answer(1, 10, {""});
+    EXPECT_THAT(taken(), ElementsAre("1:retired:"));
+    EXPECT_EQ(results_lost, 6U);
+}
+
+TEST_F(OutboxTest, AResultThatRetentionIsAboutToRemoveIsNotGone) {
+    post_results(1, 10, {{PayloadRef::Kind::result_of, 5, {0, 6}}});
+    batches.open().erase(Table::done, job_key({5}));
+    answer(1, 10, {"result"});
+    EXPECT_THAT(taken(), ElementsAre("1:completed:result"));
+}
+
+TEST_F(OutboxTest, AResultOfABatchInHandIsKeptWhileItsMessageIsBehindAnother) {
+    post(1, 10, {of_job(5, 4)});
+    const PayloadRef result = end({6}, "result");
+    post_results(1, 11, {result});
+    become_durable();
+    store_has(11);  // the batch is let go
+    answer(1, 11, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five", "1:completed:result"));
 }
 
 TEST_F(OutboxTest, ForAPeerThatIsGoneNothingIsHeld) {

@@ -334,6 +334,27 @@ TEST_F(StoreTest, OfAJobThatCameAndWentInARunOfBatchesOnlyTheEndIsWritten) {
     EXPECT_EQ(store->counters().erases, 0U);
 }
 
+/// It was in the store before: as a dead one, with the slices of its payload.
+TEST_F(StoreTest, AJobThatCameBackAndWentInARunOfBatchesLeavesNothing) {
+    const std::string slice = big_endian(7) + big_endian(0);
+    Batch died;
+    died.put(Table::buried, big_endian(7), "job");
+    died.put(Table::chunks, slice, "slice");
+    apply(died);
+    open();  // and forget what was appended last
+    Batch redriven;
+    redriven.erase(Table::buried, big_endian(7));
+    redriven.put(Table::live, big_endian(7), "job");
+    number(redriven);
+    Batch cancelled;
+    cancelled.erase(Table::live, big_endian(7));
+    cancelled.erase(Table::chunks, slice);
+    number(cancelled);
+    ASSERT_TRUE(store->apply({&redriven, &cancelled}));
+    EXPECT_TRUE(rows(Table::live).empty());
+    EXPECT_TRUE(rows(Table::chunks).empty());
+}
+
 /// Whatever is left out of a run of batches makes no difference: two stores, one given them one by one.
 TEST_F(StoreTest, ARunOfBatchesIsTheSameAsOneAfterTheOther) {
     std::mt19937 rng(5);

@@ -109,7 +109,8 @@ void Broker::recover() {
     }
     core.load_floor({number(broker::kMetaFloor)});
     core.load_applied(batch.seq);
-    life_->batches.emplace(batch.seq, JobId{core.numbers().next_job}, broker::Batches::Keep{SIZE_MAX, kRetainedBatches});
+    life_->batches.emplace(batch.seq, JobId{core.numbers().next_job},
+                           broker::Batches::Keep{SIZE_MAX, kRetainedBatches});
     life_->outbox.emplace(*life_->batches, static_cast<broker::Outbox::Edge&>(*this));
     model_.broker_started(core, std::move(known_workers));
 }
@@ -198,11 +199,11 @@ void Broker::turn() {
     life.loop.wake_at(world_.now() + life.sleeps_us);
 }
 
-/// Takes nothing more in; ends when all that was decided is durable and sent.
+/// Takes nothing more in; ends when all that was decided is durable. What waits for a payload is asked for again.
 void Broker::leave(Turn now, Output& out) {
     hand_over(now, out);
     if (life_->batches->in_flight() != nullptr) return;  // it wakes the loop
-    JOBYARD_ASSERT(life_->outbox->empty());
+    JOBYARD_ASSERT(life_->outbox->nothing_rests());
     process.tell("has ended");
     end_process();
 }
@@ -344,10 +345,10 @@ std::uint64_t Broker::read(PeerId peer, std::vector<Need> needs) {
     return ask(Asked::For::payload, peer, std::move(needs));
 }
 
-void Broker::payload_is_gone(JobId id, LeaseToken token) {
-    const broker::Job* job = life_->core->job(id);
-    if (job == nullptr || !job->leased() || job->token != token) return;  // it has ended meanwhile
-    throw Broken{"P1 a payload stays until its job has ended", "that of job " + std::to_string(id.value) + " is gone"};
+void Broker::payload_is_gone(JobId job, LeaseToken token) {
+    if (life_->core->is_leased(job, token))  // else it has ended meanwhile
+        throw Broken{"P1 a payload stays until its job has ended",
+                     "that of job " + std::to_string(job.value) + " is gone"};
 }
 
 void Broker::result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) {

@@ -102,7 +102,8 @@ void Disk::read_bytes(const Need& need, broker::RowList& found) const {
     JOBYARD_ASSERT(payload ? read_row(*row, live) : read_row(*row, ended));
     std::string bytes(payload ? live.payload : ended.result);
     const Rows& slices = rows(payload ? Table::chunks : Table::results);
-    for (auto slice = slices.lower_bound(need.key); slice != slices.end() && slice->first.starts_with(need.key); ++slice)
+    for (auto slice = slices.lower_bound(need.key); slice != slices.end() && slice->first.starts_with(need.key);
+         ++slice)
         bytes += slice->second;
     found.push_back({need.key, bytes});
 }

@@ -1,7 +1,8 @@
 #pragma once
 // The broker's disk, simulated: a log that makes one batch at a time durable, and a store, tables as maps, that is
 // brought up to it later. A crash loses what is still in the broker's memory, and of the batch being written chance
-// decides whether it became durable.
+// decides whether it became durable. Every operation is carried out, also those that the real store leaves out because
+// their rows came and went (Store::apply); a store that is far behind holds nobody up.
 
 #include <array>
 #include <deque>
