@@ -11,26 +11,11 @@
 
 namespace jobyard::bench {
 
-BrokerProcess::BrokerProcess(Options options) : options_(std::move(options)) {
-    const char* temporary = std::getenv("TMPDIR");
-    directory_ = !options_.directory.empty() ? options_.directory : temporary != nullptr ? temporary : "/tmp";
-    directory_ += "/jobyard-bench-XXXXXX";
-    if (::mkdtemp(directory_.data()) == nullptr)
-        throw std::runtime_error("no temporary directory can be made at " + directory_);
-    try {
-        start();
-    } catch (...) {
-        std::error_code ignored;
-        std::filesystem::remove_all(directory_, ignored);
-        throw;
-    }
+BrokerProcess::BrokerProcess(Options options) : options_(std::move(options)), directory_(options_.directory) {
+    start();
 }
 
-BrokerProcess::~BrokerProcess() {
-    kill();
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
-}
+BrokerProcess::~BrokerProcess() { kill(); }
 
 void BrokerProcess::kill() { process_.reset(); }
 
@@ -39,7 +24,7 @@ void BrokerProcess::start() {
     if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw std::runtime_error("no pipe can be made");
     std::vector<std::string> command{program_beside_this("jobyard-broker"),
                                      "--data",
-                                     directory_ + "/data",
+                                     directory_.path() + "/data",
                                      "--listen",
                                      endpoint_,
                                      "--log-level",

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "process.hpp"
+#include "scratch.hpp"
 
 namespace jobyard::bench {
 
@@ -32,7 +33,7 @@ class BrokerProcess {
 
  private:
     Options options_;
-    std::string directory_;
+    ScratchDirectory directory_;
     std::string endpoint_ = "tcp://127.0.0.1:*";
     std::optional<Process> process_;
 };

@@ -67,6 +67,7 @@ Cluster::Cluster(const Options& options) {
         const pid_t worker = ::fork();
         if (worker == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            restore_signals();
             ::close(gate[1]);
             char none = 0;
             if (options.hold_workers && ::read(gate[0], &none, 1) != 0) std::_Exit(1);
@@ -80,13 +81,7 @@ Cluster::Cluster(const Options& options) {
 }
 
 void Cluster::start_broker(const Options& options) {
-    const char* temporary = std::getenv("TMPDIR");
-    std::string pattern = !options.directory.empty() ? options.directory : temporary != nullptr ? temporary : "/tmp";
-    pattern += "/jobyard-bench-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr)
-        throw std::runtime_error("no temporary directory can be made at " + pattern);
-    directory_ = pattern;
-
+    directory_.emplace(options.directory);
     std::array<int, 2> ready{};
     if (::pipe(ready.data()) != 0) throw std::runtime_error("no pipe can be made");
     broker_ = ::fork();
@@ -94,7 +89,8 @@ void Cluster::start_broker(const Options& options) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         ::close(ready[0]);
         const std::string program = program_beside_this("jobyard-broker");
-        const std::string data = directory_ + "/data";
+        restore_signals();
+        const std::string data = directory_->path() + "/data";
         const std::string fd = std::to_string(ready[1]);
         const std::string kept = "kept_jobs=" + std::to_string(options.kept_jobs);
         ::execl(program.c_str(), program.c_str(), "--data", data.c_str(), "--listen", "tcp://127.0.0.1:*", "--ready-fd",
@@ -121,8 +117,6 @@ Cluster::~Cluster() {
     release_workers();
     for (const pid_t worker : workers_) end(worker);
     if (broker_ > 0) end(broker_);
-    std::error_code ignored;
-    if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
 }
 
 std::uint64_t Cluster::broker_write_bytes() const {

@@ -5,8 +5,11 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "scratch.hpp"
 
 namespace jobyard::bench {
 
@@ -43,7 +46,7 @@ class Cluster {
 
  private:
     void start_broker(const Options& options);
-    std::string directory_;
+    std::optional<ScratchDirectory> directory_;
     std::string endpoint_;
     pid_t broker_ = 0;
     std::vector<pid_t> workers_;

@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "scratch.hpp"
+
 namespace jobyard::bench {
 namespace {
 
@@ -28,32 +30,11 @@ void must_lmdb(int rc, const char* what) {
     if (rc != 0) throw std::runtime_error(std::string(what) + ": " + mdb_strerror(rc));
 }
 
-/// A directory of its own, which goes with the object.
-struct Scratch {
-    std::string path;
-    explicit Scratch(const std::string& directory) : path(temporary_directory(directory) + "/jobyard-bench-XXXXXX") {
-        if (::mkdtemp(path.data()) == nullptr)
-            throw std::runtime_error("no temporary directory can be made at " + path);
-    }
-    ~Scratch() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path, ignored);
-    }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-};
-
 }  // namespace
 
-std::string temporary_directory(const std::string& directory) {
-    if (!directory.empty()) return directory;
-    const char* temporary = std::getenv("TMPDIR");
-    return temporary != nullptr ? temporary : "/tmp";
-}
-
 std::vector<double> synced_writes_us(const std::string& directory, std::size_t size, unsigned count) {
-    const Scratch scratch(directory);
-    const int fd = ::open((scratch.path + "/file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    const ScratchDirectory scratch(directory);
+    const int fd = ::open((scratch.path() + "/file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     must(fd >= 0, "cannot make a file to measure the disk with");
     struct Closed {
         int fd;
@@ -89,7 +70,7 @@ double disk_mb_per_s(const std::string& directory, std::size_t size) {
 }
 
 struct LmdbFloor::Impl {
-    Scratch scratch;
+    ScratchDirectory scratch;
     MDB_env* env = nullptr;
     MDB_dbi table = 0;
     std::uint64_t next = 1;
@@ -132,7 +113,7 @@ LmdbFloor::LmdbFloor(const std::string& directory) : impl_(std::make_unique<Impl
     must_lmdb(mdb_env_create(&impl_->env), "LMDB");
     must_lmdb(mdb_env_set_mapsize(impl_->env, std::size_t{4} << 30), "LMDB, map size");
     must_lmdb(mdb_env_set_maxdbs(impl_->env, 4), "LMDB, number of tables");
-    must_lmdb(mdb_env_open(impl_->env, impl_->scratch.path.c_str(), MDB_NOTLS, 0600), "LMDB, open");
+    must_lmdb(mdb_env_open(impl_->env, impl_->scratch.path().c_str(), MDB_NOTLS, 0600), "LMDB, open");
     MDB_txn* txn = nullptr;
     must_lmdb(mdb_txn_begin(impl_->env, nullptr, 0, &txn), "LMDB, begin");
     must_lmdb(mdb_dbi_open(txn, "jobs", MDB_CREATE, &impl_->table), "LMDB, table");

@@ -9,9 +9,6 @@
 
 namespace jobyard::bench {
 
-/// `directory`, or $TMPDIR, or /tmp.
-std::string temporary_directory(const std::string& directory);
-
 /// Microseconds that each of `count` pwrite()s of `size` bytes took with its fdatasync(), one after the other in a file
 /// that was written before. Throws std::runtime_error, as all here do.
 std::vector<double> synced_writes_us(const std::string& directory, std::size_t size, unsigned count);

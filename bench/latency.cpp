@@ -17,6 +17,7 @@
 #include "jobyard/client.hpp"
 #include "open_loop.hpp"
 #include "report.hpp"
+#include "scratch.hpp"
 #include "start_board.hpp"
 #include "usage.hpp"
 #include "zmq_floor.hpp"

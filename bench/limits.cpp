@@ -8,6 +8,7 @@
 
 #include "disk_floor.hpp"
 #include "report.hpp"
+#include "scratch.hpp"
 #include "usage.hpp"
 #include "zmq_floor.hpp"
 

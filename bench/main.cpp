@@ -7,6 +7,7 @@
 
 #include "latency.hpp"
 #include "limits.hpp"
+#include "scratch.hpp"
 #include "subcommand.hpp"
 #include "throughput.hpp"
 
@@ -138,6 +139,7 @@ void add_limits(CLI::App& app, LimitsOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    clean_up_when_interrupted();
     CLI::App app{"Measures jobyard on this machine. Runs a broker on a temporary directory and workers of its own."};
     app.name("jobyard-bench");
     app.require_subcommand(1);

@@ -14,12 +14,15 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "scratch.hpp"
+
 namespace jobyard::bench {
 namespace {
 
 /// Between fork and exec: nothing here may take a lock, another thread may have held it.
 [[noreturn]] void become(char* const* command, int inherited_fd, pid_t parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    restore_signals();
     if (::getppid() != parent) ::_exit(1);  // it died before that took effect
     rlimit descriptors{};
     ::getrlimit(RLIMIT_NOFILE, &descriptors);

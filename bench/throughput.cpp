@@ -16,6 +16,7 @@
 #include "disk_floor.hpp"
 #include "jobyard/client.hpp"
 #include "report.hpp"
+#include "scratch.hpp"
 #include "usage.hpp"
 #include "zmq_floor.hpp"
 

@@ -13,6 +13,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "../scratch.hpp"
 #include "measure.hpp"
 
 namespace jobyard::bench {
@@ -164,6 +165,7 @@ int main(int argc, char** argv) {
     app.add_option("--directory", options.directory, "where temporary directories are made")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a server's start script leaves behind is ours to end
+    clean_up_when_interrupted();
     try {
         return run(options) ? 0 : 1;
     } catch (const std::exception& error) {

@@ -13,30 +13,13 @@
 #include <thread>
 #include <vector>
 
+#include "../scratch.hpp"
 #include "server.hpp"
 
 namespace jobyard::bench {
 namespace {
 
 constexpr std::chrono::seconds kLimit{60};
-
-class TemporaryDirectory {
- public:
-    explicit TemporaryDirectory(const std::string& parent) : path_(parent + "/jobyard-peers-XXXXXX") {
-        if (::mkdtemp(path_.data()) == nullptr)
-            throw std::runtime_error("no temporary directory can be made in " + parent);
-    }
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-    std::string path_;
-};
 
 std::uint64_t own_cpu_us() {
     rusage usage{};
@@ -244,7 +227,7 @@ class Measurement {
     }
 
     const Variant& variant_;
-    TemporaryDirectory directory_;
+    ScratchDirectory directory_;
     Board board_;
     std::unique_ptr<Peer> peer_;
     std::vector<std::unique_ptr<Process>> workers_;

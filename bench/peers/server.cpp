@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "../scratch.hpp"
 #include "wire.hpp"
 
 namespace jobyard::bench {
@@ -58,6 +59,7 @@ Server::Server(const Options& options) {
     if (group_ < 0) throw std::runtime_error("no process can be made for " + program);
     if (group_ == 0) {
         ::setpgid(0, 0);
+        restore_signals();
         for (const std::string& pair : options.environment) ::putenv(::strdup(pair.c_str()));
         const int null = ::open("/dev/null", O_RDONLY);
         const int log = ::open(options.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);

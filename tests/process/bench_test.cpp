@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "harness.hpp"
@@ -53,6 +56,20 @@ TEST(Bench, LatencyOffersARate) {
     const nlohmann::json result = measured({"latency", "--rate", "500", "--jobs", "300"});
     expect_positive(result, {"/offered_jobs_per_s", "/ended_jobs_per_s", "/sent_late_us/p50", "/submit_us/p50",
                              "/start_us/p50", "/round_trip_us/p99"});
+}
+
+TEST(Bench, LeavesNothingWhenItIsInterrupted) {
+    const TemporaryDirectory directory;
+    Process bench(
+        {.argv = {program("jobyard-bench"), "throughput", "--jobs", "100000000", "--directory", directory.path()}});
+    ASSERT_TRUE(eventually([&] {
+        const std::filesystem::directory_iterator runs(directory.path());
+        return std::any_of(begin(runs), end(runs),
+                           [](const auto& run) { return std::filesystem::exists(run.path() / "data/store/data.mdb"); });
+    })) << "its broker has made no files";
+    bench.signal(SIGINT);
+    EXPECT_EQ(bench.wait(), 128 + SIGINT);
+    EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
 TEST(Bench, ARunningBrokerCanBeMeasured) {
