@@ -440,6 +440,18 @@ TEST(ClientLibrary, ShowsAndListsJobs) {
     EXPECT_EQ(page->next_cursor, 9U);
 }
 
+TEST(ClientLibrary, WhatIsNoEndpointIsRefusedAtOnceSayingWhatWasExpected) {
+    for (const char* endpoint : {"nonsense", "tcp://127.0.0.1", "tcp://:7466", "tcp://127.0.0.1:0",
+                                 "tcp://127.0.0.1:99999", "tcp://127.0.0.1:1x", "http://127.0.0.1:80", "ipc://"}) {
+        Client client({.broker = endpoint});
+        const Result<JobInfo> asked = client.show(JobId{7});
+        ASSERT_FALSE(asked) << endpoint;
+        EXPECT_EQ(asked.error().code, Code::bad_field);
+        EXPECT_NE(asked.error().text.find(endpoint), std::string::npos) << asked.error().text;
+        EXPECT_NE(asked.error().text.find("expected ipc://PATH or tcp://HOST:PORT"), std::string::npos);
+    }
+}
+
 TEST(ClientLibrary, AMapThatCannotBeReadIsAnErrorNotACrash) {
     const std::string good = job_map();
     for (std::size_t size = 0; size < good.size(); ++size) EXPECT_FALSE(decode_job_info(good.substr(0, size)));

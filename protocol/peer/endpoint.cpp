@@ -4,13 +4,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 namespace jobyard {
 namespace {
 
 constexpr std::string_view kIpc = "ipc://";
+constexpr std::string_view kTcp = "tcp://";
 
 std::string default_directory() {
     const char* runtime = std::getenv("XDG_RUNTIME_DIR");
@@ -25,6 +28,20 @@ std::string broker_endpoint(std::string given) {
     const char* configured = std::getenv("JOBYARD_BROKER");
     if (configured != nullptr && *configured != '\0') return configured;
     return std::string(kIpc) + default_directory() + "/broker";
+}
+
+Result<void> check_address(const std::string& endpoint) {
+    if (endpoint.starts_with(kIpc) && endpoint.size() > kIpc.size()) return {};
+    if (endpoint.starts_with(kTcp)) {
+        const std::size_t colon = endpoint.rfind(':');
+        const std::string_view text = std::string_view(endpoint).substr(colon + 1);
+        unsigned port = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+        const bool is_port = error == std::errc{} && end == text.data() + text.size() && port >= 1 && port <= 65535;
+        if (is_port && colon > kTcp.size()) return {};
+    }
+    return Error{Code::bad_field, '"' + endpoint + "\" is not the endpoint of a broker: expected ipc://PATH or " +
+                                      "tcp://HOST:PORT, such as tcp://127.0.0.1:7466"};
 }
 
 Result<void> check_endpoint(const std::string& endpoint) {

@@ -11,6 +11,10 @@ namespace jobyard {
 /// without that variable ipc:///tmp/jobyard-UID/broker.
 std::string broker_endpoint(std::string given);
 
+/// Whether it is one that can be connected to: ipc://PATH, or tcp://HOST:PORT with a port from 1 to 65535. Error
+/// `bad_field`, saying what was expected.
+Result<void> check_address(const std::string& endpoint);
+
 /// For an ipc endpoint in the default directory: the directory must belong to this user and be closed to others (mode
 /// 0700); otherwise somebody else could be listening there. One that is missing is made, so that broker and peers may
 /// start in any order. Says what is wrong and what to do.

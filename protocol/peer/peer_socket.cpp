@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "jobyard/limits.hpp"
+#include "peer/endpoint.hpp"
 
 namespace jobyard {
 namespace {
@@ -154,6 +155,7 @@ PeerSocket::PeerSocket(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PeerSocket::~PeerSocket() = default;
 
 Result<std::unique_ptr<PeerSocket>> PeerSocket::open(const Options& options) {
+    if (Result<void> checked = check_address(options.endpoint); !checked) return checked.error();
     seed_jitter_once();
     auto impl = std::make_unique<Impl>(options);
     impl->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
