@@ -130,6 +130,7 @@ class Core {
     [[nodiscard]] std::size_t workers() const;
     [[nodiscard]] std::size_t submitters() const;
     [[nodiscard]] const Job* job(JobId id) const;
+    /// Whether this token is the live one of the job's lease.
     [[nodiscard]] bool is_leased(JobId id, LeaseToken token) const;
     /// Aborts if what is derived does not agree with what it is derived from. Slow: for tests.
     void check_invariants() const;

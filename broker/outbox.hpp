@@ -48,6 +48,7 @@ class Outbox {
     void on_durable();
     /// The store has more batches than before.
     void on_applied();
+    /// What was read for a peer. An answer to another read than the last one for it is passed over.
     void answered(PeerId peer, std::uint64_t read, const Snapshot& snapshot);
     /// The peer is gone.
     void drop(PeerId peer) { held_.erase(peer); }
