@@ -288,8 +288,7 @@ std::int64_t Core::next_deadline() const {
 
 void Core::stop(Output& out) {
     for (const auto& [index, session] : sessions_)
-        if (session->gone_at < 0)
-            send(session->peer, session->id, {}, Goodbye{GoodbyeReason::restarting, 0}, rests_on(out), out);
+        if (session->gone_at < 0) answer(*session, {}, Goodbye{GoodbyeReason::restarting, 0}, out);
 }
 
 // --- the open batch --------------------------------------------------------------------------------------------------
@@ -332,7 +331,9 @@ void cut_texts(Answers& answers) {
 
 Outgoing& Core::answer(const Session& session, RequestId request, Message message, Output& out) {
     if (auto* answers = std::get_if<Answers>(&message)) cut_texts(*answers);
-    return send(session.peer, session.id, request, std::move(message), rests_on(out), out);
+    Outgoing& added = send(session.peer, session.id, request, std::move(message), rests_on(out), out);
+    added.to_worker = session.role == Role::worker;
+    return added;
 }
 
 void Core::record(EventKind kind, JobId job, std::uint64_t count) {

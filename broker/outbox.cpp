@@ -18,7 +18,9 @@ void Outbox::post(Output& out) {
 
 void Outbox::on_durable() {
     std::vector<Outgoing>& messages = resting_[batches_.durable() % resting_.size()];
-    for (Outgoing& message : messages) send_or_hold(message);
+    for (const bool to_worker : {false, true})
+        for (Outgoing& message : messages)
+            if (message.to_worker == to_worker) send_or_hold(message);
     messages.clear();
 }
 

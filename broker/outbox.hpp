@@ -44,7 +44,8 @@ class Outbox {
     void post(Output& out);
     /// Nothing waits for a batch. Something may still wait for a payload.
     [[nodiscard]] bool nothing_rests() const { return resting_[0].empty() && resting_[1].empty(); }
-    /// Sends what rested on the batch that has just become durable.
+    /// Sends what rested on the batch that has just become durable; to workers last, because somebody may wait for each
+    /// submit and each result, and nobody for the answer to an end.
     void on_durable();
     /// The store has more batches than before.
     void on_applied();

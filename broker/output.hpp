@@ -36,6 +36,7 @@ struct PayloadRef {
 struct Outgoing {
     PeerId peer;
     std::uint64_t rests_on = 0;  ///< leaves when this batch is durable; 0: at once
+    bool to_worker = false;      ///< its peer is one
     Envelope envelope;
     std::vector<PayloadRef> payloads;
     std::string bytes;

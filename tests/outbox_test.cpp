@@ -134,6 +134,7 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         Outgoing& message = out.messages.emplace_back();
         message.peer = {peer};
         message.rests_on = rests_on;
+        message.to_worker = true;
         Dispatch dispatch;
         for (const PayloadRef& payload : payloads) {
             DispatchItem item;
@@ -145,7 +146,6 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         message.payloads = std::move(payloads);
         outbox.post(out);
     }
-    /// The last read; or an earlier one.
     /// Tells the peer that these jobs have completed.
     void post_results(std::uint32_t peer, std::uint64_t rests_on, std::vector<PayloadRef> payloads) {
         Output out{&batches.open(), {}};
@@ -175,6 +175,7 @@ struct OutboxTest : testing::Test, Outbox::Edge {
         open.put(Table::done, key, row);
         return {PayloadRef::Kind::in_batch, open.seq, {row.at + row.size - ended.result_size, ended.result_size}};
     }
+    /// To the last read, or to an earlier one.
     void answer(std::uint32_t peer, std::uint64_t applied, const std::vector<std::string>& found,
                 std::uint64_t read = 0) {
         Snapshot snapshot{applied, {}};
@@ -210,6 +211,15 @@ TEST_F(OutboxTest, NothingLeavesBeforeWhatItRestsOnIsDurable) {
     become_durable();
     EXPECT_THAT(taken(), ElementsAre("2:0:"));
     EXPECT_TRUE(outbox.nothing_rests());
+}
+
+TEST_F(OutboxTest, OfOneBatchWorkersAreToldLast) {
+    post(1, 11);
+    post_results(2, 11, {});
+    post(3, 11);
+    post_results(4, 11, {});
+    become_durable();
+    EXPECT_THAT(taken(), ElementsAre("2:", "4:", "1:0:", "3:0:"));
 }
 
 TEST_F(OutboxTest, PayloadsInHandGoAtOnce) {
