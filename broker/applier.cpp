@@ -7,10 +7,11 @@
 namespace jobyard::broker {
 namespace {
 
-/// Long enough for most jobs of a busy broker to come and go within it; short enough that reading what the store does
-/// not have yet stays cheap (Found).
-constexpr auto kApplyAfter = std::chrono::milliseconds(200);
-constexpr std::size_t kApplyBytes = std::size_t{24} << 20;
+/// A batch is applied when the next of these has passed behind it, so that the store need not see a job that ends
+/// within one. Long enough for most jobs of a busy broker; short enough that reading what the store does not have yet
+/// stays cheap (Found).
+constexpr auto kWindow = std::chrono::milliseconds(100);
+constexpr std::size_t kWindowBytes = std::size_t{24} << 20;
 
 }  // namespace
 
@@ -23,10 +24,11 @@ Applier::~Applier() { static_cast<void>(finish()); }
 
 void Applier::add(const Batch& batch) {
     const std::lock_guard lock(mutex_);
-    if (waiting_.empty()) due_ = Clock::now() + kApplyAfter;
+    if (waiting_.empty()) due_ = Clock::now() + kWindow;
     waiting_.push_back(&batch);
     waiting_bytes_ += batch.bytes();
-    if (waiting_.size() == 1 || waiting_bytes_ >= kApplyBytes) wake_.notify_one();
+    window_bytes_ += batch.bytes();
+    if (waiting_.size() == 1 || window_bytes_ >= kWindowBytes) wake_.notify_one();
 }
 
 Result<std::uint64_t> Applier::applied() {
@@ -61,17 +63,25 @@ Result<void> Applier::finish() {
 void Applier::run() {
     ::pthread_setname_np(::pthread_self(), "applier");
     std::unique_lock lock(mutex_);
+    std::size_t older = 0;  // of waiting_, those of the window before
     for (;;) {
-        const auto is_due = [this] { return finishing_ || hurry_ || waiting_bytes_ >= kApplyBytes; };
+        const auto is_due = [this] { return finishing_ || hurry_ || window_bytes_ >= kWindowBytes; };
         wake_.wait(lock, [&] { return !waiting_.empty() || finishing_; });
         if (waiting_.empty()) return;
         wake_.wait_until(lock, due_, is_due);
-        hurry_ = false;
-        const std::vector<const Batch*> batches = std::exchange(waiting_, {});
+        if (finishing_ || std::exchange(hurry_, false)) older = waiting_.size();
+        const auto border = waiting_.begin() + static_cast<std::ptrdiff_t>(older);
+        const std::vector<const Batch*> batches(waiting_.begin(), border);
+        waiting_.erase(waiting_.begin(), border);
+        const std::vector<const Batch*> ahead = waiting_;
+        older = waiting_.size();
+        window_bytes_ = 0;
+        due_ = Clock::now() + kWindow;
+        if (batches.empty()) continue;
         std::size_t bytes = 0;
         for (const Batch* batch : batches) bytes += batch->bytes();
         lock.unlock();
-        auto done = store_.apply(batches);
+        auto done = store_.apply(batches, ahead);
         if (done) log_.set_applied(batches.back()->seq);
         else log_.give_up();
         lock.lock();

@@ -52,8 +52,9 @@ class Applier {
     mutable std::mutex mutex_;  ///< guards what follows
     std::condition_variable wake_;
     std::vector<const Batch*> waiting_;
-    std::size_t waiting_bytes_ = 0;  ///< with those in hand
-    Clock::time_point due_;          ///< when the oldest of `waiting_` has waited long enough
+    std::size_t waiting_bytes_ = 0;  ///< with those being applied
+    std::size_t window_bytes_ = 0;   ///< of those that came in this window
+    Clock::time_point due_;          ///< when it ends
     std::uint64_t applied_;
     std::optional<Error> error_;
     bool hurry_ = false;

@@ -184,53 +184,9 @@ Result<void> Store::open_tables() {
     return {};
 }
 
-namespace {
-
-/// Which of the jobs in a run of batches came and went within it: their rows in `live` were put once, and then erased,
-/// and with them the slices of their payloads.
-class Passing {
- public:
-    /// `bound`: a job beyond it has no row yet, in `live` or in `buried`, from where it might come back.
-    Passing(const std::vector<const Batch*>& batches, std::string_view bound)
-        : bound_(bound.size() == 8 ? from_big_endian(bound) : 0) {
-        for (const Batch* batch : batches)
-            for (const Op& op : batch->ops()) note(*batch, op);
-    }
-    /// The operation need not be carried out.
-    [[nodiscard]] bool contains(const Batch& batch, const Op& op) const {
-        const bool of_job = (op.table == Table::live && op.key.size == 8) || op.table == Table::chunks;
-        if (!of_job || op.kind == Op::Kind::move || fates_.empty()) return false;
-        const std::uint64_t job = from_big_endian(batch.key(op));
-        return job >= first_ && job - first_ < fates_.size() && fates_[job - first_] == Fate::gone;
-    }
-
- private:
-    enum class Fate : std::uint8_t { elsewhere, here, gone, special };
-    static constexpr std::uint64_t kMost = std::uint64_t{1} << 22;  // beyond it, rows are simply written
-
-    void note(const Batch& batch, const Op& op) {
-        if ((op.table != Table::live && op.to != Table::live) || op.key.size != 8) return;
-        const std::uint64_t job = from_big_endian(batch.key(op));
-        if (op.kind == Op::Kind::put && fates_.empty() && job > bound_) first_ = job;
-        if (job < first_ || job - first_ >= kMost) return;
-        if (job - first_ >= fates_.size()) {
-            if (op.kind != Op::Kind::put) return;
-            fates_.resize(job - first_ + 1, Fate::elsewhere);
-        }
-        Fate& fate = fates_[job - first_];
-        if (op.kind == Op::Kind::put && fate == Fate::elsewhere) fate = Fate::here;
-        else if (op.kind == Op::Kind::erase && fate == Fate::here) fate = Fate::gone;
-        else fate = Fate::special;
-    }
-
-    const std::uint64_t bound_;
-    std::uint64_t first_ = UINT64_MAX;
-    std::vector<Fate> fates_;  // of job first_ + i
-};
-
-}  // namespace
-
-Result<void> Store::apply(const std::vector<const Batch*>& batches) {
+Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead) {
+    for (const Batch* batch : batches) note(*batch);
+    for (const Batch* batch : ahead) note(*batch);
     const auto began = std::chrono::steady_clock::now();
     int rc = write(batches);
     while (rc == MDB_MAP_FULL) {
@@ -238,6 +194,8 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches) {
         rc = write(batches);
     }
     if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
+    if (ahead.empty()) passing_.applied_all();
+    else passing_.applied_before(ahead.front()->first_job.value);
     const auto took = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
     raise(counted_.transactions, 1);
@@ -254,6 +212,16 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches) {
     return {};
 }
 
+void Store::note(const Batch& batch) {
+    if (batch.seq <= noted_) return;
+    noted_ = batch.seq;
+    const auto greatest = [this](Table table) {
+        const std::string& bound = bounds_[static_cast<std::size_t>(table)];
+        return bound.size() == 8 ? from_big_endian(bound) : 0;
+    };
+    passing_.note(batch, std::max(greatest(Table::live), greatest(Table::buried)));
+}
+
 int Store::write(const std::vector<const Batch*>& batches) {
     written_ = {};
     written_bytes_ = 0;
@@ -268,10 +236,8 @@ int Store::write(const std::vector<const Batch*>& batches) {
         return opened;
     };
     std::string moved;  // LMDB's view of a value ends with the next write
-    const Passing passing(batches, std::max(bounds_[static_cast<std::size_t>(Table::live)],
-                                            bounds_[static_cast<std::size_t>(Table::buried)]));
     const auto write_op = [&](const Batch& batch, const Op& op) {
-        if (passing.contains(batch, op)) return 0;
+        if (passing_.contains(batch, op)) return 0;
         ++written_[static_cast<std::size_t>(op.kind)];
         written_bytes_ += op.value.size;
         const std::string_view key_bytes = batch.key(op);

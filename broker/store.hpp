@@ -20,6 +20,7 @@
 #include "batch.hpp"
 #include "found.hpp"
 #include "jobyard/result.hpp"
+#include "passing.hpp"
 
 struct MDB_env;
 struct MDB_cursor;
@@ -56,9 +57,10 @@ class Store {
     /// Returns when the batch is durable. After an error nothing of it is in the store, or (when the very last write
     /// failed) that cannot be known: the process must end and recover.
     Result<void> apply(const Batch& batch) { return apply({&batch}); }
-    /// All of them in one transaction, in order. What of them is put and later erased is not written: of a job that was
-    /// submitted and has ended meanwhile the store sees only the end.
-    Result<void> apply(const std::vector<const Batch*>& batches);
+    /// All of `batches` in one transaction, in order. Of a job that was submitted in one of them, and has ended in one
+    /// of them or in one of those `ahead`, the store sees only the end. `ahead` are durable too and will be the first
+    /// of the next call's `batches`. Batches count up; one whose number is not greater than all before is just written.
+    Result<void> apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead = {});
 
     /// The rows that are needed, all from one moment, which is not before the call.
     Result<Snapshot> read(const std::vector<Need>& needs);
@@ -75,6 +77,7 @@ class Store {
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
+    void note(const Batch& batch);
     int write(const std::vector<const Batch*>& batches);
     int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);
     Result<void> grow();
@@ -88,6 +91,9 @@ class Store {
 
     /// Per table a key that none is greater than. What comes after it is appended, which packs pages full.
     std::array<std::string, kTables> bounds_;
+
+    Passing passing_;
+    std::uint64_t noted_ = 0;  ///< the last batch that it knows
 
     /// What the transaction being written does, by kind of operation.
     std::array<std::uint64_t, 3> written_{};

@@ -14,7 +14,6 @@
 #include <thread>
 #include <vector>
 
-#include "applier.hpp"
 #include "record.hpp"
 #include "temporary_directory.hpp"
 
@@ -287,58 +286,6 @@ TEST_F(CommitLogTest, ARecordThatWasCutShortIsNotFoundAndCostsNoneBeforeIt) {
             ASSERT_EQ(found(0, 9'000), numbers(1, whole ? last + 1 : last)) << "round " << round;
         }
     }
-}
-
-/// The store is brought up in the background, and what is read meanwhile is not older than what was promised.
-struct ApplierTest : testing::Test {
-    test::TemporaryDirectory directory;
-    std::unique_ptr<Store> store;
-    std::unique_ptr<CommitLog> log;
-
-    void SetUp() override {
-        auto opened = Store::open({directory / "store", std::uint64_t{1} << 30});
-        ASSERT_TRUE(opened) << opened.error().text;
-        store = std::move(*opened);
-        auto made = CommitLog::open(directory.path(), std::uint64_t{4} << 20);
-        ASSERT_TRUE(made) << made.error().text;
-        log = std::move(*made);
-    }
-};
-
-TEST_F(ApplierTest, TheStoreHasWhatItSaysAndAllOfItInTheEnd) {
-    std::vector<Batch> batches(200);
-    Applier applier(*store, *log, 0);
-    for (std::uint64_t i = 0; i < batches.size(); ++i) {
-        batches[i].seq = i + 1;
-        batches[i].put(Table::live, big_endian(i + 1), "job");
-        batches[i].put(Table::meta, kMetaApplied, big_endian(i + 1));
-        ASSERT_TRUE(log->append(batches[i]));
-        applier.add(batches[i]);
-        const auto applied = applier.applied();
-        ASSERT_TRUE(applied);
-        ASSERT_GE(store->read({})->applied_seq, *applied);
-    }
-    EXPECT_GT(applier.waiting_bytes(), 0U);
-    ASSERT_TRUE(applier.finish());
-    EXPECT_EQ(*applier.applied(), 200U);
-    EXPECT_EQ(applier.waiting_bytes(), 0U);
-    EXPECT_EQ(store->read({})->applied_seq, 200U);
-    EXPECT_LT(store->counters().transactions, 100U) << "many batches in one transaction";
-}
-
-TEST_F(ApplierTest, AFullLogMakesItHurry) {
-    std::vector<std::unique_ptr<Batch>> batches;
-    Applier applier(*store, *log, 0);
-    for (std::uint64_t seq = 1; seq <= 600; ++seq) {
-        Batch& batch = *batches.emplace_back(std::make_unique<Batch>());
-        batch.seq = seq;
-        batch.put(Table::chunks, big_endian(seq), std::string(20'000, 'x'));
-        batch.put(Table::meta, kMetaApplied, big_endian(seq));
-        ASSERT_TRUE(log->append(batch));  // 12 MB through two files of 4 MiB: it waits, and does not wait for ever
-        applier.add(batch);
-    }
-    ASSERT_TRUE(applier.finish());
-    EXPECT_EQ(store->read({})->applied_seq, 600U);
 }
 
 }  // namespace

@@ -309,10 +309,16 @@ void Broker::take_durable() {
     if (!std::exchange(life_->committed, false)) return;
     life_->batches->land();
     life_->outbox->on_durable();
-    if (std::exchange(life_->applying, true)) return;
-    process.after(random_.any_size(50, plan_.apply_time), [this] {
-        disk_.apply(life_->batches->durable());
+    bring_up();
+}
+
+void Broker::bring_up() {
+    const std::uint64_t up_to = life_->batches->durable();
+    if (up_to == disk_.applied() || std::exchange(life_->applying, true)) return;
+    process.after(random_.any_size(50, plan_.apply_time), [this, up_to] {
+        disk_.apply(up_to);
         life_->applying = false;
+        bring_up();  // what has become durable meanwhile
         life_->loop.wake_at(world_.now() + random_.between(0, 100));
     });
 }

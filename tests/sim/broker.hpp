@@ -104,6 +104,7 @@ class Broker : public End, private broker::Outbox::Edge {
     void read_next();
     [[nodiscard]] broker::Found found_from(const Asked& answer) const;
     void take_durable();
+    void bring_up();
     void take_applied();
     void trim();
     void send(const broker::Outgoing& message, const std::vector<std::string_view>& payload) override;

@@ -1,5 +1,6 @@
 #include "disk.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "jobyard/result.hpp"
@@ -34,7 +35,19 @@ void Disk::become_durable(Batch batch) {
 }
 
 void Disk::apply(std::uint64_t up_to) {
+    note_all();
     for (; !log_.empty() && log_.front().seq <= up_to; log_.pop_front()) apply(log_.front());
+    if (log_.empty()) passing_.applied_all();
+    else passing_.applied_before(log_.front().first_job.value);
+}
+
+void Disk::note_all() {
+    std::uint64_t bound = 0;
+    for (const Table table : {Table::live, Table::buried})
+        if (!rows(table).empty()) bound = std::max(bound, broker::from_big_endian(rows(table).rbegin()->first));
+    for (const Batch& batch : log_)
+        if (batch.seq > noted_) passing_.note(batch, bound);
+    if (!log_.empty()) noted_ = log_.back().seq;
 }
 
 std::uint64_t Disk::applied() const {
@@ -43,6 +56,8 @@ std::uint64_t Disk::applied() const {
 }
 
 void Disk::crash() {
+    passing_ = {};
+    noted_ = 0;
     if (!writing_) return;
     const bool made_it = random_.percent(50);
     world_.tell("disk", "batch ", writing_->seq, made_it ? " had just become durable" : " is lost");
@@ -52,6 +67,7 @@ void Disk::crash() {
 
 void Disk::apply(const Batch& batch) {
     for (const Op& op : batch.ops()) {
+        if (passing_.contains(batch, op)) continue;
         Rows& rows = tables_[static_cast<std::size_t>(op.table)];
         const std::string key(batch.key(op));
         if (op.kind == Op::Kind::put) {

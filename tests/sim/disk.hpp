@@ -1,8 +1,8 @@
 #pragma once
 // The broker's disk, simulated: a log that makes one batch at a time durable, and a store, tables as maps, that is
 // brought up to it later. A crash loses what is still in the broker's memory, and of the batch being written chance
-// decides whether it became durable. Every operation is carried out, also those that the real store leaves out because
-// their rows came and went (Store::apply); a store that is far behind holds nobody up.
+// decides whether it became durable. As the real store (Store::apply) it leaves out the jobs that come and go before it
+// must have them; a store that is far behind holds nobody up.
 
 #include <array>
 #include <deque>
@@ -12,6 +12,7 @@
 #include <string>
 
 #include "found.hpp"
+#include "passing.hpp"
 #include "world.hpp"
 
 namespace jobyard::sim {
@@ -26,7 +27,7 @@ class Disk {
     void write(const broker::Batch& batch, std::int64_t time_us, Process& process, std::function<void()> done);
     /// As at start-up, where nobody waits for anything else.
     void write_now(const broker::Batch& batch);
-    /// The store has what is durable, as far as that batch.
+    /// The store has what is durable, as far as that batch; it looks ahead at the rest.
     void apply(std::uint64_t up_to);
     /// The last batch that the store has.
     [[nodiscard]] std::uint64_t applied() const;
@@ -40,12 +41,15 @@ class Disk {
  private:
     void become_durable(broker::Batch batch);
     void apply(const broker::Batch& batch);
+    void note_all();
     void read_bytes(const broker::Need& need, broker::RowList& found) const;
 
     World& world_;
     Random random_;
     std::function<void(const broker::Batch&)> watcher_;
     std::deque<broker::Batch> log_;  // what the store does not have yet
+    broker::Passing passing_;        // of this life of the broker
+    std::uint64_t noted_ = 0;        // the last batch that it knows
     std::array<Rows, broker::kTables> tables_;
     std::optional<broker::Batch> writing_;  // a copy: it outlives the process that wrote it
     std::uint64_t writes_ = 0;
