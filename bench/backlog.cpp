@@ -2,8 +2,6 @@
 // runs beside it, turn by turn, because machines are noisy; memory and disk a job; the time a killed broker needs to
 // serve again; and how fast the backlog itself drains.
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "compare.hpp"
+#include "options.hpp"
 #include "report.hpp"
 #include "restart.hpp"
 #include "subcommand.hpp"
@@ -177,28 +176,16 @@ Subcommand add_backlog(CLI::App& app) {
     const auto options = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand(
         "backlog", "what a long queue costs: rate, latency, memory, disk, and the time to start again after kill -9");
-    command->add_option("--depth", options->depths, "jobs queued; several depths may be given")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--jobs", options->jobs, "new jobs a round")->capture_default_str()->check(CLI::PositiveNumber);
-    command->add_option("--rounds", options->rounds, "rounds, each against the empty broker and against the full one")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--round-trips", options->round_trips, "jobs run one at a time, for the latency")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--payload", options->payload, "bytes a job")->capture_default_str();
-    command->add_option("--workers", options->workers, "worker processes of each broker")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--credit", options->credit, "jobs each may hold (prefetch)")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1024));
-    command->add_option("--drain-seconds", options->drain_seconds, "how long to watch the backlog itself drain")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--directory", options->directory, "where the brokers' temporary directories are made");
-    command->add_flag("--json", options->json, "one JSON object");
+    add_count(*command, "--depth", options->depths, "jobs queued; a list gives a row each");
+    add_count(*command, "--jobs", options->jobs, "new jobs a round");
+    add_count(*command, "--rounds", options->rounds, "rounds, each against the empty broker and against the full one");
+    add_count(*command, "--round-trips", options->round_trips, "jobs run one at a time, for the latency");
+    add_payload(*command, options->payload, "bytes a job, 0 to 256KiB");
+    add_count(*command, "--workers", options->workers, "worker processes of each broker", 1, 256);
+    add_count(*command, "--credit", options->credit, "jobs each may hold (prefetch)", 1, kMaxCredit);
+    add_count(*command, "--drain-seconds", options->drain_seconds, "how long to watch the backlog itself drain");
+    add_directory(*command, options->directory);
+    add_json(*command, options->json);
     return {command, [options] {
                 std::sort(options->depths.begin(), options->depths.end());
                 run(*options);

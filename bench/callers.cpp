@@ -6,7 +6,7 @@
 namespace jobyard::bench {
 namespace {
 
-constexpr std::chrono::minutes kPatience{5};
+constexpr std::chrono::minutes kPatience{2};  // with one job
 constexpr std::chrono::seconds kConnect{10};
 constexpr unsigned kCountEvery = 64;
 

@@ -1,8 +1,6 @@
 // Whether a job costs the broker more when there is more of everything else: jobs that are done, queues, types. Each
 // is compared with a plain broker that has the same workers, turn by turn.
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -11,6 +9,7 @@
 
 #include "compare.hpp"
 #include "jobyard/limits.hpp"
+#include "options.hpp"
 #include "report.hpp"
 #include "subcommand.hpp"
 
@@ -155,20 +154,14 @@ Subcommand add_cost(CLI::App& app) {
     CLI::App* command = app.add_subcommand(
         "cost",
         "what a job costs the broker's processor with many jobs done, queues or types, compared with a plain one");
-    command->add_option("--done", options->done, "jobs done; 0: leave this out")->capture_default_str();
-    command->add_option("--queues", options->queues, "queues; 0: leave this out")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 59'000));
-    command->add_option("--types", options->types, "types; 0: leave this out")
-        ->capture_default_str()
-        ->check(CLI::Range(0, static_cast<int>(kMaxTypesPerWorker)));
-    command->add_option("--jobs", options->jobs, "jobs a round")->capture_default_str()->check(CLI::PositiveNumber);
-    command->add_option("--rounds", options->rounds, "rounds, each against both brokers")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--payload", options->payload, "bytes a job")->capture_default_str();
-    command->add_option("--directory", options->directory, "where the brokers' temporary directories are made");
-    command->add_flag("--json", options->json, "one JSON object");
+    add_count(*command, "--done", options->done, "jobs done; 0: leave this out", 0);
+    add_count(*command, "--queues", options->queues, "queues; 0: leave this out", 0, 59'000);
+    add_count(*command, "--types", options->types, "types; 0: leave this out", 0, kMaxTypesPerWorker);
+    add_count(*command, "--jobs", options->jobs, "jobs a round");
+    add_count(*command, "--rounds", options->rounds, "rounds, each against both brokers");
+    add_payload(*command, options->payload, "bytes a job, 0 to 256KiB");
+    add_directory(*command, options->directory);
+    add_json(*command, options->json);
     return {command, [options] {
                 if (options->done + options->queues + options->types == 0)
                     throw std::runtime_error("--done, --queues and --types are all 0: nothing is left to measure");

@@ -1,12 +1,11 @@
 // How long work stands still when something is killed with -9: from the death of a worker to its jobs running in
 // another one, and from the death of the broker to the first job after it was started again, by the jobs it holds.
 
-#include <CLI/CLI.hpp>
-
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "options.hpp"
 #include "report.hpp"
 #include "restart.hpp"
 #include "stamps.hpp"
@@ -118,23 +117,15 @@ Subcommand add_failover(CLI::App& app) {
     const auto options = std::make_shared<Options>();
     CLI::App* command =
         app.add_subcommand("failover", "how long work stands still when a worker, or the broker, is killed with -9");
-    command->add_option("--depth", options->depths, "jobs queued when the broker is killed; several may be given")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    command->add_option("--rounds", options->rounds, "kills of each kind")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--held", options->held, "jobs the killed worker runs")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1024));
-    command
-        ->add_option("--grace-ms", options->grace_ms,
-                     "how long the broker waits for a worker whose connection closed (its --reconnect-grace)")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--payload", options->payload, "bytes a job, at least 8")->capture_default_str();
-    command->add_option("--directory", options->directory, "where the broker's temporary directory is made");
-    command->add_flag("--json", options->json, "one JSON object");
+    add_count(*command, "--depth", options->depths, "jobs queued when the broker is killed; a list gives a row each",
+              0);
+    add_count(*command, "--rounds", options->rounds, "kills of each kind");
+    add_count(*command, "--held", options->held, "jobs the killed worker runs", 1, kMaxCredit);
+    add_count(*command, "--grace-ms", options->grace_ms,
+              "how long the broker waits for a worker whose connection closed (its --reconnect-grace)");
+    add_payload(*command, options->payload, "bytes a job, 8 to 256KiB", Stamps::kLeastPayload);
+    add_directory(*command, options->directory);
+    add_json(*command, options->json);
     return {command, [options] { run(*options); }};
 }
 

@@ -1,14 +1,13 @@
 // What many connected workers cost: the rate with N of them, compared with two, turn by turn. Once all but two are idle
 // (they serve another type, and say every few seconds that they are alive), once all serve the type that is measured.
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "compare.hpp"
+#include "options.hpp"
 #include "report.hpp"
 #include "subcommand.hpp"
 
@@ -92,20 +91,16 @@ Subcommand add_fanout(CLI::App& app) {
     const auto options = std::make_shared<Options>();
     CLI::App* command =
         app.add_subcommand("fanout", "the rate with many connected workers, idle or not, compared with two");
-    command->add_option("--workers", options->workers, "workers connected; several numbers may be given")
-        ->capture_default_str()
-        ->check(CLI::Range(kBusy + 1, 9'000U));
-    command->add_option("--jobs", options->jobs, "jobs a round")->capture_default_str()->check(CLI::PositiveNumber);
-    command->add_option("--rounds", options->rounds, "rounds, each against both brokers")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--payload", options->payload, "bytes a job")->capture_default_str();
-    command->add_option("--credit", options->credit, "jobs each of the two busy workers may hold (prefetch)")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1024));
+    add_count(*command, "--workers", options->workers, "workers connected; a list gives rows for each", kBusy + 1,
+              9'000);
+    add_count(*command, "--jobs", options->jobs, "jobs a round");
+    add_count(*command, "--rounds", options->rounds, "rounds, each against both brokers");
+    add_payload(*command, options->payload, "bytes a job, 0 to 256KiB");
+    add_count(*command, "--credit", options->credit, "jobs each of the two busy workers may hold (prefetch)", 1,
+              kMaxCredit);
     command->add_flag("--idle-only", options->idle_only, "leave out the case that all of them work");
-    command->add_option("--directory", options->directory, "where the brokers' temporary directories are made");
-    command->add_flag("--json", options->json, "one JSON object");
+    add_directory(*command, options->directory);
+    add_json(*command, options->json);
     return {command, [options] { run(*options); }};
 }
 

@@ -27,6 +27,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::minutes kPatience{2};  // with one job
 constexpr unsigned kJobs = 5'000;
 constexpr unsigned kPausedJobs = 500;
 constexpr unsigned kRounds = 5;
@@ -77,9 +78,9 @@ Samples one_at_a_time(Ground& ground, const LatencyOptions& options, unsigned jo
         std::string payload = StartBoard::payload(ground.next, options.payload);
         const std::int64_t began = ns(Clock::now());
         const Submission job = ground.client.submit({.type = "bench", .payload = std::move(payload), .watch = true});
-        job.id().value();
+        job.id(kPatience).value();
         const std::int64_t answered = ns(Clock::now());
-        if (!job.result().value().completed()) throw std::runtime_error("a job did not complete");
+        if (!job.result(kPatience).value().completed()) throw std::runtime_error("a job did not complete");
         const std::int64_t ended = ns(Clock::now());
         const std::int64_t started = ground.board.began_at(ground.next++);
         progress.show(i, jobs + warm, "jobs");

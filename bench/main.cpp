@@ -1,12 +1,11 @@
 // jobyard-bench: one subcommand a question.
 
-#include <CLI/CLI.hpp>
-
 #include <exception>
 #include <iostream>
 
 #include "latency.hpp"
 #include "limits.hpp"
+#include "options.hpp"
 #include "scratch.hpp"
 #include "subcommand.hpp"
 #include "throughput.hpp"
@@ -15,27 +14,26 @@ namespace {
 
 using namespace jobyard::bench;
 
-constexpr std::size_t kMaxPayload = 256 * 1024;
-constexpr unsigned kMaxCredit = 1024;
+constexpr int kWrongUsage = 2;
 
 /// What all that run a broker share.
 template <class Options>
 void add_common(CLI::App& command, Options& options) {
-    command.add_option("--slots", options.slots, "slots of each worker")
-        ->check(CLI::Range(1U, kMaxCredit))
-        ->capture_default_str();
-    command.add_option("--credit", options.credit, "jobs each worker may hold; more than slots is prefetch")
-        ->check(CLI::Range(1U, kMaxCredit))
-        ->capture_default_str();
-    command.add_option("--broker", options.broker,
-                       "a running broker's endpoint, instead of a broker of its own; workers are still started.\n"
-                       "What needs the broker's process (bytes written, its time) is left out");
-    command.add_option("--directory", options.directory, "where temporary directories are made [$TMPDIR or /tmp]")
-        ->check(CLI::ExistingDirectory);
+    add_count(command, "--slots", options.slots, "slots of each worker", 1, kMaxCredit);
+    add_count(command, "--credit", options.credit, "jobs each worker may hold; more than slots is prefetch", 1,
+              kMaxCredit);
+    command
+        .add_option("--broker", options.broker,
+                    "a running broker's endpoint, instead of a broker of its own; workers are still started.\n"
+                    "What needs the broker's process (bytes written, its time) is left out")
+        ->check([](const std::string& endpoint) {
+            return endpoint.empty() ? std::string("expected an endpoint, as in tcp://127.0.0.1:7466") : std::string();
+        });
+    add_directory(command, options.directory);
     command.add_flag(
         "--against-limits", options.against_limits,
         "measure what libzmq, LMDB and the disk do alone in turns with it (5 rounds), and print the ratios");
-    command.add_flag("--json", options.json, "one JSON object");
+    add_json(command, options.json);
 }
 
 void add_throughput(CLI::App& app, ThroughputOptions& options) {
@@ -47,32 +45,16 @@ void add_throughput(CLI::App& app, ThroughputOptions& options) {
         .add_option("--jobs", options.jobs,
                     "jobs of a row [200000; 128 MiB of payload beyond 8 KiB; a quarter in the row without prefetch]")
         ->check(CLI::Range(1U, 100'000'000U));
-    command.add_option("--payload", options.payloads, "bytes a job, 0 to 256KiB; a list (0,100,4KiB) gives a row each")
-        ->delimiter(',')
-        ->transform(CLI::AsSizeValue(false))
-        ->check(CLI::Range(std::size_t{0}, kMaxPayload))
-        ->capture_default_str();
-    command
-        .add_option("--clients", options.clients, "callers, each a thread with its own Client; a list gives a row each")
-        ->delimiter(',')
-        ->check(CLI::Range(1U, 256U))
-        ->capture_default_str();
-    command
-        .add_option("--workers", options.workers,
-                    "worker processes; a list gives a row each. 0 with --broker: somebody else's serve type \"bench\"")
-        ->delimiter(',')
-        ->check(CLI::Range(0U, 256U))
-        ->capture_default_str();
-    command
-        .add_option("--batch", options.batches,
-                    "jobs a submit_all(); 1: submit() in a plain loop. A list gives a row each")
-        ->delimiter(',')
-        ->check(CLI::Range(1U, 65'536U))
-        ->capture_default_str();
-    command
-        .add_option("--kept-jobs", options.kept_jobs,
-                    "ended jobs the broker keeps; the older ones it removes meanwhile")
-        ->capture_default_str();
+    add_payload(command, options.payloads, "bytes a job, 0 to 256KiB; a list (0,100,4KiB) gives a row each");
+    add_count(command, "--clients", options.clients,
+              "callers, each a thread with its own Client; a list gives a row each", 1, 256);
+    add_count(command, "--workers", options.workers,
+              "worker processes; a list gives a row each. 0 with --broker: somebody else's serve type \"bench\"", 0,
+              256);
+    add_count(command, "--batch", options.batches,
+              "jobs a submit_all(); 1: submit() in a plain loop. A list gives a row each", 1, 65'536);
+    add_count(command, "--kept-jobs", options.kept_jobs,
+              "ended jobs the broker keeps; the older ones it removes meanwhile");
     command.add_flag("--brief", options.brief,
                      "the rows alone: neither the run without workers nor the row without prefetch; for profilers");
     add_common(command, options);
@@ -97,15 +79,10 @@ void add_latency(CLI::App& app, LatencyOptions& options) {
         .add_option("--jobs", options.jobs,
                     "jobs to run, after a tenth as many to warm up [5000; with pauses 500; --seconds of a rate]")
         ->check(CLI::Range(1U, 10'000'000U));
-    command.add_option("--payload", options.payload, "bytes a job, 8 to 256KiB")
-        ->transform(CLI::AsSizeValue(false))
-        ->check(CLI::Range(std::size_t{8}, kMaxPayload))
-        ->capture_default_str();
-    command
-        .add_option("--workers", options.workers,
-                    "worker processes; 0 with --broker: somebody else's serve type \"bench\", and start_us is left out")
-        ->check(CLI::Range(0U, 256U))
-        ->capture_default_str();
+    add_payload(command, options.payload, "bytes a job, 8 to 256KiB", 8);
+    add_count(command, "--workers", options.workers,
+              "worker processes; 0 with --broker: somebody else's serve type \"bench\", and start_us is left out", 0,
+              256);
     command.add_option("--pause", options.pause_ms, "milliseconds between one job's end and the next")
         ->check(CLI::Range(0U, 60'000U));
     command.add_option("--rate", options.rate,
@@ -127,12 +104,9 @@ void add_limits(CLI::App& app, LimitsOptions& options) {
         "What the parts alone do here. libzmq: client, forwarder, worker and back over tcp, 100 bytes a job, by jobs "
         "a\n"
         "message. LMDB: put and later delete with fsync, by jobs a transaction. The disk: fdatasync of 4 KiB.");
-    command.add_option("--rounds", options.rounds, "rounds; rates are medians of theirs")
-        ->check(CLI::Range(1U, 1000U))
-        ->capture_default_str();
-    command.add_option("--directory", options.directory, "where temporary directories are made [$TMPDIR or /tmp]")
-        ->check(CLI::ExistingDirectory);
-    command.add_flag("--json", options.json, "one JSON object");
+    add_count(command, "--rounds", options.rounds, "rounds; rates are medians of theirs", 1, 1'000);
+    add_directory(command, options.directory);
+    add_json(command, options.json);
     command.callback([&options] { run_limits(options); });
 }
 
@@ -156,10 +130,12 @@ int main(int argc, char** argv) {
         for (const auto& [parsed, run] : subcommands)
             if (parsed->parsed()) run();
     } catch (const CLI::ParseError& error) {
-        return app.exit(error);
+        return app.exit(error) == 0 ? 0 : kWrongUsage;
     } catch (const std::exception& error) {
         std::cerr << "jobyard-bench: " << error.what() << '\n';
         return 1;
     }
-    return 0;
+    if (std::cout.flush()) return 0;
+    std::cerr << "jobyard-bench: the result could not be written to standard output\n";
+    return 1;
 }

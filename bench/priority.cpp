@@ -1,8 +1,6 @@
 // How long an urgent job waits until its handler starts, while jobs of low priority keep all slots busy and more keep
 // coming. Workers hold no more jobs than they have slots: what is fetched ahead cannot be overtaken.
 
-#include <CLI/CLI.hpp>
-
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -10,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "options.hpp"
 #include "report.hpp"
 #include "stamps.hpp"
 #include "subcommand.hpp"
@@ -141,26 +140,17 @@ Subcommand add_priority(CLI::App& app) {
     const auto options = std::make_shared<Options>();
     CLI::App* command =
         app.add_subcommand("priority", "how long urgent jobs wait for their handler beside a flood of others");
-    command->add_option("--urgent", options->urgent, "urgent jobs")->capture_default_str()->check(CLI::PositiveNumber);
-    command->add_option("--every-us", options->every_us, "microseconds between two of them")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--handler-us", options->handler_us, "how long a handler, of any job, sleeps")
-        ->capture_default_str();
-    command->add_option("--depth", options->depth, "jobs of low priority queued before")->capture_default_str();
-    command
-        ->add_option("--flood-rate", options->flood_rate,
-                     "jobs of low priority submitted a second meanwhile; 0: none but those queued")
-        ->capture_default_str();
-    command->add_option("--workers", options->workers, "worker processes")
-        ->capture_default_str()
-        ->check(CLI::PositiveNumber);
-    command->add_option("--slots", options->slots, "slots of each, and the jobs it may hold")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1024));
-    command->add_option("--payload", options->payload, "bytes a job, at least 8")->capture_default_str();
-    command->add_option("--directory", options->directory, "where the broker's temporary directory is made");
-    command->add_flag("--json", options->json, "one JSON object");
+    add_count(*command, "--urgent", options->urgent, "urgent jobs");
+    add_count(*command, "--every-us", options->every_us, "microseconds between two of them");
+    add_count(*command, "--handler-us", options->handler_us, "how long a handler, of any job, sleeps", 0);
+    add_count(*command, "--depth", options->depth, "jobs of low priority queued before", 0);
+    add_count(*command, "--flood-rate", options->flood_rate,
+              "jobs of low priority submitted a second meanwhile; 0: none but those queued", 0);
+    add_count(*command, "--workers", options->workers, "worker processes", 1, 256);
+    add_count(*command, "--slots", options->slots, "slots of each, and the jobs it may hold", 1, kMaxCredit);
+    add_payload(*command, options->payload, "bytes a job, 8 to 256KiB", Stamps::kLeastPayload);
+    add_directory(*command, options->directory);
+    add_json(*command, options->json);
     return {command, [options] { run(*options); }};
 }
 

@@ -13,11 +13,16 @@
 #include <fstream>
 #include <iostream>
 #include <thread>
+#include <utility>
 
 #include <spdlog/fmt/fmt.h>
 
 namespace jobyard::bench {
 namespace {
+
+constexpr double kTerminalSeconds = 0.25;  // between two lines
+constexpr double kPlainSeconds = 10;
+constexpr double kStillSeconds = 5;  // what no commit, restart or claim window takes
 
 double seconds_now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -186,19 +191,35 @@ void print_side_by_side(const Json& rows) {
 Progress::Progress(std::string what)
     : what_(std::move(what)), terminal_(::isatty(STDERR_FILENO) == 1), began_(seconds_now()) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
     if (width_ > 0) std::cerr << '\r' << std::string(width_, ' ') << '\r' << std::flush;
+    width_ = 0;
 }
 
 void Progress::show(double done, double of, const char* unit) {
     const double now = seconds_now() - began_;
-    if (!terminal_ || now - shown_at_ < 0.25) return;
+    if (done != done_) moved_at_ = now;
+    done_ = done;
+    if (now - moved_at_ > kStillSeconds && !std::exchange(complained_, true)) {
+        clear();
+        std::cerr << fmt::format(
+            "{}: nothing for {:.0f} s. Is the broker there, its disk not full, and a worker that serves the type "
+            "\"bench\"?\n",
+            what_, now - moved_at_);
+    }
+    if (now - shown_at_ < (terminal_ ? kTerminalSeconds : kPlainSeconds)) return;
     std::string line = fmt::format("{}: {:.0f} of {:.0f}, {:.0f} {}/s", what_, done, of,
                                    (done - shown_done_) / (now - shown_at_), unit);
-    const std::size_t length = line.size();
-    line.resize(std::max(line.size(), width_), ' ');
-    std::cerr << '\r' << line << std::flush;
-    width_ = length;
+    if (terminal_) {
+        const std::size_t length = line.size();
+        line.resize(std::max(line.size(), width_), ' ');
+        std::cerr << '\r' << line << std::flush;
+        width_ = length;
+    } else {
+        std::cerr << line << '\n';
+    }
     shown_at_ = now;
     shown_done_ = done;
 }

@@ -31,22 +31,28 @@ void print(const Json& result, bool as_json);
 /// members, also those of its objects, a line. Good where a row has many members.
 void print_side_by_side(const Json& rows);
 
-/// A line on standard error that is written over by the next; nothing if standard error is no terminal.
+/// How far it is, on standard error: on a terminal a line that is written over by the next, else a line every ten
+/// seconds. Says so, once, when nothing has happened for some time.
 class Progress {
  public:
     explicit Progress(std::string what);
     ~Progress();
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
-    /// At most four lines a second reach the terminal. `unit` follows the live rate ("jobs").
+    /// To be called often, also when nothing has changed. `unit` follows the live rate ("jobs").
     void show(double done, double of, const char* unit);
 
  private:
+    void clear();
+
     std::string what_;
     bool terminal_;
     double began_;
     double shown_at_ = 0;
     double shown_done_ = 0;
+    double done_ = 0;
+    double moved_at_ = 0;  ///< when done_ last changed
+    bool complained_ = false;
     std::size_t width_ = 0;
 };
 

@@ -14,6 +14,8 @@ std::int64_t monotonic_ns();
 
 class Stamps {
  public:
+    static constexpr std::size_t kLeastPayload = sizeof(std::uint64_t);
+
     /// New ones, all 0.
     explicit Stamps(std::size_t count);
     /// Those of another process, by its path().
@@ -29,7 +31,7 @@ class Stamps {
     [[nodiscard]] std::int64_t get(std::size_t index) const;
     void set(std::size_t index, std::int64_t value);
     /// For a job's payload: the index, filled up to `size` bytes.
-    [[nodiscard]] static std::string payload(std::size_t index, std::size_t size = 8);
+    [[nodiscard]] static std::string payload(std::size_t index, std::size_t size = kLeastPayload);
     /// By the handler.
     void stamp(std::string_view payload);
 

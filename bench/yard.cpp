@@ -8,7 +8,8 @@ namespace jobyard::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::minutes kPatience{10};
+constexpr std::chrono::minutes kPatience{2};  // with one job
+constexpr std::chrono::minutes kFillPatience{10};
 
 double seconds_since(Clock::time_point began) { return std::chrono::duration<double>(Clock::now() - began).count(); }
 
@@ -81,7 +82,7 @@ void Yard::fill(std::size_t jobs, const MakeJob& make, const std::string& what) 
         filler.submit(make(i));
         if (i % 1024 == 0) progress.show(static_cast<double>(i), static_cast<double>(jobs), "jobs");
     }
-    filler.close(kPatience).value();
+    filler.close(kFillPatience).value();
     if (const std::uint64_t made = stats().submitted_total - before; made != jobs)
         throw std::runtime_error("of " + std::to_string(jobs) + " jobs the broker took " + std::to_string(made));
 }

@@ -83,9 +83,25 @@ TEST(Bench, ARunningBrokerCanBeMeasured) {
 }
 
 TEST(Bench, WhatCannotBeMeasuredIsSaid) {
-    Process bench({.argv = {program("jobyard-bench"), "throughput", "--workers", "0"}});
-    EXPECT_NE(bench.wait(), 0);
-    EXPECT_NE(bench.errors().find("--broker"), std::string::npos) << bench.errors();
+    const std::vector<std::vector<std::string>> wrong{{"throughput", "--workers", "0"},
+                                                      {"throughput", "--broker", ""},
+                                                      {"backlog", "--depth", "0"},
+                                                      {"priority", "--payload", "7"},
+                                                      {"throughput", "--payload", "300KiB"}};
+    for (std::vector<std::string> arguments : wrong) {
+        const std::string option = arguments[1];
+        arguments.insert(arguments.begin(), program("jobyard-bench"));
+        Process bench({.argv = arguments});
+        EXPECT_EQ(bench.wait(), 2) << option;
+        EXPECT_NE(bench.errors().find(option), std::string::npos) << bench.errors();
+    }
+}
+
+TEST(Bench, SaysWhenNothingHappens) {
+    BrokerProcess broker;
+    Process bench({.argv = {program("jobyard-bench"), "throughput", "--workers", "0", "--jobs", "10", "--broker",
+                            broker.endpoint()}});
+    EXPECT_TRUE(eventually([&] { return bench.errors().find("a worker that serves") != std::string::npos; }));
 }
 
 }  // namespace
