@@ -8,7 +8,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include "arrival.hpp"
 #include "job_map.hpp"
 #include "jobyard/codec.hpp"
 
@@ -47,6 +46,22 @@ std::uint64_t random_seed() {
     return seed;
 }
 
+/// As they came from the socket.
+class ReceivedFrames : public Inbox::Frames {
+ public:
+    explicit ReceivedFrames(Incoming frames) : frames_(std::move(frames)) {}
+    [[nodiscard]] std::string_view header() const { return frames_.header(); }
+    [[nodiscard]] std::string_view payload() const { return frames_.payload(); }
+    void detach(Inbox::Message& message) override {
+        frames_.detach();
+        message.envelope = std::move(std::get<Envelope>(decode_header(header(), payload().size())));
+        message.payload = payload();
+    }
+
+ private:
+    Incoming frames_;
+};
+
 }  // namespace
 
 BrokerClock::BrokerClock() : last_(std::chrono::steady_clock::now()) {}
@@ -73,6 +88,7 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       core_(core),
       random_(random_seed()),
       batches_(applied_seq, {core.numbers().next_job}, {}),
+      inbox_(core, batches_, *this),
       outbox_(batches_, *this),
       applier_(store, log, applied_seq),
       committer_(log),
@@ -139,51 +155,50 @@ Result<void> Server::one_turn() {
     }
     for (const PeerId peer : std::exchange(gone_, {})) {
         core_.peer_gone(peer, now);
+        inbox_.drop(peer);
         outbox_.drop(peer);
-        waiting_.erase(peer);
     }
     more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
     // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
     // either a worker's or a submitter's.
-    std::vector<std::pair<PeerId, Pending>> rest;
-    for (Incoming& frames : incoming_) {
-        const PeerId peer = frames.peer;
+    std::vector<std::pair<PeerId, Inbox::Message>> rest;
+    for (Incoming& incoming : incoming_) {
+        const PeerId peer = incoming.peer;
         core_.heard(peer, now);
-        Pending pending;
-        pending.frames =
-            std::make_unique<Incoming>(std::move(frames));  // before decoding: small frames move their bytes
-        auto decoded = decode_header(pending.frames->header(), pending.frames->payload().size());
+        auto frames = std::make_unique<ReceivedFrames>(std::move(incoming));  // small frames move their bytes
+        auto decoded = decode_header(frames->header(), frames->payload().size());
         if (auto* error = std::get_if<DecodeError>(&decoded)) {
             core_.refuse(peer, error->session, error->request, error->code, std::move(error->text),
                          std::move(error->field), out);
             continue;
         }
-        pending.envelope = std::move(std::get<Envelope>(decoded));
-        if (is_work(pending.envelope.message)) take(peer, std::move(pending), now, out);
-        else rest.emplace_back(peer, std::move(pending));
+        const std::string_view payload = frames->payload();
+        const std::size_t bytes = frames->header().size() + payload.size();
+        Inbox::Message message{std::move(std::get<Envelope>(decoded)), payload, std::move(frames), bytes};
+        if (is_work(message.envelope.message)) inbox_.take(peer, std::move(message), now, out);
+        else rest.emplace_back(peer, std::move(message));
     }
     incoming_.clear();
     while (!backlog_.empty() && !full()) {
-        auto [peer, pending] = std::move(backlog_.front());
+        auto [peer, message] = std::move(backlog_.front());
         backlog_.pop_front();
-        backlog_bytes_ -= pending.frames->header().size() + pending.frames->payload().size();
-        take(peer, std::move(pending), now, out);
+        backlog_bytes_ -= message.bytes;
+        inbox_.take(peer, std::move(message), now, out);
     }
-    for (auto& [peer, pending] : rest) {
+    for (auto& [peer, message] : rest) {
         if (backlog_.empty() && !full()) {
-            take(peer, std::move(pending), now, out);
+            inbox_.take(peer, std::move(message), now, out);
             continue;
         }
-        const std::size_t bytes = pending.frames->header().size() + pending.frames->payload().size();
-        if (backlog_bytes_ + bytes > kBacklogBytes) {
-            core_.refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
+        if (backlog_bytes_ + message.bytes > kBacklogBytes) {
+            core_.refuse(peer, message.envelope.session, message.envelope.request, Code::busy,
                          "the disk is slower than what arrives", "", out, 100);
             continue;
         }
         ++held_back_;
-        keep(pending);
-        backlog_bytes_ += bytes;
-        backlog_.emplace_back(peer, std::move(pending));
+        message.frames->detach(message);
+        backlog_bytes_ += message.bytes;
+        backlog_.emplace_back(peer, std::move(message));
     }
     if (auto answered = take_answers(now, out); !answered) return answered;
     core_.expire(now, out);
@@ -199,39 +214,9 @@ bool Server::full() const {
     return batches_.open().ops().size() >= kBatchOps || batches_.open().bytes() >= kBatchBytes;
 }
 
-/// For a message that stays longer than this turn: it must not pin the buffer it was received in.
-void Server::keep(Pending& pending) {
-    pending.frames->detach();
-    auto again = decode_header(pending.frames->header(), pending.frames->payload().size());
-    pending.envelope = std::move(std::get<Envelope>(again));
-}
-
-/// Decides a message now, or lets it wait for its rows, in its session's order.
-void Server::take(PeerId peer, Pending pending, Turn now, Output& out) {
-    const auto waiting = waiting_.find(peer);
-    const bool behind = waiting != waiting_.end() && !overtakes(pending.envelope.message);
-    pending.needs = core_.needs(peer, pending.envelope);
-    if (!behind && pending.needs.empty()) return decide(peer, pending, {}, now, out);
-    if (is_end(pending.envelope.message)) {
-        core_.settle_live(peer, pending.envelope, pending.frames->payload(), pending.settled, now, out);
-    }
-    std::deque<Pending>& queue = waiting_[peer];
-    if (queue.size() >= kMaxWaitingMessages)
-        return core_.refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
-                            "64 messages of this session wait for the disk already", "", out, 100);
-    keep(pending);
-    queue.push_back(std::move(pending));
-    if (queue.size() == 1) ask_for_head(peer);
-}
-
-void Server::decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out) {
-    if (std::holds_alternative<AskStats>(pending.envelope.message)) core_.set_edge_map(edge_map());
-    core_.handle(peer, pending.envelope, pending.frames->payload(), found, pending.settled, now, out);
-}
-
-void Server::ask_for_head(PeerId peer) {
-    Pending& head = waiting_.at(peer).front();
-    head.read = ask({Asked::For::message, peer, 0}, head.needs);
+void Server::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
+    if (std::holds_alternative<AskStats>(message.envelope.message)) core_.set_edge_map(edge_map());
+    core_.handle(peer, message.envelope, message.payload, found, message.settled, now, out);
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -243,39 +228,24 @@ std::uint64_t Server::ask(Asked asked, std::vector<Need> needs) {
     return last_ticket_;
 }
 
+std::uint64_t Server::look_up(PeerId peer, std::vector<Need> needs) {
+    return ask({Asked::For::message, peer, 0}, std::move(needs));
+}
+
 Result<void> Server::take_answers(Turn now, Output& out) {
     std::vector<ReadAnswer> answers;
     if (auto read = reader_.take(answers); !read) return read;
     for (const ReadAnswer& answer : answers) {
         const Asked asked = asked_.at(answer.ticket);
-        if (asked.what == Asked::For::agenda) core_.agenda_step(found_from(answer), now, out);
-        else if (asked.what == Asked::For::message) answered_message(asked.peer, answer, now, out);
+        if (asked.what == Asked::For::agenda)
+            core_.agenda_step({answer.needs, answer.snapshot, batches_.after(answer.snapshot.applied_seq)}, now, out);
+        else if (asked.what == Asked::For::message)
+            inbox_.answered(asked.peer, answer.ticket, answer.snapshot, now, out);
         else outbox_.answered(asked.peer, answer.ticket, answer.snapshot);
         asked_.erase(answer.ticket);
     }
     if (!answers.empty()) trim();
     return {};
-}
-
-/// What was read, with every batch since laid over it; all of those are still here (trim).
-Found Server::found_from(const ReadAnswer& answer) const {
-    return {answer.needs, answer.snapshot, batches_.after(answer.snapshot.applied_seq)};
-}
-
-void Server::answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out) {
-    const auto waiting = waiting_.find(peer);
-    // It is gone, or was and this was for what waited then.
-    if (waiting == waiting_.end() || waiting->second.front().read != answer.ticket) return;
-    std::deque<Pending>& queue = waiting->second;
-    decide(peer, queue.front(), queue.front().needs.empty() ? Found{} : found_from(answer), now, out);
-    queue.pop_front();
-    while (!queue.empty()) {
-        queue.front().needs = core_.needs(peer, queue.front().envelope);
-        if (!queue.front().needs.empty()) return ask_for_head(peer);
-        decide(peer, queue.front(), {}, now, out);
-        queue.pop_front();
-    }
-    waiting_.erase(waiting);
 }
 
 // --- batches ---------------------------------------------------------------------------------------------------------

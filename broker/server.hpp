@@ -3,7 +3,7 @@
 // that waits in the broker waits here, in one of three places:
 //
 //   backlog_   messages of submitters that arrived while the open batch was full
-//   waiting_   messages (by peer, in order) whose rows are being read
+//   inbox_     messages (by peer, in order) whose rows are being read
 //   outbox_    messages decided but not yet durable, and those (by peer, in order) whose payloads are being read
 //
 // One thread. Signals must be blocked before it is made; SIGTERM and SIGINT end run().
@@ -12,9 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "applier.hpp"
@@ -23,6 +21,7 @@
 #include "committer.hpp"
 #include "core.hpp"
 #include "data_directory.hpp"
+#include "inbox.hpp"
 #include "outbox.hpp"
 #include "reader.hpp"
 #include "socket.hpp"
@@ -46,7 +45,7 @@ class BrokerClock {
     std::int64_t stalled_us_ = 0;  ///< in all
 };
 
-class Server : private Outbox::Edge {
+class Server : private Inbox::Edge, private Outbox::Edge {
  public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
@@ -55,15 +54,6 @@ class Server : private Outbox::Edge {
     Result<void> run();
 
  private:
-    /// A message from its arrival until it has been decided. The envelope's views point into the frames, which do not
-    /// move: they are on the heap once a message has to wait.
-    struct Pending {
-        std::unique_ptr<Incoming> frames;
-        Envelope envelope;
-        Settled settled;
-        std::vector<Need> needs;
-        std::uint64_t read = 0;  ///< the first of its session: what it waits for
-    };
     struct Asked {
         enum class For : std::uint8_t { message, payload, agenda };
         For what = For::message;
@@ -75,13 +65,9 @@ class Server : private Outbox::Edge {
     [[nodiscard]] Output output();
     Result<void> one_turn();
     [[nodiscard]] bool full() const;
-    static void keep(Pending& pending);
-    void take(PeerId peer, Pending pending, Turn now, Output& out);
-    void decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out);
-    void ask_for_head(PeerId peer);
+    void decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) override;
+    std::uint64_t look_up(PeerId peer, std::vector<Need> needs) override;
     Result<void> take_answers(Turn now, Output& out);
-    void answered_message(PeerId peer, const ReadAnswer& answer, Turn now, Output& out);
-    [[nodiscard]] Found found_from(const ReadAnswer& answer) const;
     std::uint64_t ask(Asked asked, std::vector<Need> needs);
     void hand_over(Turn now, Output& out);
     Result<void> take_durable();
@@ -106,15 +92,15 @@ class Server : private Outbox::Edge {
 
     Fd signals_;
     Batches batches_;
+    Inbox inbox_;
     Outbox outbox_;
     Applier applier_;
     Committer committer_;  // ends before the applier, of which the log may want room
     Reader reader_;
 
     std::size_t last_ops_ = 0;  ///< of the batch last handed over
-    std::deque<std::pair<PeerId, Pending>> backlog_;
+    std::deque<std::pair<PeerId, Inbox::Message>> backlog_;
     std::size_t backlog_bytes_ = 0;
-    std::unordered_map<PeerId, std::deque<Pending>> waiting_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;
     std::vector<PeerId> gone_;

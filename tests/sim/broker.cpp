@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 
-#include "arrival.hpp"
 #include "jobyard/codec.hpp"
 #include "record.hpp"
 
@@ -12,13 +11,12 @@ namespace jobyard::sim {
 using broker::Batch;
 using broker::Core;
 using broker::Found;
-using broker::is_end;
+using broker::Inbox;
 using broker::is_work;
 using broker::LiveRow;
 using broker::Need;
 using broker::Outgoing;
 using broker::Output;
-using broker::overtakes;
 using broker::PeerId;
 using broker::Table;
 using broker::Turn;
@@ -28,6 +26,12 @@ namespace {
 constexpr std::int64_t kLongestSleepMs = 1000;
 constexpr std::int64_t kStallUs = 500 * kMs;
 constexpr std::size_t kRetainedBatches = 4;  // few, so that payloads are read from the disk as well
+
+struct HeldFrames : Inbox::Frames {
+    explicit HeldFrames(sim::Frames given) : frames(std::move(given)) {}
+    void detach(Inbox::Message&) override {}  // nobody else has a part in them
+    sim::Frames frames;
+};
 
 }  // namespace
 
@@ -111,6 +115,7 @@ void Broker::recover() {
     core.load_applied(batch.seq);
     life_->batches.emplace(batch.seq, JobId{core.numbers().next_job},
                            broker::Batches::Keep{SIZE_MAX, kRetainedBatches});
+    life_->inbox.emplace(*life_->core, *life_->batches, static_cast<Inbox::Edge&>(*this));
     life_->outbox.emplace(*life_->batches, static_cast<broker::Outbox::Edge&>(*this));
     model_.broker_started(core, std::move(known_workers));
 }
@@ -137,7 +142,7 @@ void Broker::end_process() {
 
 void Broker::on_frames(ConnectionId connection, Frames frames) {
     if (life_ == nullptr) return;
-    life_->inbox.emplace_back(PeerId{connection}, std::move(frames));
+    life_->arrived.emplace_back(PeerId{connection}, std::move(frames));
     life_->loop.wake_at(world_.now() + random_.between(0, 300));
 }
 
@@ -170,15 +175,18 @@ void Broker::turn() {
     if (life.leaving == Leaving::said) return leave(now, out);
     for (const PeerId peer : std::exchange(life.gone, {})) {
         core.peer_gone(peer, now);
+        life.inbox->drop(peer);
         life.outbox->drop(peer);
-        life.waiting.erase(peer);
     }
-    std::vector<std::pair<PeerId, Pending>> rest;
-    for (auto& [peer, frames] : std::exchange(life.inbox, {})) decode(peer, std::move(frames), rest, now, out);
-    for (auto& [peer, pending] : rest) take(peer, std::move(pending), now, out);
+    std::vector<std::pair<PeerId, Inbox::Message>> rest;
+    for (auto& [peer, frames] : std::exchange(life.arrived, {})) decode(peer, std::move(frames), rest, now, out);
+    for (auto& [peer, message] : rest) life.inbox->take(peer, std::move(message), now, out);
     for (const Asked& answer : std::exchange(life.answered, {})) {
-        if (answer.what == Asked::For::agenda) core.agenda_step(found_from(answer), now, out);
-        else if (answer.what == Asked::For::message) answered_message(answer, now, out);
+        if (answer.what == Asked::For::agenda)
+            core.agenda_step({answer.needs, answer.snapshot, life.batches->after(answer.snapshot.applied_seq)}, now,
+                             out);
+        else if (answer.what == Asked::For::message)
+            life.inbox->answered(answer.peer, answer.ticket, answer.snapshot, now, out);
         else life.outbox->answered(answer.peer, answer.ticket, answer.snapshot);
     }
     trim();
@@ -209,46 +217,27 @@ void Broker::leave(Turn now, Output& out) {
 }
 
 /// Workers' messages are taken as they come, the others after them.
-void Broker::decode(PeerId peer, Frames frames, std::vector<std::pair<PeerId, Pending>>& rest, Turn now, Output& out) {
+void Broker::decode(PeerId peer, Frames frames, std::vector<std::pair<PeerId, Inbox::Message>>& rest, Turn now,
+                    Output& out) {
     life_->core->heard(peer, now);
-    Pending pending;
-    pending.frames = std::make_unique<Frames>(std::move(frames));
-    auto decoded = decode_header(pending.frames->header, pending.frames->payload.size());
+    auto held = std::make_unique<HeldFrames>(std::move(frames));
+    auto decoded = decode_header(held->frames.header, held->frames.payload.size());
     JOBYARD_ASSERT(std::holds_alternative<Envelope>(decoded));
-    pending.envelope = std::move(std::get<Envelope>(decoded));
-    if (const auto* hello = std::get_if<Hello>(&pending.envelope.message)) {
+    const std::string_view payload = held->frames.payload;
+    Inbox::Message message{std::move(std::get<Envelope>(decoded)), payload, std::move(held)};
+    if (const auto* hello = std::get_if<Hello>(&message.envelope.message)) {
         Peer& known = life_->peers[peer];
         known.name = hello->name;
         known.instance = hello->instance;
-        known.claims[pending.envelope.request] = hello->claims;
+        known.claims[message.envelope.request] = hello->claims;
     }
-    if (is_work(pending.envelope.message)) take(peer, std::move(pending), now, out);
-    else rest.emplace_back(peer, std::move(pending));
+    if (is_work(message.envelope.message)) life_->inbox->take(peer, std::move(message), now, out);
+    else rest.emplace_back(peer, std::move(message));
 }
 
-void Broker::take(PeerId peer, Pending pending, Turn now, Output& out) {
-    const auto waiting = life_->waiting.find(peer);
-    const bool behind = waiting != life_->waiting.end() && !overtakes(pending.envelope.message);
-    pending.needs = life_->core->needs(peer, pending.envelope);
-    if (!behind && pending.needs.empty()) return decide(peer, pending, {}, now, out);
-    if (is_end(pending.envelope.message))
-        life_->core->settle_live(peer, pending.envelope, pending.frames->payload, pending.settled, now, out);
-    std::deque<Pending>& queue = life_->waiting[peer];
-    if (queue.size() >= kMaxWaitingMessages)
-        return life_->core->refuse(peer, pending.envelope.session, pending.envelope.request, Code::busy,
-                                   "64 messages of this session wait for the disk already", "", out, 100);
-    queue.push_back(std::move(pending));
-    if (queue.size() == 1) ask_for_head(peer);
-}
-
-void Broker::ask_for_head(PeerId peer) {
-    Pending& head = life_->waiting.at(peer).front();
-    head.read = ask(Asked::For::message, peer, head.needs);
-}
-
-void Broker::decide(PeerId peer, Pending& pending, const Found& found, Turn now, Output& out) {
-    if (const auto* submit = std::get_if<Submit>(&pending.envelope.message)) check_submit(*submit);
-    life_->core->handle(peer, pending.envelope, pending.frames->payload, found, pending.settled, now, out);
+void Broker::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
+    if (const auto* submit = std::get_if<Submit>(&message.envelope.message)) check_submit(*submit);
+    life_->core->handle(peer, message.envelope, message.payload, found, message.settled, now, out);
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -257,6 +246,10 @@ std::uint64_t Broker::ask(Asked::For what, PeerId peer, std::vector<Need> needs)
     life_->asked.push_back({what, peer, std::move(needs), {}, life_->batches->applied(), ++life_->last_ticket});
     if (life_->asked.size() == 1) read_next();
     return life_->last_ticket;
+}
+
+std::uint64_t Broker::look_up(PeerId peer, std::vector<Need> needs) {
+    return ask(Asked::For::message, peer, std::move(needs));
 }
 
 /// The reader: sees what the store has at some time after it was asked, and is heard some time after that.
@@ -270,26 +263,6 @@ void Broker::read_next() {
             life_->loop.wake_at(world_.now());
         });
     });
-}
-
-Found Broker::found_from(const Asked& answer) const {
-    return {answer.needs, answer.snapshot, life_->batches->after(answer.snapshot.applied_seq)};
-}
-
-void Broker::answered_message(const Asked& answer, Turn now, Output& out) {
-    const auto waiting = life_->waiting.find(answer.peer);
-    // It is gone, or was and this was for what waited then.
-    if (waiting == life_->waiting.end() || waiting->second.front().read != answer.ticket) return;
-    std::deque<Pending>& queue = waiting->second;
-    decide(answer.peer, queue.front(), queue.front().needs.empty() ? Found{} : found_from(answer), now, out);
-    queue.pop_front();
-    while (!queue.empty()) {
-        queue.front().needs = life_->core->needs(answer.peer, queue.front().envelope);
-        if (!queue.front().needs.empty()) return ask_for_head(answer.peer);
-        decide(answer.peer, queue.front(), {}, now, out);
-        queue.pop_front();
-    }
-    life_->waiting.erase(waiting);
 }
 
 // --- batches ---------------------------------------------------------------------------------------------------------

@@ -14,13 +14,14 @@
 #include "batches.hpp"
 #include "core.hpp"
 #include "disk.hpp"
+#include "inbox.hpp"
 #include "model.hpp"
 #include "network.hpp"
 #include "outbox.hpp"
 
 namespace jobyard::sim {
 
-class Broker : public End, private broker::Outbox::Edge {
+class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::Edge {
  public:
     Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug);
 
@@ -40,14 +41,6 @@ class Broker : public End, private broker::Outbox::Edge {
     void on_closed(ConnectionId connection) override;
 
  private:
-    /// A message from its arrival until it has been decided; the envelope's views point into the frames.
-    struct Pending {
-        std::unique_ptr<Frames> frames;
-        Envelope envelope;
-        broker::Settled settled;
-        std::vector<broker::Need> needs;
-        std::uint64_t read = 0;
-    };
     struct Asked {
         enum class For : std::uint8_t { message, payload, agenda } what = For::message;
         broker::PeerId peer;
@@ -74,13 +67,13 @@ class Broker : public End, private broker::Outbox::Edge {
         std::int64_t sleeps_us = 0;  ///< as it meant to, since then
 
         std::optional<broker::Batches> batches;
+        std::optional<broker::Inbox> inbox;
         std::optional<broker::Outbox> outbox;
         bool committed = false;  ///< the batch in flight has become durable
         bool applying = false;   ///< the store will have what is durable
 
-        std::vector<std::pair<broker::PeerId, Frames>> inbox;
+        std::vector<std::pair<broker::PeerId, Frames>> arrived;
         std::vector<broker::PeerId> gone;
-        std::map<broker::PeerId, std::deque<Pending>> waiting;
         std::deque<Asked> asked;  ///< the reader takes them in order
         std::deque<Asked> answered;
         std::uint64_t last_ticket = 0;
@@ -93,16 +86,14 @@ class Broker : public End, private broker::Outbox::Edge {
     void pass_time();
     [[nodiscard]] broker::Turn reading();
     void end_process();
-    void decode(broker::PeerId peer, Frames frames, std::vector<std::pair<broker::PeerId, Pending>>& rest,
-                broker::Turn now, broker::Output& out);
-    void take(broker::PeerId peer, Pending pending, broker::Turn now, broker::Output& out);
-    void decide(broker::PeerId peer, Pending& pending, const broker::Found& found, broker::Turn now,
+    void decode(broker::PeerId peer, Frames frames,
+                std::vector<std::pair<broker::PeerId, broker::Inbox::Message>>& rest, broker::Turn now,
                 broker::Output& out);
-    void ask_for_head(broker::PeerId peer);
-    void answered_message(const Asked& answer, broker::Turn now, broker::Output& out);
+    void decide(broker::PeerId peer, const broker::Inbox::Message& message, const broker::Found& found,
+                broker::Turn now, broker::Output& out) override;
+    std::uint64_t look_up(broker::PeerId peer, std::vector<broker::Need> needs) override;
     std::uint64_t ask(Asked::For what, broker::PeerId peer, std::vector<broker::Need> needs);
     void read_next();
-    [[nodiscard]] broker::Found found_from(const Asked& answer) const;
     void take_durable();
     void bring_up();
     void take_applied();
