@@ -5,18 +5,8 @@
 #include <utility>
 
 namespace jobyard::broker {
-namespace {
-
-/// A batch is applied when the next of these has passed behind it, so that the store need not see a job that ends
-/// within one. Long enough for most jobs of a busy broker; short enough that reading what the store does not have yet
-/// stays cheap (Found).
-constexpr auto kWindow = std::chrono::milliseconds(100);
-constexpr std::size_t kWindowBytes = std::size_t{24} << 20;
-
-}  // namespace
-
-Applier::Applier(Store& store, CommitLog& log, std::uint64_t applied)
-    : store_(store), log_(log), applied_(applied), thread_([this] { run(); }) {
+Applier::Applier(Store& store, CommitLog& log, std::uint64_t applied, Window window)
+    : window_(window), store_(store), log_(log), applied_(applied), thread_([this] { run(); }) {
     log_.on_full([this] { hurry(); });
 }
 
@@ -24,11 +14,11 @@ Applier::~Applier() { static_cast<void>(finish()); }
 
 void Applier::add(const Batch& batch) {
     const std::lock_guard lock(mutex_);
-    if (waiting_.empty()) due_ = Clock::now() + kWindow;
+    if (waiting_.empty()) due_ = Clock::now() + window_.time;
     waiting_.push_back(&batch);
     waiting_bytes_ += batch.bytes();
     window_bytes_ += batch.bytes();
-    if (waiting_.size() == 1 || window_bytes_ >= kWindowBytes) wake_.notify_one();
+    if (waiting_.size() == 1 || window_bytes_ >= window_.bytes) wake_.notify_one();
 }
 
 Result<std::uint64_t> Applier::applied() {
@@ -65,7 +55,7 @@ void Applier::run() {
     std::unique_lock lock(mutex_);
     std::size_t older = 0;  // of waiting_, those of the window before
     for (;;) {
-        const auto is_due = [this] { return finishing_ || hurry_ || window_bytes_ >= kWindowBytes; };
+        const auto is_due = [this] { return finishing_ || hurry_ || window_bytes_ >= window_.bytes; };
         wake_.wait(lock, [&] { return !waiting_.empty() || finishing_; });
         if (waiting_.empty()) return;
         wake_.wait_until(lock, due_, is_due);
@@ -76,7 +66,7 @@ void Applier::run() {
         const std::vector<const Batch*> ahead = waiting_;
         older = waiting_.size();
         window_bytes_ = 0;
-        due_ = Clock::now() + kWindow;
+        due_ = Clock::now() + window_.time;
         if (batches.empty()) continue;
         std::size_t bytes = 0;
         for (const Batch* batch : batches) bytes += batch->bytes();

@@ -1,6 +1,6 @@
 #pragma once
-// Brings the store up to the commit log, on a thread of its own and in transactions of many batches: the more of them
-// in one, the more jobs have come and gone in it, of which the store need only see the end (Store::apply).
+// Brings the store up to the commit log, on a thread of its own, in transactions of many batches, and one window late:
+// of the jobs that have ended by then, which are most, the store need only see the end (Store::apply).
 //
 // All functions are for the server's thread. Signals must be blocked before this is made: threads inherit the mask.
 
@@ -22,8 +22,14 @@ namespace jobyard::broker {
 
 class Applier {
  public:
+    /// A batch is applied when the next window has passed behind it. Long enough for most jobs of a busy broker; short
+    /// enough that reading what the store does not have yet stays cheap (Found).
+    struct Window {
+        std::chrono::milliseconds time{100};
+        std::size_t bytes = std::size_t{24} << 20;
+    };
     /// The store has every batch up to `applied`.
-    Applier(Store& store, CommitLog& log, std::uint64_t applied);
+    Applier(Store& store, CommitLog& log, std::uint64_t applied, Window window);
     /// Applies what is left.
     ~Applier();
     Applier(const Applier&) = delete;
@@ -45,6 +51,7 @@ class Applier {
     void run();
     void hurry();
 
+    const Window window_;
     Store& store_;
     CommitLog& log_;
     Event done_;

@@ -11,26 +11,23 @@ constexpr std::size_t kJobKeyBytes = 8;
 }  // namespace
 
 void Passing::note(const Batch& batch, std::uint64_t bound) {
+    if (batch.seq <= noted_) return;
+    noted_ = batch.seq;
     for (const Op& op : batch.ops())
         if ((op.table == Table::live || op.to == Table::live) && op.key.size == kJobKeyBytes)
-            note(from_big_endian(batch.key(op)), op, bound);
+            note(from_big_endian(batch.key(op)), op.kind, bound);
 }
 
-void Passing::note(std::uint64_t job, const Op& op, std::uint64_t bound) {
-    const bool put = op.kind == Op::Kind::put;
-    if (fates_.empty()) {
-        if (!put || job <= bound) return;
-        first_ = job;
+void Passing::note(std::uint64_t job, Op::Kind kind, std::uint64_t bound) {
+    if (kind == Op::Kind::put && job > bound && job >= first_ + fates_.size()) {  // a new one
+        if (fates_.empty()) first_ = job;
+        if (job - first_ >= kMost) return;
+        fates_.resize(job - first_, Fate::written);
+        fates_.push_back(Fate::put);
+    } else if (job >= first_ && job - first_ < fates_.size()) {
+        Fate& fate = fates_[job - first_];
+        fate = kind == Op::Kind::erase && fate == Fate::put ? Fate::gone : Fate::written;
     }
-    if (job < first_ || job - first_ >= kMost) return;
-    if (job - first_ >= fates_.size()) {
-        if (!put) return;
-        fates_.resize(job - first_ + 1, Fate::unknown);
-    }
-    Fate& fate = fates_[job - first_];
-    if (put && fate == Fate::unknown) fate = Fate::put;
-    else if (op.kind == Op::Kind::erase && fate == Fate::put) fate = Fate::gone;
-    else fate = Fate::written;
 }
 
 bool Passing::contains(const Batch& batch, const Op& op) const {

@@ -6,7 +6,6 @@
 // Pure; of one thread.
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 #include "batch.hpp"
@@ -15,25 +14,30 @@ namespace jobyard::broker {
 
 class Passing {
  public:
-    /// A batch that is durable and not applied, once each, in order. `bound`: the greatest number of a job that has a
-    /// row in `live` or in `buried` (from where it might come back).
+    /// Batches up to `noted` are not its business: their operations are all to be carried out.
+    explicit Passing(std::uint64_t noted = 0) : noted_(noted) {}
+
+    /// A batch that is durable and not applied; in order, and passed over if it was noted before. `bound`: the greatest
+    /// number of a job that has a row in `live`, or in `buried`, from where a redrive takes it back.
     void note(const Batch& batch, std::uint64_t bound);
+    /// The last batch that it knows.
+    [[nodiscard]] std::uint64_t noted() const { return noted_; }
     /// The operation, of a batch that was noted, need not be carried out.
     [[nodiscard]] bool contains(const Batch& batch, const Op& op) const;
-    /// What was noted has been applied, apart from batches that put no job below `next`.
+    /// Every noted batch that puts a job below `next` has been applied.
     void applied_before(std::uint64_t next);
     void applied_all() { fates_.clear(); }
 
  private:
     enum class Fate : std::uint8_t {
-        unknown,
         put,      ///< and not applied yet
         gone,     ///< put and erased, both before either was applied
         written,  ///< or otherwise to be left to the store
     };
 
-    void note(std::uint64_t job, const Op& op, std::uint64_t bound);
+    void note(std::uint64_t job, Op::Kind kind, std::uint64_t bound);
 
+    std::uint64_t noted_;
     std::uint64_t first_ = 0;
     std::uint64_t applied_ = 0;  ///< what applied_before() was told last
     std::vector<Fate> fates_;    ///< of job first_ + i

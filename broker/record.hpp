@@ -151,6 +151,7 @@ struct NumbersRow {
 };
 
 inline constexpr std::string_view kMetaApplied = "applied";  ///< number of the last batch applied, 8 bytes big-endian
+inline constexpr std::string_view kMetaRelied = "relied";    ///< of the last batch that the store relies on the log for
 inline constexpr std::string_view kMetaNumbers = "numbers";
 inline constexpr std::string_view kMetaStore = "store";           ///< the store's random id, 16 bytes
 inline constexpr std::string_view kMetaEpoch = "epoch";           ///< one more at every start, 8 bytes big-endian

@@ -122,6 +122,8 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
 Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn now) {
     const auto in_store = store.get(Table::meta, kMetaApplied);
     if (!in_store) return in_store.error();
+    const auto relied = store.get(Table::meta, kMetaRelied);
+    if (!relied) return relied.error();
     const auto owner = store.get(Table::meta, kMetaStore);
     if (!owner) return owner.error();
     const auto secret = store.get(Table::meta, kMetaLogSecret);
@@ -149,6 +151,14 @@ Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn 
     });
     if (replayed) replayed = apply();
     if (!replayed) return replayed.error();
+    const auto replayed_to = store.get(Table::meta, kMetaApplied);
+    if (!replayed_to) return replayed_to.error();
+    const std::uint64_t last = *replayed_to ? from_big_endian(**replayed_to) : 0;
+    if (*relied && from_big_endian(**relied) > last)
+        return Error{Code::internal, "the commit log ends with batch " + std::to_string(last) + " but had batch " +
+                                         std::to_string(from_big_endian(**relied)) +
+                                         ", which was durable: its end is missing or damaged; restore a backup of the "
+                                         "whole data directory"};
     const auto identity = begin_epoch(store);
     if (!identity) return identity.error();
     log.belongs_to(identity->store, identity->log_secret);

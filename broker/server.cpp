@@ -90,7 +90,7 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       batches_(applied_seq, {core.numbers().next_job}, {}),
       inbox_(core, batches_, *this),
       outbox_(batches_, *this),
-      applier_(store, log, applied_seq),
+      applier_(store, log, applied_seq, {}),
       committer_(log),
       reader_(store) {
     sigset_t signals;

@@ -170,6 +170,9 @@ Result<void> Store::open_tables() {
                                                  ": start the version of jobyard that wrote it"};
             MDB_val value = to_val(ours);
             if (rc == MDB_NOTFOUND) rc = mdb_put(transaction.get(), handle(table), &key, &value, 0);
+            MDB_val relied_key = to_val(kMetaRelied);
+            if (rc == 0 && mdb_get(transaction.get(), handle(table), &relied_key, &found) == 0)
+                passing_ = Passing(from_big_endian(to_view(found)));
         }
         if (rc == 0) {
             Cursor cursor(transaction.get(), tables_[i]);
@@ -185,9 +188,15 @@ Result<void> Store::open_tables() {
 }
 
 Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead) {
-    for (const Batch* batch : batches) note(*batch);
-    for (const Batch* batch : ahead) note(*batch);
+    JOBYARD_ASSERT(ahead.empty() || ahead.front()->first_job);
     const auto began = std::chrono::steady_clock::now();
+    const auto greatest = [this](Table table) {
+        const std::string& bound = bounds_[static_cast<std::size_t>(table)];
+        return bound.size() == sizeof(std::uint64_t) ? from_big_endian(bound) : 0;
+    };
+    const std::uint64_t bound = std::max(greatest(Table::live), greatest(Table::buried));
+    for (const auto* list : {&batches, &ahead})
+        for (const Batch* batch : *list) passing_.note(*batch, bound);
     int rc = write(batches);
     while (rc == MDB_MAP_FULL) {
         if (auto grown = grow(); !grown) return grown;
@@ -210,16 +219,6 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     // Before it is full, because then a batch is written twice.
     if (counted_.used_bytes > counted_.map_bytes / 100 * 85) return grow();
     return {};
-}
-
-void Store::note(const Batch& batch) {
-    if (batch.seq <= noted_) return;
-    noted_ = batch.seq;
-    const auto greatest = [this](Table table) {
-        const std::string& bound = bounds_[static_cast<std::size_t>(table)];
-        return bound.size() == 8 ? from_big_endian(bound) : 0;
-    };
-    passing_.note(batch, std::max(greatest(Table::live), greatest(Table::buried)));
 }
 
 int Store::write(const std::vector<const Batch*>& batches) {
@@ -264,7 +263,9 @@ int Store::write(const std::vector<const Batch*>& batches) {
     for (const Batch* batch : batches)
         for (const Op& op : batch->ops())
             if (write_op(*batch, op) != 0) return rc;
-    return transaction.commit();
+    MDB_cursor* meta = cursor(Table::meta);
+    if (rc == 0) rc = put(meta, Table::meta, kMetaRelied, big_endian(passing_.noted()));
+    return rc == 0 ? transaction.commit() : rc;
 }
 
 int Store::put(MDB_cursor* cursor, Table table, std::string_view key_bytes, std::string_view value_bytes) {

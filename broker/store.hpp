@@ -58,8 +58,9 @@ class Store {
     /// failed) that cannot be known: the process must end and recover.
     Result<void> apply(const Batch& batch) { return apply({&batch}); }
     /// All of `batches` in one transaction, in order. Of a job that was submitted in one of them, and has ended in one
-    /// of them or in one of those `ahead`, the store sees only the end. `ahead` are durable too and will be the first
-    /// of the next call's `batches`. Batches count up; one whose number is not greater than all before is just written.
+    /// of them or in one of those `ahead`, the store sees only the end. `ahead` are durable too, will be the first of
+    /// the next call's `batches`, and know their `first_job`. In the row kMetaRelied stands how far it has looked: a
+    /// log without that batch does not belong to this store any more.
     Result<void> apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead = {});
 
     /// The rows that are needed, all from one moment, which is not before the call.
@@ -77,7 +78,6 @@ class Store {
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
-    void note(const Batch& batch);
     int write(const std::vector<const Batch*>& batches);
     int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);
     Result<void> grow();
@@ -93,7 +93,6 @@ class Store {
     std::array<std::string, kTables> bounds_;
 
     Passing passing_;
-    std::uint64_t noted_ = 0;  ///< the last batch that it knows
 
     /// What the transaction being written does, by kind of operation.
     std::array<std::uint64_t, 3> written_{};

@@ -50,7 +50,7 @@ struct ApplierTest : testing::Test {
 
 TEST_F(ApplierTest, BringsTheStoreUpByItself) {
     open();
-    Applier applier(*store, *log, 0);
+    Applier applier(*store, *log, 0, {});
     for (std::uint64_t seq = 1; seq <= 3; ++seq) {
         applier.add(next_batch());
         EXPECT_GT(applier.waiting_bytes(), 0U);
@@ -62,7 +62,7 @@ TEST_F(ApplierTest, BringsTheStoreUpByItself) {
 
 TEST_F(ApplierTest, TheStoreHasWhatItSaysAndAllOfItInTheEnd) {
     open();
-    Applier applier(*store, *log, 0);
+    Applier applier(*store, *log, 0, {});
     for (std::uint64_t job = 1; job <= 200; ++job) {
         Batch& batch = next_batch();
         batch.put(Table::live, big_endian(job), "job");
@@ -80,9 +80,28 @@ TEST_F(ApplierTest, TheStoreHasWhatItSaysAndAllOfItInTheEnd) {
     EXPECT_LT(store->counters().transactions, 100U) << "many batches in one transaction";
 }
 
+/// Each batch ends a window, and the job of the one before: whichever of them are applied together, the next is known.
+TEST_F(ApplierTest, AJobThatEndsInTheNextWindowIsNotWritten) {
+    open();
+    Applier applier(*store, *log, 0, {std::chrono::hours(1), 1'000});
+    std::uint64_t job = 0;
+    while (applier.applied().value() == 0 || job < 10) {
+        Batch& batch = next_batch();
+        if (job > 0) batch.erase(Table::live, big_endian(job));
+        batch.put(Table::live, big_endian(++job), std::string(1'000, 'x'));
+        applier.add(batch);
+    }
+    const auto seen = store->read({{Need::Kind::row, Table::meta, std::string(kMetaRelied)}});
+    ASSERT_TRUE(seen && !seen->rows.front().empty());
+    EXPECT_GT(from_big_endian((*seen->rows.front().begin()).value), seen->applied_seq);
+    ASSERT_TRUE(applier.finish());
+    EXPECT_EQ(store->counters().erases, 0U);
+    EXPECT_TRUE(store->get(Table::live, big_endian(job)).value());
+}
+
 TEST_F(ApplierTest, AFullLogMakesItHurry) {
     open();
-    Applier applier(*store, *log, 0);
+    Applier applier(*store, *log, 0, {});
     for (std::uint64_t n = 1; n <= 600; ++n) {
         Batch& batch = next_batch();
         batch.put(Table::chunks, big_endian(n), std::string(20'000, 'x'));
@@ -96,7 +115,7 @@ TEST_F(ApplierTest, AFullLogMakesItHurry) {
 TEST_F(ApplierTest, AFailureOfTheStoreIsTold) {
     if (!directory.mount_disk(std::size_t{8} << 20)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);
     open();
-    Applier applier(*store, *log, 0);
+    Applier applier(*store, *log, 0, {});
     Batch& batch = next_batch();
     for (std::uint64_t job = 1; job <= 8'000; ++job) batch.put(Table::live, big_endian(job), std::string(1'000, 'x'));
     applier.add(batch);

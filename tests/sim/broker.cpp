@@ -122,7 +122,6 @@ void Broker::recover() {
 
 void Broker::crash() {
     process.tell("crashes");
-    disk_.crash();
     end_process();
 }
 
@@ -133,6 +132,7 @@ void Broker::stop() {
 }
 
 void Broker::end_process() {
+    disk_.crash();
     process.die();
     network_.close_all();
     network_.listen(nullptr);

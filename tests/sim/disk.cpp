@@ -11,6 +11,7 @@ namespace jobyard::sim {
 using broker::Batch;
 using broker::Need;
 using broker::Op;
+using broker::Passing;
 using broker::Snapshot;
 using broker::Table;
 
@@ -45,9 +46,7 @@ void Disk::note_all() {
     std::uint64_t bound = 0;
     for (const Table table : {Table::live, Table::buried})
         if (!rows(table).empty()) bound = std::max(bound, broker::from_big_endian(rows(table).rbegin()->first));
-    for (const Batch& batch : log_)
-        if (batch.seq > noted_) passing_.note(batch, bound);
-    if (!log_.empty()) noted_ = log_.back().seq;
+    for (const Batch& batch : log_) passing_.note(batch, bound);
 }
 
 std::uint64_t Disk::applied() const {
@@ -56,8 +55,7 @@ std::uint64_t Disk::applied() const {
 }
 
 void Disk::crash() {
-    passing_ = {};
-    noted_ = 0;
+    passing_ = Passing();
     if (!writing_) return;
     const bool made_it = random_.percent(50);
     world_.tell("disk", "batch ", writing_->seq, made_it ? " had just become durable" : " is lost");

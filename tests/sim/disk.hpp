@@ -31,6 +31,7 @@ class Disk {
     void apply(std::uint64_t up_to);
     /// The last batch that the store has.
     [[nodiscard]] std::uint64_t applied() const;
+    /// The broker's process is gone.
     void crash();
 
     using Rows = std::map<std::string, std::string>;
@@ -49,7 +50,6 @@ class Disk {
     std::function<void(const broker::Batch&)> watcher_;
     std::deque<broker::Batch> log_;  // what the store does not have yet
     broker::Passing passing_;        // of this life of the broker
-    std::uint64_t noted_ = 0;        // the last batch that it knows
     std::array<Rows, broker::kTables> tables_;
     std::optional<broker::Batch> writing_;  // a copy: it outlives the process that wrote it
     std::uint64_t writes_ = 0;

@@ -1,0 +1,69 @@
+// A store and a commit log that do not belong together are refused, whatever they are.
+
+#include "recovery.hpp"
+
+#include <gtest/gtest.h>
+
+#include "record.hpp"
+#include "temporary_directory.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+struct RecoveryTest : testing::Test {
+    test::TemporaryDirectory directory;
+    std::unique_ptr<Store> store;
+    std::unique_ptr<CommitLog> log;
+
+    Result<Recovered> start() {
+        store.reset();
+        log.reset();
+        auto opened = Store::open({directory.path(), std::uint64_t{1} << 30});
+        EXPECT_TRUE(opened) << opened.error().text;
+        store = std::move(*opened);
+        auto opened_log = CommitLog::open(directory.path());
+        EXPECT_TRUE(opened_log) << opened_log.error().text;
+        log = std::move(*opened_log);
+        return recover(*store, *log, {}, {});
+    }
+    static Batch batch(std::uint64_t seq) {
+        Batch made;
+        made.seq = seq;
+        made.first_job = {seq};
+        made.put(Table::meta, kMetaApplied, big_endian(seq));
+        return made;
+    }
+};
+
+/// The store has left out what the lost batch would have ended.
+TEST_F(RecoveryTest, ALogThatLacksWhatTheStoreHasLookedAheadToIsRefused) {
+    const auto first = start();
+    ASSERT_TRUE(first) << first.error().text;
+    const Batch applied = batch(first->applied_seq + 1);
+    const Batch ahead = batch(first->applied_seq + 2);
+    ASSERT_TRUE(log->append(applied));
+    ASSERT_TRUE(store->apply({&applied}, {&ahead}));
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto refused = start();
+        ASSERT_FALSE(refused) << "the second attempt no more than the first";
+        EXPECT_NE(refused.error().text.find("restore a backup"), std::string::npos) << refused.error().text;
+    }
+}
+
+TEST_F(RecoveryTest, ALogThatHasItIsReplayed) {
+    const auto first = start();
+    ASSERT_TRUE(first) << first.error().text;
+    const Batch applied = batch(first->applied_seq + 1);
+    const Batch ahead = batch(first->applied_seq + 2);
+    ASSERT_TRUE(log->append(applied));
+    ASSERT_TRUE(log->append(ahead));
+    ASSERT_TRUE(store->apply({&applied}, {&ahead}));
+    const auto second = start();
+    ASSERT_TRUE(second) << second.error().text;
+    EXPECT_EQ(second->applied_seq, ahead.seq + 1) << "and the batch of this start";
+    const auto third = start();
+    ASSERT_TRUE(third) << third.error().text;
+}
+
+}  // namespace
+}  // namespace jobyard::broker
