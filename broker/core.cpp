@@ -332,8 +332,14 @@ void cut_texts(Answers& answers) {
 Outgoing& Core::answer(const Session& session, RequestId request, Message message, Output& out) {
     if (auto* answers = std::get_if<Answers>(&message)) cut_texts(*answers);
     Outgoing& added = send(session.peer, session.id, request, std::move(message), rests_on(out), out);
-    added.to_worker = session.role == Role::worker;
+    address(added, session);
     return added;
+}
+
+void Core::address(Outgoing& message, const Session& session) {
+    message.peer = session.peer;
+    message.to_worker = session.role == Role::worker;
+    message.envelope.session = session.id;
 }
 
 void Core::record(EventKind kind, JobId job, std::uint64_t count) {

@@ -223,6 +223,8 @@ class Core {
     [[nodiscard]] std::uint64_t grant_rests_on(const Session& session, const Job& job, const Output& out) const;
     Outgoing& send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
                    Output& out);
+    /// The one place that says to whom a message of a session goes.
+    static void address(Outgoing& message, const Session& session);
     Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);

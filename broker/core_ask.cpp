@@ -150,9 +150,9 @@ void Core::flush_results(Session& session, Output& out) {
                 {result.payload.slice.size, result.job, result.state, result.reason, result.attempt, error});
             session.results.pop_front();
         }
-        message.peer = session.peer;
         message.rests_on = rests_on(out);
-        message.envelope = {session.id, {}, std::move(list)};
+        message.envelope.message = std::move(list);
+        address(message, session);
         out.messages.push_back(std::move(message));
     }
     // What must wait for a grant is not kept here, and will not find its batch in hand: it is read from the store then.
@@ -361,9 +361,9 @@ void Core::on_show(Session& session, RequestId request, const Show& show, const 
         jobs.items.push_back({slice.size, code, id});
         message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
     }
-    message.peer = session.peer;
     message.rests_on = rests_on(out);
-    message.envelope = {session.id, request, std::move(jobs)};
+    message.envelope = {{}, request, std::move(jobs)};
+    address(message, session);
     out.messages.push_back(std::move(message));
 }
 
@@ -436,9 +436,9 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             jobs.next_cursor = std::uint64_t{kDone} << kCursorPhaseShift;
         else jobs.next_cursor = 0;
     }
-    message.peer = session.peer;
     message.rests_on = rests_on(out);
-    message.envelope = {session.id, request, std::move(jobs)};
+    message.envelope = {{}, request, std::move(jobs)};
+    address(message, session);
     out.messages.push_back(std::move(message));
 }
 

@@ -221,9 +221,7 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
 
 void Core::flush_dispatch(Session& session, Output& out) {
     if (!std::holds_alternative<Dispatch>(session.dispatch.envelope.message)) return;
-    session.dispatch.peer = session.peer;
-    session.dispatch.to_worker = true;
-    session.dispatch.envelope.session = session.id;
+    address(session.dispatch, session);
     out.messages.push_back(std::exchange(session.dispatch, {}));
 }
 

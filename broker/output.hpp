@@ -36,7 +36,7 @@ struct PayloadRef {
 struct Outgoing {
     PeerId peer;
     std::uint64_t rests_on = 0;  ///< leaves when this batch is durable; 0: at once
-    bool to_worker = false;      ///< of a worker's session; the same for all to one peer, which keeps their order
+    bool to_worker = false;      ///< of a worker's session; the same for all of one session, so they keep their order
     Envelope envelope;
     std::vector<PayloadRef> payloads;
     std::string bytes;

@@ -654,6 +654,11 @@ class Yard {
                 << message_name(message.envelope.message) << " rests on " << message.rests_on
                 << ", but the newest batch is " << sealed << " or the open one, " << open->seq;
         }
+        if (message.rests_on != 0) {  // else there is nothing to be ordered by
+            const bool known = to_workers_.try_emplace(message.envelope.session, message.to_worker).first->second;
+            EXPECT_EQ(message.to_worker, known) << "a session's messages keep their order only if all are of one kind: "
+                                                << message_name(message.envelope.message);
+        }
         Received received;
         received.peer = message.peer;
         received.rests_on = message.rests_on;
@@ -802,6 +807,7 @@ class Yard {
     std::uint32_t epochs_ = 1;
     std::uint64_t random_ = 0;
     std::set<PeerId> connected_;
+    std::map<SessionId, bool> to_workers_;
     std::uint32_t last_peer_ = 0;
     std::uint64_t last_request_ = 0;
     std::vector<std::unique_ptr<std::string>> kept_;

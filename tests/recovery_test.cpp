@@ -40,12 +40,14 @@ TEST_F(RecoveryTest, ALogThatLacksWhatTheStoreHasLookedAheadToIsRefused) {
     const auto first = start();
     ASSERT_TRUE(first) << first.error().text;
     const Batch applied = batch(first->applied_seq + 1);
-    const Batch ahead = batch(first->applied_seq + 2);
+    const Batch kept = batch(first->applied_seq + 2);
+    const Batch lost = batch(first->applied_seq + 3);
     ASSERT_TRUE(log->append(applied));
-    ASSERT_TRUE(store->apply({&applied}, {&ahead}));
+    ASSERT_TRUE(log->append(kept));
+    ASSERT_TRUE(store->apply({&applied}, {&kept, &lost}));
     for (int attempt = 0; attempt < 2; ++attempt) {
         const auto refused = start();
-        ASSERT_FALSE(refused) << "the second attempt no more than the first";
+        ASSERT_FALSE(refused) << "the second attempt, which finds `kept` applied, no more than the first";
         EXPECT_NE(refused.error().text.find("restore a backup"), std::string::npos) << refused.error().text;
     }
 }
