@@ -648,6 +648,7 @@ class Yard {
             EXPECT_EQ(message.rests_on, 0U) << message_name(message.envelope.message) << " carries no state";
         } else if (std::holds_alternative<Dispatch>(message.envelope.message)) {
             EXPECT_LE(message.rests_on, open->seq);
+            EXPECT_TRUE(message.to_worker);
         } else {
             EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed ||
                         config.bug == PlantedBug::answer_before_commit)
