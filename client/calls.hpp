@@ -1,8 +1,8 @@
 #pragma once
-// What callers and the network thread share: the calls that are open, and where their callers wait.
+// What callers and turns share: the calls that are open, and where their callers wait.
 //
-// A call's fields are written by the network thread, under the room's mutex, before its stage says that they are there,
-// and never again after. So whoever has seen the stage reads them without a lock, and who only looks takes none.
+// A call's fields are written in a turn, whoever takes it, under the room's mutex, before its stage says that they are
+// there, and never again after. So whoever has seen the stage reads them without a lock, and who only looks takes none.
 
 #include <array>
 #include <atomic>
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "jobyard/client.hpp"
+#include "peer/turns.hpp"
 #include "session.hpp"
 
 namespace jobyard::client {
@@ -47,8 +48,10 @@ struct Room {
     /// Callers wait at the door of their call, so that one answer does not wake everybody.
     std::array<std::condition_variable, 16> doors;
     std::condition_variable link_changed;
-    bool welcomed = false;       ///< there is a session now; guarded by `mutex`
-    std::optional<Error> ended;  ///< nothing will be answered any more; guarded by `mutex`
+    std::atomic<unsigned> awaited{0};  ///< calls that somebody waits for; written under `mutex`
+    std::shared_ptr<Turns> turns;      ///< where one may wait first; null if there is no network
+    bool welcomed = false;             ///< there is a session now; guarded by `mutex`
+    std::optional<Error> ended;        ///< nothing will be answered any more; guarded by `mutex`
 
     [[nodiscard]] bool is_forked() const { return forks != fork_count(); }
     [[nodiscard]] std::size_t door_of(const Call& call) const {
@@ -70,7 +73,7 @@ struct Call {
     explicit Call(std::shared_ptr<Room> where) : room(std::move(where)) {}
     std::shared_ptr<Room> room;
     std::atomic<Stage> stage{Stage::open};
-    bool awaited = false;  ///< somebody waits at the door; guarded by the room's mutex
+    bool awaited = false;  ///< somebody waits for it; guarded by the room's mutex
 };
 
 inline bool has_reached(const Call& call, Stage stage) { return call.stage.load(std::memory_order_acquire) >= stage; }

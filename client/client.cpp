@@ -1,4 +1,4 @@
-// The public calls: each makes a call (calls.hpp), hands it to the network thread and waits for as long as its caller
+// The public calls: each makes a call (calls.hpp), hands it to the network and waits for as long as its caller
 // wants to.
 
 #include "jobyard/client.hpp"
@@ -55,13 +55,18 @@ bool Room::wait(Call& call, Stage stage, std::chrono::milliseconds limit) {
 
 bool Room::wait(Call& call, Stage stage, Deadline deadline) {
     const auto reached = [&] { return has_reached(call, stage); };
-    if (reached()) return true;
-    std::unique_lock lock(mutex);
-    return doors[door_of(call)].wait_until(lock, deadline, [&] {
+    const auto reached_or_awaited = [&] {
         if (reached()) return true;
-        call.awaited = true;
+        if (!std::exchange(call.awaited, true)) ++awaited;
         return false;
-    });
+    };
+    {
+        const std::lock_guard lock(mutex);
+        if (reached_or_awaited()) return true;
+    }
+    if (turns) turns->lead([&] { return reached() || std::chrono::steady_clock::now() >= deadline; });
+    std::unique_lock lock(mutex);
+    return doors[door_of(call)].wait_until(lock, deadline, reached_or_awaited);
 }
 
 std::string Room::why_silent() const {
@@ -112,7 +117,7 @@ bool Submission::was_existing() const { return has_id() && watched_->code == Cod
 // --- Client ----------------------------------------------------------------------------------------------------------
 
 struct Client::Impl {
-    explicit Impl(const Options& given) : options(given), network(given) {}
+    explicit Impl(Options given) : options(std::move(given)), network(options) {}
     Options options;
     client::Network network;
 
@@ -175,7 +180,7 @@ struct Client::Impl {
 };
 
 Client::Client() : Client(Options{}) {}
-Client::Client(Options options) : impl_(std::make_unique<Impl>(options)) {}
+Client::Client(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 
 Client::~Client() {
     // In a child the thread, and whoever held a lock, do not exist: there is nothing that could be ended in order.

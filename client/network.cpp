@@ -23,7 +23,6 @@ constexpr int kSocketLingerMs = 1'000;
 std::int64_t to_ms(Deadline time) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
-std::int64_t now_ms() { return to_ms(std::chrono::steady_clock::now()); }
 
 Uuid random_uuid() {
     Uuid id;
@@ -58,6 +57,8 @@ template <class... Fs>
 struct Overloaded : Fs... {
     using Fs::operator()...;
 };
+template <class... Fs>
+Overloaded(Fs...) -> Overloaded<Fs...>;
 
 }  // namespace
 
@@ -66,7 +67,7 @@ Network::Network(const Client::Options& options)
       max_pending_(options.max_pending),
       max_pending_bytes_(options.max_pending_bytes),
       max_payload_(kMaxPayloadBytes),
-      session_(session_options(options), now_ms()) {
+      session_(session_options(options), steady_ms()) {
     room_->endpoint = broker_endpoint(options.broker);
     if (Result<void> checked = check_endpoint(room_->endpoint); !checked) {
         refusal_ = checked.error();
@@ -74,6 +75,7 @@ Network::Network(const Client::Options& options)
         refusal_ = socket.error();
     } else {
         socket_ = *std::move(socket);
+        turns_ = room_->turns = std::make_shared<Turns>(*socket_, [this] { return turn(); });
         // The program's signals are for its own threads.
         sigset_t all;
         sigset_t before;
@@ -96,7 +98,7 @@ std::size_t Network::submit(std::span<const std::shared_ptr<Watched>> jobs, std:
     std::unique_lock lock(mutex_);
     for (; taken < jobs.size(); ++taken) {
         if (!has_room() && !refusal_) {
-            if (std::exchange(wake, false)) socket_->wake();
+            if (std::exchange(wake, false)) turns_->wake();
             if (!deadline) deadline = deadline_after(limit);
             ++waiting_for_room_;
             room_came_.wait_until(lock, *deadline, [this] { return has_room() || refusal_; });
@@ -109,7 +111,10 @@ std::size_t Network::submit(std::span<const std::shared_ptr<Watched>> jobs, std:
         ++pending_;
         pending_bytes_ += jobs[taken]->payload_bytes;
     }
-    if (wake) socket_->wake();
+    const bool alone = pending_ == taken;
+    lock.unlock();
+    // While others are unanswered it is better to let some come together.
+    if (wake) alone ? turns_->take() : turns_->wake();
     return taken;
 }
 
@@ -125,8 +130,7 @@ void Network::refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why) 
 }
 
 void Network::watch(std::span<const std::shared_ptr<Watched>> jobs) {
-    std::unique_lock lock(mutex_);
-    if (!refusal_) return post(jobs);
+    if (post(jobs)) return;
     for (const std::shared_ptr<Watched>& job : jobs) {
         job->no_result = refusal_;
         job->stage = Stage::done;
@@ -134,19 +138,25 @@ void Network::watch(std::span<const std::shared_ptr<Watched>> jobs) {
 }
 
 void Network::ask(std::span<const std::shared_ptr<Asked>> calls) {
-    std::unique_lock lock(mutex_);
-    if (!refusal_) return post(calls);
+    if (post(calls)) return;
     for (const std::shared_ptr<Asked>& call : calls) {
         call->error = refusal_;
         call->stage = Stage::done;
     }
 }
 
-/// Needs the mutex.
+/// False if there is a refusal, which then stays.
 template <class C>
-void Network::post(std::span<const std::shared_ptr<C>> calls) {
-    if (posted_.empty() || gathering_) socket_->wake();  // else whoever posted before has, and it has not come yet
-    posted_.insert(posted_.end(), calls.begin(), calls.end());
+bool Network::post(std::span<const std::shared_ptr<C>> calls) {
+    bool is_first = false;
+    {
+        const std::lock_guard lock(mutex_);
+        if (refusal_) return false;
+        is_first = posted_.empty() || gathering_;
+        posted_.insert(posted_.end(), calls.begin(), calls.end());
+    }
+    if (is_first) turns_->take();  // else whoever posted before does, and has not come to it yet
+    return true;
 }
 
 std::size_t Network::pending() {
@@ -163,36 +173,36 @@ bool Network::close(Deadline deadline) {
     --waiting_for_room_;
     refusal_ = Error{Code::closed, "this client was closed; make another one", 0};
     stopping_ = true;
-    socket_->wake();
+    turns_->wake();
     room_came_.notify_all();
     lock.unlock();
     thread_.join();
     return answered;
 }
 
-// --- the network thread ----------------------------------------------------------------------------------------------
+// --- turns -----------------------------------------------------------------------------------------------------------
 
 void Network::run() {
     ::pthread_setname_np(::pthread_self(), "jobyard-client");
-    for (bool stopping = false; !stopping;) {
-        stopping = take_posted();
-        const bool drained = receive();
-        session_.on_tick(now_ms());
-        if (stopping) session_.close();
-        finish(session_.completions());
-        send();
-        if (session_.wants_reopen()) socket_->reopen();
-        publish_link();
-        if (stopping || !drained) continue;
-        const std::int64_t pause_ms = std::clamp<std::int64_t>(session_.next_deadline_ms() - now_ms(), 0, 3'600'000);
-        {
-            const std::lock_guard lock(mutex_);
-            gathering_ = session_.gathers(now_ms());
-            if (!gathering_ && !posted_.empty()) continue;  // gathered until now
-        }
-        socket_->wait(std::chrono::milliseconds(pause_ms));
-    }
+    turns_->run();
     socket_->close();
+}
+
+Turns::After Network::turn() {
+    const bool stopping = take_posted();
+    bool woke = false;
+    const bool drained = receive(woke);
+    session_.on_tick(steady_ms());
+    if (stopping) session_.close();
+    woke = finish(session_.completions()) || woke;
+    send();
+    if (session_.wants_reopen()) socket_->reopen();
+    publish_link();
+    const std::lock_guard lock(mutex_);
+    gathering_ = session_.gathers(steady_ms());
+    const bool gathered = !gathering_ && !posted_.empty();
+    // Who has just had his answer is likely to come back for the next.
+    return {stopping, !drained || gathered, woke && room_->awaited == 0, session_.next_deadline_ms()};
 }
 
 /// True if this is the last turn.
@@ -204,7 +214,7 @@ bool Network::take_posted() {
         gathering_ = false;
         stopping = stopping_;
     }
-    const std::int64_t now = now_ms();
+    const std::int64_t now = steady_ms();
     for (Posted& posted : taken_) {
         std::visit(Overloaded{
                        [&](const std::shared_ptr<Watched>& job) {
@@ -234,10 +244,10 @@ Ticket Network::take_ticket(Posted posted) {
     return ticket;
 }
 
-/// False if more may be there.
-bool Network::receive() {
+/// False if more may be there. `woke`: somebody who waited.
+bool Network::receive(bool& woke) {
     for (Connection event{}; socket_->next_event(event);) {
-        if (event == Connection::connected) session_.on_connected(now_ms());
+        if (event == Connection::connected) session_.on_connected(steady_ms());
         else session_.on_disconnected();
     }
     for (int i = 0; i < kMessagesPerTurn; ++i) {
@@ -248,14 +258,14 @@ bool Network::receive() {
         // sees what this side does not answer.
         const auto* envelope = std::get_if<Envelope>(&decoded);
         if (envelope == nullptr) continue;
-        session_.on_message(*envelope, frames.payload, now_ms());
-        finish(session_.completions());
+        session_.on_message(*envelope, frames.payload, steady_ms());
+        woke = finish(session_.completions()) || woke;
     }
     return false;
 }
 
 void Network::send() {
-    while (session_.next_message(outgoing_, now_ms())) {
+    while (session_.next_message(outgoing_, steady_ms())) {
         header_.clear();
         encode_header(outgoing_.envelope, header_);
         if (socket_->send(header_, outgoing_.payload)) continue;
@@ -265,15 +275,17 @@ void Network::send() {
     }
 }
 
-/// Tells the callers. One lock for all that came with a message; only who waits is woken.
-void Network::finish(std::vector<Completion>& completions) {
-    if (completions.empty()) return;
+/// Tells the callers. One lock for all that came with a message; only who waits is woken. True if somebody did.
+bool Network::finish(std::vector<Completion>& completions) {
+    if (completions.empty()) return false;
     std::bitset<std::tuple_size_v<decltype(Room::doors)>> doors;
     std::size_t answered = 0;
     std::size_t answered_bytes = 0;
     const auto move_to = [&](Call& call, Stage stage) {
         call.stage.store(stage, std::memory_order_release);
-        if (std::exchange(call.awaited, false)) doors.set(room_->door_of(call));
+        if (!std::exchange(call.awaited, false)) return;
+        --room_->awaited;
+        doors.set(room_->door_of(call));
     };
     const auto free_ticket = [&](Ticket ticket) {
         tickets_[ticket] = {};
@@ -348,13 +360,14 @@ void Network::finish(std::vector<Completion>& completions) {
     completions.clear();
     for (std::size_t i = 0; i < doors.size(); ++i)
         if (doors[i]) room_->doors[i].notify_all();
-    if (answered == 0) return;
+    if (answered == 0) return doors.any();
     const std::lock_guard pending_lock(mutex_);
     pending_ -= answered;
     pending_bytes_ -= answered_bytes;
     // Not at each answer: who waits for room gets a quarter of it at once, and then works for a while.
     const bool much_room = pending_ <= max_pending_ / 4 * 3 && pending_bytes_ <= max_pending_bytes_ / 4 * 3;
     if (waiting_for_room_ > 0 && much_room) room_came_.notify_all();
+    return doors.any();
 }
 
 void Network::publish_link() {

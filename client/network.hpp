@@ -1,6 +1,6 @@
 #pragma once
-// The client's network thread: it carries lists of calls from the callers to the session, messages between the session
-// and the socket, and what came of it back to the callers.
+// Between the callers and the broker: carries lists of calls from the callers to the session, messages between the
+// session and the socket, and what came of it back to the callers.
 
 #include <atomic>
 #include <memory>
@@ -13,6 +13,7 @@
 
 #include "calls.hpp"
 #include "peer/peer_socket.hpp"
+#include "peer/turns.hpp"
 
 namespace jobyard::client {
 
@@ -45,15 +46,15 @@ class Network {
 
     [[nodiscard]] bool has_room() const { return pending_ < max_pending_ && pending_bytes_ < max_pending_bytes_; }
     template <class C>
-    void post(std::span<const std::shared_ptr<C>> calls);
-    void stop();
-
-    // On the network thread:
+    bool post(std::span<const std::shared_ptr<C>> calls);
     void run();
+
+    // In a turn:
+    Turns::After turn();
     bool take_posted();
-    bool receive();
+    bool receive(bool& woke);
     void send();
-    void finish(std::vector<Completion>& completions);
+    bool finish(std::vector<Completion>& completions);
     void publish_link();
     Ticket take_ticket(Posted posted);
 
@@ -62,10 +63,10 @@ class Network {
     const std::size_t max_pending_bytes_;
     std::atomic<std::size_t> max_payload_;
 
-    // Between callers and the network thread.
+    // Between callers and turns.
     std::mutex mutex_;
     std::vector<Posted> posted_;
-    bool gathering_ = false;         ///< the network thread waits for an answer; a few small jobs need not wake it
+    bool gathering_ = false;         ///< an answer is waited for; a few small jobs make no turn
     std::size_t pending_ = 0;        // submits not answered yet
     std::size_t pending_bytes_ = 0;  // their payloads
     unsigned waiting_for_room_ = 0;
@@ -73,9 +74,10 @@ class Network {
     std::optional<Error> refusal_;  // nothing is taken any more, or never was
     bool stopping_ = false;
 
-    // The network thread's own.
+    // Of whoever takes a turn.
     Session session_;
     std::unique_ptr<PeerSocket> socket_;
+    std::shared_ptr<Turns> turns_;
     std::vector<Posted> taken_;
     std::vector<Posted> tickets_;  // what each ticket stands for
     std::vector<Ticket> free_tickets_;

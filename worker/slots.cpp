@@ -78,14 +78,9 @@ Ending to_ending(HandlerResult result) {
 
 }  // namespace
 
-std::int64_t steady_ms() {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
+Slots::Slots(Handlers handlers, Turns& turns) : handlers_(std::move(handlers)), turns_(turns) {}
 
-Slots::Slots(Handlers handlers, PeerSocket& network) : handlers_(std::move(handlers)), network_(&network) {}
-
-// --- the network thread ----------------------------------------------------------------------------------------------
+// --- turns -----------------------------------------------------------------------------------------------------------
 
 Result<void> Slots::start(unsigned count) {
     // Signals are for the threads of the program that uses us: ours take none.
@@ -140,7 +135,7 @@ void Slots::offer(const std::vector<Task*>& tasks) {
     {
         const std::lock_guard lock(mutex_);
         ready_.insert(ready_.end(), tasks.begin(), tasks.end());
-        to_wake = std::min<std::size_t>(idle_, tasks.size());
+        to_wake = std::min<std::size_t>(idle_, tasks.size() - (leading_ ? 1 : 0));
     }
     for (; to_wake > 0; --to_wake) work_.notify_one();
 }
@@ -161,6 +156,11 @@ std::vector<Task*> Slots::stop(const std::vector<Task*>& tasks) {
     return taken_back;
 }
 
+bool Slots::are_occupied() {
+    const std::lock_guard lock(mutex_);
+    return ready_.size() + busy_ == threads_.size();
+}
+
 void Slots::take_reports(std::vector<Report>& reports) {
     reports.clear();
     const std::lock_guard lock(mutex_);
@@ -172,7 +172,6 @@ unsigned Slots::close(std::chrono::steady_clock::time_point deadline) {
     {
         std::unique_lock lock(mutex_);
         closed_ = true;
-        network_ = nullptr;
         work_.notify_all();
         returned_.wait_until(lock, deadline, [&] { return busy_ == 0; });
         left = busy_;
@@ -205,8 +204,10 @@ void Slots::run(Thread& self) {
 /// Reports what this slot has finished and takes the next job, waiting for one; null: the slots are closed.
 Task* Slots::next(Thread& self, Task* finished) {
     std::unique_lock lock(mutex_);
+    bool untold = false;
     if (finished != nullptr) {
         reports_.push_back({Report::Kind::finished, finished});
+        untold = true;
         self.runs_handler = false;
         --busy_;
         if (closed_) returned_.notify_one();
@@ -219,29 +220,45 @@ Task* Slots::next(Thread& self, Task* finished) {
             task->began_ms = steady_ms();
             if (task->began_ms >= task->lease_until_ms) {
                 reports_.push_back({Report::Kind::unstarted, task});
+                untold = true;
                 continue;
             }
             reports_.push_back({Report::Kind::began, task});
             self.runs_handler = true;
             ++busy_;
-            wake_network();
+            if (untold) turns_.wake();
             return task;
         }
-        if (!reports_.empty()) wake_network();
+        if (std::exchange(untold, false)) {
+            tell_and_lead(lock);
+            continue;
+        }
         ++idle_;
         work_.wait(lock);
         --idle_;
     }
 }
 
+/// For a slot that has nothing to do: tells itself what it has finished, and waits for the next job where it will come.
+/// Unlocks meanwhile; the turns are there until close(), which waits for slots that run no handler.
+void Slots::tell_and_lead(std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
+    turns_.take();
+    lock.lock();
+    if (!ready_.empty() || closed_ || leading_) return;
+    leading_ = true;
+    lock.unlock();
+    turns_.lead([this] {
+        const std::lock_guard guard(mutex_);
+        return !ready_.empty() || closed_;
+    });
+    lock.lock();
+    leading_ = false;
+}
+
 void Slots::report_progress(Task& task) {
     const std::lock_guard lock(mutex_);
     reports_.push_back({Report::Kind::progress, &task});  // wakes nobody: it is told with the next renewal
-}
-
-/// With the lock held, so that the network cannot go away meanwhile; nearly always this is one atomic exchange.
-void Slots::wake_network() {
-    if (network_ != nullptr) network_->wake();
 }
 
 }  // namespace worker

@@ -1,7 +1,7 @@
 #pragma once
-// The threads that run handlers, and what passes between them and the network thread: jobs to begin one way, reports
-// the other, both in lists under one lock that is never held while a handler runs. Either side makes a system call to
-// wake the other only if that sleeps.
+// The threads that run handlers, and what passes between them and the network: jobs to begin one way, reports the
+// other, both in lists under one lock that is never held while a handler runs. Either side makes a system call to wake
+// the other only if that sleeps.
 
 #include <atomic>
 #include <condition_variable>
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "jobyard/worker.hpp"
-#include "peer/peer_socket.hpp"
+#include "peer/turns.hpp"
 #include "session.hpp"
 
 namespace jobyard::worker {
@@ -23,12 +23,9 @@ namespace jobyard::worker {
 /// std::less<> so that a type can be looked up without making a string of it.
 using Handlers = std::map<std::string, Handler, std::less<>>;
 
-/// Milliseconds of the steady clock: what the session calls time.
-std::int64_t steady_ms();
-
-/// One start of a job: made by the network thread, run by a slot, then used again for another.
+/// One start of a job: made in a turn, run by a slot, then used again for another.
 struct Task {
-    // Written by the network thread before it offers the task; everybody may read it from then on.
+    // Written in the turn that offers the task; everybody may read it from then on.
     LeaseToken token;  ///< 0: free
     Job job;           ///< views into the strings below
     std::string queue;
@@ -38,9 +35,9 @@ struct Task {
     const Handler* handler = nullptr;
     std::int64_t lease_until_ms = 0;
 
-    bool withdrawn = false;  ///< the network thread's own, within Slots::stop()
+    bool withdrawn = false;  ///< within Slots::stop()
 
-    // Written by the slot, read by the network thread after the report.
+    // Written by the slot, read in the turn that takes the report.
     std::int64_t began_ms = 0;
     std::int64_t ended_ms = 0;
     Ending ending;
@@ -61,12 +58,13 @@ struct Report {
 
 class Slots : public std::enable_shared_from_this<Slots> {
  public:
-    /// `network` is woken when there are reports; until close().
-    Slots(Handlers handlers, PeerSocket& network);
+    /// Until close() somebody takes one of `turns` when there are reports; except that of jobs that began in slots that
+    /// were idle, for which whoever offered them will look.
+    Slots(Handlers handlers, Turns& turns);
     Slots(const Slots&) = delete;
     Slots& operator=(const Slots&) = delete;
 
-    // --- for the network thread
+    // --- for turns
 
     /// On an error some may have been started: close() all the same.
     Result<void> start(unsigned count);
@@ -79,6 +77,8 @@ class Slots : public std::enable_shared_from_this<Slots> {
     void offer(const std::vector<Task*>& tasks);
     /// Takes back those of `tasks` that no slot has begun, and tells the others to stop. Returns what it took back.
     std::vector<Task*> stop(const std::vector<Task*>& tasks);
+    /// All slots have a job, and none waits for another: until a slot comes back no job can begin, nor has ended.
+    [[nodiscard]] bool are_occupied();
     /// What happened since the last call, in order; `reports` is overwritten.
     void take_reports(std::vector<Report>& reports);
     /// No handler is begun any more. Waits for those that run, but not beyond `deadline`; returns how many are left.
@@ -97,19 +97,20 @@ class Slots : public std::enable_shared_from_this<Slots> {
     };
     void run(Thread& self);
     Task* next(Thread& self, Task* finished);
-    void wake_network();
+    void tell_and_lead(std::unique_lock<std::mutex>& lock);
 
     const Handlers handlers_;
     std::deque<Task> tasks_;  // a deque: tasks never move
     std::vector<Task*> free_;
 
     std::mutex mutex_;  // guards all below
-    PeerSocket* network_;
+    Turns& turns_;      // used by slots that run no handler, and only until closed_
     std::deque<Task*> ready_;
     std::vector<Report> reports_;
     std::condition_variable work_;      // something is ready, or closed_
     std::condition_variable returned_;  // a handler has returned
-    unsigned idle_ = 0;
+    unsigned idle_ = 0;                 // waiting for work_
+    bool leading_ = false;              // one waits at the socket, who takes the first of what is offered
     unsigned busy_ = 0;
     bool closed_ = false;
     std::deque<Thread> threads_;

@@ -13,6 +13,7 @@
 #include "jobyard/codec.hpp"
 #include "peer/endpoint.hpp"
 #include "peer/peer_socket.hpp"
+#include "peer/turns.hpp"
 #include "session.hpp"
 #include "slots.hpp"
 
@@ -23,12 +24,13 @@ using worker::Notice;
 using worker::Report;
 using worker::Session;
 using worker::Slots;
-using worker::steady_ms;
 using worker::Task;
 
 /// With 1,024 claims beside them the names must leave HELLO below the limit of a header.
 constexpr std::size_t kMaxNamesBytes = std::size_t{32} << 10;
 constexpr std::chrono::milliseconds kStopNowGrace{1'000};
+/// A slot that begins a job wakes nobody: most have ended when this has passed, and for the others it is soon enough.
+constexpr std::int64_t kLookAtBeganMs = 10;
 
 enum class StopLevel : std::uint8_t { none, drain, now };
 
@@ -75,11 +77,12 @@ Result<void> check(const WorkerOptions& options, const worker::Handlers& handler
 /// One run(): the turns of session.hpp, with a real socket, clock and slots.
 class Run {
  public:
-    Run(const WorkerOptions& options, PeerSocket& socket, std::shared_ptr<Slots> slots, Session session,
+    Run(const WorkerOptions& options, PeerSocket& socket, worker::Handlers handlers, Session session,
         const std::atomic<StopLevel>& stop_level)
         : options_(options),
           socket_(socket),
-          slots_(std::move(slots)),
+          turns_(socket, [this] { return turn(); }),
+          slots_(std::make_shared<Slots>(std::move(handlers), turns_)),
           session_(std::move(session)),
           stop_level_(stop_level) {}
 
@@ -88,7 +91,7 @@ class Run {
             slots_->close(std::chrono::steady_clock::now());
             return {WorkerEnd::Cause::refused, started.error()};
         }
-        while (!session_.refused() && !session_.has_left()) turn();
+        turns_.run();
         WorkerEnd end;
         auto patience = std::chrono::milliseconds(0);  // whoever left has waited for its handlers already
         if (session_.refused()) {
@@ -104,17 +107,18 @@ class Run {
     }
 
  private:
-    void turn() {
+    Turns::After turn() {
+        if (look_at_began_ms_ <= steady_ms()) look_at_began_ms_ = INT64_MAX;
         take_connection_events();
-        take_messages();
+        const bool offered = take_messages();
         take_reports();
         take_stop_level();
         session_.on_tick(steady_ms());
         carry_out();
         if (session_.all_slots_stuck() && !session_.is_draining()) session_.drain({steady_ms(), steady_ms()});
-        if (session_.refused() || session_.has_left()) return;
-        const std::int64_t wait = session_.next_deadline_ms() - steady_ms();
-        socket_.wait(std::chrono::milliseconds(std::clamp<std::int64_t>(wait, 0, 60'000)));
+        return {.ended = session_.refused() || session_.has_left(),
+                .lend = offered && slots_->are_occupied(),
+                .next_ms = std::min(session_.next_deadline_ms(), look_at_began_ms_)};
     }
 
     void take_connection_events() {
@@ -130,8 +134,9 @@ class Run {
         }
     }
 
-    /// All that is here: the credit bounds how much that can be.
-    void take_messages() {
+    /// All that is here: the credit bounds how much that can be. True if there were jobs among it.
+    bool take_messages() {
+        bool offered = false;
         PeerSocket::Frames frames;
         while (socket_.receive(frames)) {
             const auto decoded = decode_header(frames.header, frames.payload.size());
@@ -140,14 +145,16 @@ class Run {
                 continue;
             }
             session_.on_message(std::get<Envelope>(decoded), frames.payload, steady_ms());
-            offer_starts();
+            offered = offer_starts() || offered;
         }
+        return offered;
     }
 
-    void offer_starts() {
+    bool offer_starts() {
         std::vector<worker::Start>& starts = session_.outbox().starts;
-        if (starts.empty()) return;
+        if (starts.empty()) return false;
         offered_.clear();
+        std::int64_t look_in_ms = kLookAtBeganMs;
         for (const worker::Start& start : starts) {
             const DispatchItem& item = start.item;
             Task& task = slots_->make_task(item.token);
@@ -160,9 +167,12 @@ class Run {
             task.job = {item.job,      item.token, item.attempt, item.max_attempts,
                         item.priority, task.queue, task.type,    task.payload};
             offered_.push_back(&task);
+            look_in_ms = item.timeout_ms > 0 ? std::min<std::int64_t>(look_in_ms, item.timeout_ms) : look_in_ms;
         }
         starts.clear();
         slots_->offer(offered_);
+        look_at_began_ms_ = std::min(look_at_began_ms_, steady_ms() + look_in_ms);
+        return true;
     }
 
     void take_reports() {
@@ -232,10 +242,12 @@ class Run {
 
     const WorkerOptions& options_;
     PeerSocket& socket_;
+    Turns turns_;  // their lock guards the socket and all below
     std::shared_ptr<Slots> slots_;
     Session session_;
     const std::atomic<StopLevel>& stop_level_;
     StopLevel stop_seen_ = StopLevel::none;
+    std::int64_t look_at_began_ms_ = INT64_MAX;
 
     // Kept for their memory.
     std::string header_;
@@ -283,8 +295,8 @@ Result<WorkerEnd> Worker::Impl::run() {
     conversation.queues = options.queues;
     for (const auto& [type, handler] : handlers) conversation.types.push_back(type);
     conversation.stuck_grace_ms = options.stop_grace.count();
-    auto slots = std::make_shared<Slots>(std::move(handlers), *socket);
-    return Run(options, *socket, slots, Session(std::move(conversation), steady_ms()), stop_level).until_the_end();
+    return Run(options, *socket, std::move(handlers), Session(std::move(conversation), steady_ms()), stop_level)
+        .until_the_end();
 }
 
 Worker::Worker(WorkerOptions options) : impl_(std::make_unique<Impl>()) {

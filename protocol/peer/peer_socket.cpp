@@ -1,14 +1,17 @@
 #include "peer/peer_socket.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -69,8 +72,23 @@ struct Frame {
     [[nodiscard]] bool more() { return zmq_msg_more(&message) != 0; }
 };
 
-/// What the owner is doing, so that wake() needs a system call only when it sleeps.
-enum class Owner : std::uint8_t { awake, awake_and_woken, sleeping };
+/// So that wake() needs a system call only when somebody sleeps.
+enum class Sleeper : std::uint8_t { none, woken, asleep };
+
+/// What poll() may wait for in place of the socket; -1 if there is no socket, which poll() passes over.
+int descriptor_of(void* socket) {
+    int fd = -1;
+    std::size_t size = sizeof fd;
+    if (socket != nullptr) zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
+/// Takes what stands in the socket's mailbox; only after that its descriptor tells of what comes next.
+bool input_of(void* socket) {
+    int events = 0;
+    std::size_t size = sizeof events;
+    return socket != nullptr && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN) != 0;
+}
 
 }  // namespace
 
@@ -82,7 +100,9 @@ struct PeerSocket::Impl {
     int monitors_made = 0;  // each monitor needs an address of its own
     int wake_fd = -1;
     std::optional<steady_clock::time_point> connect_at;  ///< there is no socket until then
-    std::atomic<Owner> owner{Owner::awake};
+    std::atomic<Sleeper> sleeper{Sleeper::none};
+    std::array<pollfd, 3> watched{};                      ///< by the sleeper
+    std::optional<steady_clock::time_point> sleep_until;  ///< with regard to `connect_at`
     Frame header;
     Frame payload;
 
@@ -128,7 +148,15 @@ struct PeerSocket::Impl {
         return {};
     }
 
+    void wake() {
+        if (sleeper.exchange(Sleeper::woken) != Sleeper::asleep) return;
+        const int saved = errno;  // for the code that a signal handler interrupts
+        eventfd_write(wake_fd, 1);
+        errno = saved;
+    }
+
     void disconnect() {
+        if (sleeper.load() == Sleeper::asleep) wake();  // it watches what ends here
         if (socket != nullptr) {
             zmq_socket_monitor(socket, nullptr, 0);
             zmq_close(socket);
@@ -186,26 +214,34 @@ bool PeerSocket::send(std::string_view header, const std::vector<std::string_vie
     return second.send(impl_->socket, 0);
 }
 
-void PeerSocket::wait(std::chrono::milliseconds timeout) {
-    Owner before = Owner::awake;
-    if (!impl_->owner.compare_exchange_strong(before, Owner::sleeping)) {
-        impl_->owner.store(Owner::awake);  // woken since the last wait
-        return;
-    }
-    zmq_pollitem_t items[] = {{impl_->socket, -1, ZMQ_POLLIN, 0},
-                              {impl_->monitor, -1, ZMQ_POLLIN, 0},
-                              {nullptr, impl_->wake_fd, ZMQ_POLLIN, 0}};
-    if (impl_->connect_at)
-        timeout = std::clamp(std::chrono::ceil<milliseconds>(*impl_->connect_at - steady_clock::now()), milliseconds(0),
-                             timeout);
-    // An interrupted wait ends early: whoever handles signals has something to look at.
-    zmq_poll(items, 3, static_cast<long>(timeout.count()));
-    impl_->owner.store(Owner::awake);
-    if ((items[2].revents & ZMQ_POLLIN) != 0) {
+bool PeerSocket::may_sleep() {
+    if (input_of(impl_->socket) || input_of(impl_->monitor)) return false;
+    impl_->watched = {pollfd{descriptor_of(impl_->socket), POLLIN, 0}, pollfd{descriptor_of(impl_->monitor), POLLIN, 0},
+                      pollfd{impl_->wake_fd, POLLIN, 0}};
+    impl_->sleep_until = impl_->connect_at;
+    Sleeper before = Sleeper::none;
+    if (impl_->sleeper.compare_exchange_strong(before, Sleeper::asleep)) return true;
+    impl_->sleeper.store(Sleeper::none);  // woken since the last sleep
+    return false;
+}
+
+void PeerSocket::sleep(std::chrono::milliseconds timeout) {
+    if (impl_->sleep_until)
+        timeout = std::clamp(std::chrono::ceil<milliseconds>(*impl_->sleep_until - steady_clock::now()),
+                             milliseconds(0), timeout);
+    // An interrupted sleep ends early: whoever handles signals has something to look at.
+    poll(impl_->watched.data(), impl_->watched.size(),
+         static_cast<int>(std::min<milliseconds::rep>(timeout.count(), INT_MAX)));
+    impl_->sleeper.store(Sleeper::none);
+    if ((impl_->watched.back().revents & POLLIN) != 0) {
         eventfd_t count = 0;
         eventfd_read(impl_->wake_fd, &count);
     }
 }
+
+bool PeerSocket::has_input() { return input_of(impl_->socket); }
+
+bool PeerSocket::is_asleep() const { return impl_->sleeper.load() == Sleeper::asleep; }
 
 bool PeerSocket::receive(Frames& frames) {
     while (impl_->header.receive(impl_->socket)) {
@@ -249,12 +285,7 @@ bool PeerSocket::next_event(Connection& event) {
     return false;
 }
 
-void PeerSocket::wake() {
-    if (impl_->owner.exchange(Owner::awake_and_woken) != Owner::sleeping) return;
-    const int saved = errno;  // for the code that a signal handler interrupts
-    eventfd_write(impl_->wake_fd, 1);
-    errno = saved;
-}
+void PeerSocket::wake() { impl_->wake(); }
 
 void PeerSocket::reopen() {
     static_cast<void>(impl_->set(ZMQ_LINGER, 0));

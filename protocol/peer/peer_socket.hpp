@@ -2,9 +2,10 @@
 // One peer's connection to a broker: a DEALER socket with the options PROTOCOL.md asks for, its monitor, and a wake-up
 // for other threads. It knows frames and connection events, not messages.
 //
-// Owned and used by one thread (the library's network thread); only `wake()` may be called from others. Reconnecting is
-// libzmq's, with growing pauses (seeded, so that peers do not come back in step); `reopen()` makes a new socket, for
-// when the connection is half dead.
+// Used by one thread at a time, under a lock of its owner's; only sleep() and wake() are called without it. So a thread
+// that has something to send while the one that waits for messages sleeps can send it itself. Reconnecting is libzmq's,
+// with growing pauses (seeded, so that peers do not come back in step); `reopen()` makes a new socket, for when the
+// connection is half dead.
 
 #include <chrono>
 #include <cstdint>
@@ -44,15 +45,23 @@ class PeerSocket {
     bool send(std::string_view header, const std::vector<std::string_view>& payload);
     bool send(std::string_view header) { return send(header, {}); }
 
-    /// Sleeps until a frame or a connection event is there, `wake()` was called, or `timeout` passed.
-    void wait(std::chrono::milliseconds timeout);
+    /// Before sleep(), under the lock: false if a frame or a connection event is here, or wake() was called since the
+    /// last sleep.
+    bool may_sleep();
+    /// After a may_sleep() that said yes, without the lock, one thread at a time: sleeps until a frame or a connection
+    /// event is there, wake() was called, or `timeout` passed.
+    void sleep(std::chrono::milliseconds timeout);
+    /// A frame is here.
+    [[nodiscard]] bool has_input();
+    /// Somebody is in sleep(), or about to be. Under the lock: what is done now, may_sleep() has not seen.
+    [[nodiscard]] bool is_asleep() const;
     /// The next message that is here, without waiting; false if none. Views last until the next call. A message without
     /// exactly two frames is read to its end and passed over.
     bool receive(Frames& frames);
     /// The next connection event, without waiting; false if none.
     bool next_event(Connection& event);
 
-    /// Ends a current or the next wait(). From any thread and from signal handlers; cheap when the owner is not asleep.
+    /// Ends a current or the next sleep(). From any thread and from signal handlers; cheap when nobody sleeps.
     void wake();
     /// Drops the connection, with what was not sent yet, and connects anew, with a new identity at the broker. The old
     /// connection gives no more events.

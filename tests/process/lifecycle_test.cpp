@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "harness.hpp"
 
@@ -45,6 +47,7 @@ TEST_F(Lifecycle, TheHighestPriorityGoesFirstAndTheOldestAmongEquals) {
     ASSERT_TRUE(begun(1));
     const std::vector<std::uint8_t> priorities{5, 1, 10, 5, 7, 10, 1, 3, 9, 5, 10, 2, 8, 1, 6, 4};
     std::vector<Submission> jobs;
+    jobs.reserve(priorities.size());
     for (const std::uint8_t priority : priorities)
         jobs.push_back(client_.submit({.type = "echo", .priority = priority, .watch = true}));
     std::vector<std::pair<int, std::uint64_t>> expected;
@@ -65,6 +68,7 @@ TEST_F(Lifecycle, OneDispatchInTwentyGoesToTheLongestWaiting) {
     ASSERT_TRUE(begun(1));
     const Submission low = client_.submit({.type = "echo", .priority = 1, .watch = true});
     std::vector<Submission> urgent;
+    urgent.reserve(60);
     for (int i = 0; i < 60; ++i) urgent.push_back(client_.submit({.type = "echo", .priority = 10, .watch = true}));
     for (const Submission& job : urgent) ASSERT_TRUE(job.id());
     open_gate(gate_);
@@ -280,6 +284,26 @@ TEST_F(Lifecycle, AKeyNamesOneJobForAsLongAsItIsRemembered) {
     EXPECT_NE(client_.submit({.type = "echo", .payload = "b", .queue = "other", .key = "invoice 7"}).id().value(),
               first.id().value());
     EXPECT_EQ(executions(log_).size(), 1U);
+}
+
+TEST_F(Lifecycle, CallersWhoWaitForEachOfTheirJobsShareAClient) {
+    // Each of their threads takes turns at the client's one socket, as the slots do at the workers'.
+    auto single = worker("single", {{"slots", "1"}});
+    auto several = worker("several", {{"slots", "3"}});
+    constexpr int kEach = 200;
+    std::atomic<int> completed{0};
+    const auto caller = [&](int number) {
+        for (int i = 0; i < kEach; ++i) {
+            const std::string payload = std::to_string(number) + "/" + std::to_string(i);
+            const Result<JobResult> result = client_.run({.type = "echo", .payload = payload}, kPatience);
+            if (result && result->completed() && result->bytes == payload) ++completed;
+        }
+    };
+    caller(0);  // alone
+    std::vector<std::jthread> callers;
+    for (int number = 1; number < 4; ++number) callers.emplace_back(caller, number);
+    callers.clear();
+    EXPECT_EQ(completed, 4 * kEach);
 }
 
 TEST_F(Lifecycle, NoWorkWaitsOnAWorkerWhileAnotherIsIdle) {

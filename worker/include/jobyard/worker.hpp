@@ -118,7 +118,8 @@ struct WorkerOptions {
     std::chrono::milliseconds drain{25'000};
     /// How long a handler that was told to stop may take before its slot is given up.
     std::chrono::milliseconds stop_grace{15'000};
-    /// Is told of incidents, a line for each. Called by the thread in run(): it must return soon. May be empty.
+    /// Is told of incidents, a line for each. Called by the thread in run() or a slot's, one at a time; it must return
+    /// soon. May be empty.
     std::function<void(LogLevel, const std::string&)> log = {};
 };
 
