@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "jobyard/result.hpp"
 
@@ -28,10 +30,48 @@ const char* to_string(Table table) {
     return kNames[static_cast<std::size_t>(table)];
 }
 
+KeptBytes Batch::kept(Slice slice) const {
+    if (kept_.empty()) return std::string_view(arena_).substr(slice.at, slice.size);
+    const auto after = std::upper_bound(kept_.begin(), kept_.end(), slice.at,
+                                        [](std::size_t at, const Kept& each) { return at < each.at; });
+    if (after == kept_.begin()) return std::string_view(arena_).substr(slice.at, slice.size);
+    const Kept& before = *std::prev(after);
+    const std::size_t offset = slice.at - before.at;
+    const std::size_t size = before.bytes.bytes.size();
+    if (offset < size) return {before.bytes.bytes.substr(offset, slice.size), before.bytes.owner};
+    return std::string_view(arena_).substr(before.arena_at + (offset - size), slice.size);
+}
+
+Slice Batch::appended(std::size_t size_before) const {
+    return {static_cast<std::uint32_t>(size_before + kept_bytes_),
+            static_cast<std::uint32_t>(arena_.size() - size_before)};
+}
+
 Slice Batch::append(std::string_view bytes) {
-    const Slice slice{static_cast<std::uint32_t>(arena_.size()), static_cast<std::uint32_t>(bytes.size())};
+    const std::size_t before = arena_.size();
     arena_.append(bytes);
+    return appended(before);
+}
+
+Slice Batch::keep(KeptBytes bytes) {
+    const std::size_t size = bytes.bytes.size();
+    const Slice slice{static_cast<std::uint32_t>(this->bytes()), static_cast<std::uint32_t>(size)};
+    kept_.push_back({slice.at, arena_.size(), std::move(bytes)});
+    kept_bytes_ += size;
     return slice;
+}
+
+std::vector<std::string_view> Batch::pieces() const {
+    std::vector<std::string_view> pieces;
+    pieces.reserve(2 * kept_.size() + 1);
+    std::size_t at = 0;
+    for (const Kept& each : kept_) {
+        pieces.push_back(std::string_view(arena_).substr(at, each.arena_at - at));
+        pieces.push_back(each.bytes.bytes);
+        at = each.arena_at;
+    }
+    pieces.push_back(std::string_view(arena_).substr(at));
+    return pieces;
 }
 
 void Batch::put(Table table, std::string_view key, std::string_view value) {
@@ -102,6 +142,8 @@ void Batch::clear() {
     ops_.clear();
     touched_ = {};
     arena_.clear();
+    kept_.clear();
+    kept_bytes_ = 0;
     payloads_.clear();
 }
 

@@ -4,7 +4,8 @@
 // whatever can be rebuilt are derived by whoever applies it.
 //
 // Its bytes stand in one arena, payloads whole and in one piece, so that what a batch carries can be sent from it while
-// it is still in hand. Made by the core, owned by the server; unchanged from when it is sealed, so that the commit log,
+// it is still in hand. Large ones that somebody keeps are not copied into it: to slices, and in the log, they are part
+// of it all the same. Made by the core, owned by the server; unchanged from when it is sealed, so that the commit log,
 // the store and the server may all read it at once. `Op` and `Table` stand in the log as they are (commit_log.cpp).
 
 #include <array>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "jobyard/ids.hpp"
+#include "jobyard/kept_bytes.hpp"
 
 namespace jobyard::broker {
 
@@ -65,10 +67,10 @@ class Batch {
 
     [[nodiscard]] bool empty() const { return ops_.empty(); }
     [[nodiscard]] const std::vector<Op>& ops() const { return ops_; }
-    [[nodiscard]] std::size_t bytes() const { return arena_.size(); }
-    [[nodiscard]] std::string_view view(Slice slice) const {
-        return std::string_view(arena_).substr(slice.at, slice.size);
-    }
+    [[nodiscard]] std::size_t bytes() const { return arena_.size() + kept_bytes_; }
+    [[nodiscard]] std::string_view view(Slice slice) const { return kept(slice).bytes; }
+    /// With an owner if it is a part of what was kept.
+    [[nodiscard]] KeptBytes kept(Slice slice) const;
     [[nodiscard]] std::string_view key(const Op& op) const { return view(op.key); }
     [[nodiscard]] std::string_view value(const Op& op) const { return view(op.value); }
 
@@ -76,17 +78,21 @@ class Batch {
     void erase(Table table, std::string_view key);
     void move(Table from, Table to, std::string_view key);
 
-    /// For rows built in place: append to `arena()`, then name what was appended.
+    /// For rows built in place: append to `arena()`, then name what was appended: all from what was its size before.
     [[nodiscard]] std::string& arena() { return arena_; }
-    [[nodiscard]] const std::string& arena() const { return arena_; }
+    [[nodiscard]] Slice appended(std::size_t size_before) const;
     [[nodiscard]] Slice append(std::string_view bytes);
+    /// Copies nothing; lets go of the owner when it is cleared.
+    [[nodiscard]] Slice keep(KeptBytes bytes);
+    /// All bytes, in pieces that follow one another.
+    [[nodiscard]] std::vector<std::string_view> pieces() const;
     void put(Table table, Slice key, Slice value);
 
     /// Remembers where a submitted job's payload stands. Jobs come in increasing order, with few numbers left out.
     void note_payload(JobId job, Slice payload);
     [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
 
-    /// What `ops()` and `arena()` once were, as bytes. Where payloads stand is not known of such a batch.
+    /// What `ops()` and `pieces()` once were, as bytes. Where payloads stand is not known of such a batch.
     void restore(std::uint64_t number, std::string_view ops, std::string_view arena);
     /// False only if no operation of this batch concerns a row of the table whose key begins with bytes between those
     /// of `first` and `last`, their first eight each.
@@ -107,6 +113,13 @@ class Batch {
     std::vector<Op> ops_;
     std::array<std::array<Range, kTables>, 2> touched_;  // by what is put, and by what goes
     std::string arena_;
+    struct Kept {
+        std::size_t at;        ///< as slices say
+        std::size_t arena_at;  ///< where the arena goes on behind it
+        KeptBytes bytes;
+    };
+    std::vector<Kept> kept_;
+    std::size_t kept_bytes_ = 0;
     std::vector<Slice> payloads_;  // of job first_job + i
 };
 

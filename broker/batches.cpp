@@ -87,19 +87,19 @@ const Batch* Batches::with_job(JobId job) const {
     return later == retained_.begin() ? nullptr : std::prev(later)->get();
 }
 
-bool Batches::find(const PayloadRef& payload, std::string_view& bytes) const {
+bool Batches::find(const PayloadRef& payload, KeptBytes& bytes) const {
     bytes = {};
     if (payload.slice.size == 0) return true;
     if (payload.kind == PayloadRef::Kind::in_batch) {
         const Batch* batch = by_number(payload.number);
         JOBYARD_ASSERT(batch != nullptr);
-        bytes = batch->view(payload.slice);
+        bytes = batch->kept(payload.slice);
         return true;
     }
     if (payload.kind != PayloadRef::Kind::of_job) return false;
     const Batch* batch = with_job({payload.number});
     const auto slice = batch == nullptr ? std::nullopt : batch->payload_of({payload.number});
-    if (slice) bytes = batch->view(*slice);
+    if (slice) bytes = batch->kept(*slice);
     return slice.has_value();
 }
 

@@ -47,9 +47,9 @@ class Batches {
 
     /// Those above `seq`, oldest first, the open one included.
     [[nodiscard]] std::vector<const Batch*> after(std::uint64_t seq) const;
-    /// A payload or result that is in hand, as a view that lasts until the open batch changes. False: look in the
-    /// store.
-    [[nodiscard]] bool find(const PayloadRef& payload, std::string_view& bytes) const;
+    /// A payload that is in hand, as a view that lasts until the open batch changes if it has no owner. False: look in
+    /// the store.
+    [[nodiscard]] bool find(const PayloadRef& payload, KeptBytes& bytes) const;
     /// Appends the result of a job whose end is in a durable batch above `seq`; false if it is not. What is not durable
     /// does not count: nobody may be told of a result that retention is about to remove that it is gone.
     bool append_result(JobId job, std::uint64_t seq, std::string& bytes) const;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -41,14 +42,15 @@ std::uint64_t pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * 
 std::uint64_t record_bytes(const Header& header) { return sizeof header + header.ops * sizeof(Op) + header.bytes; }
 
 /// Of the whole record, its own place excepted.
-std::uint64_t checksum(Header header, const char* ops, const char* bytes, std::uint64_t secret) {
+std::uint64_t checksum(Header header, std::string_view ops, const std::vector<std::string_view>& pieces,
+                       std::uint64_t secret) {
     header.checksum = 0;
     XXH3_state_t state;
     XXH3_INITSTATE(&state);
     XXH3_64bits_reset_withSeed(&state, secret);
     XXH3_64bits_update(&state, &header, sizeof header);
-    XXH3_64bits_update(&state, ops, header.ops * sizeof(Op));
-    XXH3_64bits_update(&state, bytes, header.bytes);
+    XXH3_64bits_update(&state, ops.data(), ops.size());
+    for (const std::string_view piece : pieces) XXH3_64bits_update(&state, piece.data(), piece.size());
     return XXH3_64bits_digest(&state);
 }
 
@@ -59,10 +61,10 @@ bool read_record(std::string_view bytes, std::uint64_t secret, Header& header, B
     if (header.magic != kMagic || header.ops > bytes.size() / sizeof(Op) || header.bytes > bytes.size() ||
         record_bytes(header) > bytes.size())
         return false;
-    const char* ops = bytes.data() + sizeof header;
-    const char* arena = ops + header.ops * sizeof(Op);
-    if (checksum(header, ops, arena, secret) != header.checksum) return false;
-    batch.restore(header.seq, {ops, header.ops * sizeof(Op)}, {arena, header.bytes});
+    const std::string_view ops = bytes.substr(sizeof header, header.ops * sizeof(Op));
+    const std::string_view arena = bytes.substr(sizeof header + ops.size(), header.bytes);
+    if (checksum(header, ops, {arena}, secret) != header.checksum) return false;
+    batch.restore(header.seq, ops, arena);
     return true;
 }
 
@@ -84,7 +86,8 @@ int write_whole(int fd, std::vector<iovec> pieces, std::uint64_t at) {
     std::size_t first = 0;
     while (first < pieces.size()) {
         const ssize_t wrote =
-            ::pwritev(fd, pieces.data() + first, static_cast<int>(pieces.size() - first), static_cast<off_t>(at));
+            ::pwritev(fd, pieces.data() + first,
+                      static_cast<int>(std::min<std::size_t>(pieces.size() - first, IOV_MAX)), static_cast<off_t>(at));
         if (wrote < 0 && errno == EINTR) continue;
         if (wrote < 0) return errno;
         if (wrote == 0) return ENOSPC;
@@ -200,22 +203,21 @@ Result<void> CommitLog::replay(std::uint64_t applied, const std::function<Result
 Result<void> CommitLog::append(const Batch& batch) {
     const auto began = std::chrono::steady_clock::now();
     const std::string_view ops(reinterpret_cast<const char*>(batch.ops().data()), batch.ops().size() * sizeof(Op));
-    const std::string_view bytes = batch.arena();
+    const std::vector<std::string_view> pieces = batch.pieces();
     Header header;
     header.store = store_;
     header.seq = batch.seq;
     header.ops = batch.ops().size();
-    header.bytes = bytes.size();
-    header.checksum = checksum(header, ops.data(), bytes.data(), secret_);
+    header.bytes = batch.bytes();
+    header.checksum = checksum(header, ops, pieces, secret_);
     const std::uint64_t size = pages(record_bytes(header));
     if (at_ != 0 && at_ + size > files_[current_].bytes)
         if (auto made = make_room(size); !made) return made;
     static constexpr std::array<char, kPage> kZeros{};
-    const int error =
-        write_whole(files_[current_].fd.get(),
-                    {piece(&header, sizeof header), piece(ops.data(), ops.size()), piece(bytes.data(), bytes.size()),
-                     piece(kZeros.data(), size - record_bytes(header))},
-                    at_);
+    std::vector<iovec> record{piece(&header, sizeof header), piece(ops.data(), ops.size())};
+    for (const std::string_view each : pieces) record.push_back(piece(each.data(), each.size()));
+    record.push_back(piece(kZeros.data(), size - record_bytes(header)));
+    const int error = write_whole(files_[current_].fd.get(), std::move(record), at_);
     if (error != 0) return failure("cannot write the commit log", error);
     if (::fdatasync(files_[current_].fd.get()) != 0) return failure("cannot write the commit log", errno);
     at_ += size;

@@ -178,7 +178,7 @@ void Core::settle_live(PeerId peer, const Envelope& envelope, std::string_view p
         on_ends(*session, envelope.request, envelope.message, payload, nullptr, settled, turn, out);
 }
 
-void Core::handle(PeerId peer, const Envelope& envelope, std::string_view payload, const Found& found,
+void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payload, const Found& found,
                   const Settled& settled, Turn turn, Output& out) {
     const Message& message = envelope.message;
     if (const auto* hello = std::get_if<Hello>(&message)) return on_hello(peer, envelope.request, *hello, turn, out);
@@ -232,7 +232,7 @@ void Core::handle(PeerId peer, const Envelope& envelope, std::string_view payloa
         on_renew(*session, request, *renew, turn, out);
     } else if (from_worker(message)) {
         Settled rest = settled;
-        on_ends(*session, request, message, payload, &found, rest, turn, out);
+        on_ends(*session, request, message, payload.bytes, &found, rest, turn, out);
     } else {
         refuse(peer, session->id, request, Code::unknown_message,
                std::string(message_name(message)) + " is sent by the broker, not to it", "type", out);

@@ -90,7 +90,8 @@ class Core {
     /// For a list of ends that has to wait for the disk: takes those that need not wait.
     void settle_live(PeerId peer, const Envelope& envelope, std::string_view payload, Settled& settled, Turn turn,
                      Output& out);
-    void handle(PeerId peer, const Envelope& envelope, std::string_view payload, const Found& found,
+    /// A payload with an owner may be kept rather than copied.
+    void handle(PeerId peer, const Envelope& envelope, const KeptBytes& payload, const Found& found,
                 const Settled& settled, Turn turn, Output& out);
     /// Bytes that were no message.
     void refuse(PeerId peer, SessionId session, RequestId request, Code code, std::string text, std::string field,
@@ -251,7 +252,7 @@ class Core {
     bool make_room_for_instance(Output& out);
 
     // core_submit.cpp
-    void on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload,
+    void on_submit(Session& session, RequestId request, const Submit& submit, const KeptBytes& payload,
                    const Found& found, Turn turn, Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::optional<ClassId> known_class,
                                                    std::uint64_t number, const Session& session,
@@ -260,8 +261,7 @@ class Core {
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
-    Answer make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, Turn turn,
-                    Output& out);
+    Answer make_job(const SubmitItem& item, const KeptBytes& kept, const ContentHash& content, Turn turn, Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 

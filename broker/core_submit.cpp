@@ -11,7 +11,7 @@ constexpr std::uint32_t kRetryAfterMs = 200;
 
 }  // namespace
 
-void Core::on_submit(Session& session, RequestId request, const Submit& submit, std::string_view payload,
+void Core::on_submit(Session& session, RequestId request, const Submit& submit, const KeptBytes& payload,
                      const Found& found, Turn turn, Output& out) {
     if (session.instance_number == 0)
         return refuse(session.peer, session.id, request, Code::no_session,
@@ -32,8 +32,10 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
     for (std::size_t i = 0; i < submit.items.size(); ++i) {
         const SubmitItem& item = submit.items[i];
         const std::uint64_t number = submit.first_number + i;
-        const std::string_view item_payload = payload.substr(payload_at, item.payload_length);
+        KeptBytes item_payload = payload.bytes.substr(payload_at, item.payload_length);
         payload_at += item.payload_length;
+        // Alone, so that it keeps no other payload with it.
+        if (item_payload.bytes.size() == payload.bytes.size()) item_payload.owner = payload.owner;
 
         // A repeated number is answered before anything else is looked at: it made its job whatever has changed since.
         const auto run = std::upper_bound(instance.runs.begin(), instance.runs.end(), number,
@@ -56,7 +58,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         std::string key;
         if (!item.key.empty()) {
             key = idempotency_row_key(item.queue, item.key);
-            content = content_hash(item, item_payload);
+            content = content_hash(item, item_payload.bytes);
             KeyRow known;
             const auto made = keys_made.find(key);
             const auto stored = found.get(Table::keys, key);
@@ -167,9 +169,10 @@ bool Core::queue_is_full(std::string_view queue) const {
 
 bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
 
-Answer Core::make_job(const SubmitItem& item, std::string_view payload, const ContentHash& content, Turn turn,
+Answer Core::make_job(const SubmitItem& item, const KeptBytes& kept, const ContentHash& content, Turn turn,
                       Output& out) {
     Batch& batch = *out.batch;
+    const std::string_view payload = kept.bytes;
     const JobId id{numbers_.next_job++};
     LiveRow row;
     row.queue = item.queue;
@@ -197,7 +200,8 @@ Answer Core::make_job(const SubmitItem& item, std::string_view payload, const Co
         row.chunks = static_cast<std::uint32_t>((payload.size() + kRowBytes - 1) / kRowBytes);
         const Slice key = batch.append(row_key);
         batch.put(Table::live, key, append_row(batch, row));
-        const Slice whole = batch.append(payload);
+        const bool keep = kept.owner != nullptr && payload.size() >= kLargePayloadBytes;
+        const Slice whole = keep ? batch.keep(kept) : batch.append(payload);
         batch.note_payload(id, whole);
         for (std::uint32_t n = 0; n < row.chunks; ++n) {
             const auto at = static_cast<std::uint32_t>(n * kRowBytes);

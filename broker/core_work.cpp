@@ -200,8 +200,10 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     const auto& info = ready_.info(job.class_id);
     const std::size_t header = kDispatchItemBytes + info.queue_name.size() + info.type_name.size();
     auto* list = std::get_if<Dispatch>(&session.dispatch.envelope.message);
+    const auto goes_alone = [](std::uint32_t payload_bytes) { return payload_bytes >= kLargePayloadBytes; };
     if (list != nullptr && (list->items.size() == kMaxItems || session.dispatch_header + header > kMaxHeaderBytes ||
-                            session.dispatch_bytes + job.payload_size > kCutListBytes)) {
+                            session.dispatch_bytes + job.payload_size > kCutListBytes || goes_alone(job.payload_size) ||
+                            goes_alone(list->items.back().payload_length))) {
         flush_dispatch(session, out);
         list = nullptr;
     }

@@ -22,7 +22,7 @@ class Inbox {
     struct Message {
         Envelope envelope;
         std::string_view payload;
-        std::unique_ptr<Frames> frames;  ///< what both look into
+        std::shared_ptr<Frames> frames;  ///< what both look into
         std::size_t bytes = 0;           ///< of the frames
         // While it waits:
         Settled settled = {};

@@ -45,11 +45,11 @@ void Outbox::send_or_hold(Outgoing& message) {
 /// a job's.
 void Outbox::keep(Outgoing& message, bool is_behind) const {
     for (PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
+        KeptBytes found;
         if (payload.kind == PayloadRef::Kind::own || (is_behind && payload.kind == PayloadRef::Kind::of_job)) continue;
-        if (!batches_.find(payload, bytes)) continue;
+        if (!batches_.find(payload, found)) continue;
         payload = {PayloadRef::Kind::own, 0, {static_cast<std::uint32_t>(message.bytes.size()), payload.slice.size}};
-        message.bytes.append(bytes);
+        message.bytes.append(found.bytes);
     }
 }
 
@@ -57,11 +57,11 @@ void Outbox::keep(Outgoing& message, bool is_behind) const {
 bool Outbox::send(Outgoing& message) {
     pieces_.clear();
     for (const PayloadRef& payload : message.payloads) {
-        std::string_view bytes;
+        KeptBytes bytes;
         if (payload.kind == PayloadRef::Kind::own)
             bytes = std::string_view(message.bytes).substr(payload.slice.at, payload.slice.size);
         else if (!batches_.find(payload, bytes)) return false;
-        if (!bytes.empty()) pieces_.push_back(bytes);
+        if (!bytes.bytes.empty()) pieces_.push_back(std::move(bytes));
     }
     edge_.send(message, pieces_);
     return true;

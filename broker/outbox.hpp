@@ -28,7 +28,7 @@ class Outbox {
         Edge(const Edge&) = delete;
         Edge& operator=(const Edge&) = delete;
 
-        virtual void send(const Outgoing& message, const std::vector<std::string_view>& payload) = 0;
+        virtual void send(const Outgoing& message, const std::vector<KeptBytes>& payload) = 0;
         /// Has these rows read, of a store that has at least what it has now, for answered(). Returns a number that no
         /// other read has.
         virtual std::uint64_t read(PeerId peer, std::vector<Need> needs) = 0;
@@ -70,7 +70,7 @@ class Outbox {
     };
     std::unordered_map<PeerId, Held> held_;
     std::vector<std::pair<PeerId, std::uint64_t>> early_;  // of held_, read again once the store has that batch
-    std::vector<std::string_view> pieces_;
+    std::vector<KeptBytes> pieces_;
 };
 
 }  // namespace jobyard::broker

@@ -134,10 +134,11 @@ std::size_t begin_row(std::string& arena) {
     return start;
 }
 
-Slice finish_row(std::string& arena, std::size_t start) {
+Slice finish_row(Batch& batch, std::size_t start) {
+    std::string& arena = batch.arena();
     const std::uint32_t sum = checksum(std::string_view(arena).substr(start + kPrefixBytes));
     std::memcpy(arena.data() + start + 1, &sum, sizeof sum);
-    return {static_cast<std::uint32_t>(start), static_cast<std::uint32_t>(arena.size() - start)};
+    return batch.appended(start);
 }
 
 template <class R>
@@ -154,7 +155,7 @@ Slice append_fields(Batch& batch, const R& row, std::string_view tail = {}) {
     fields(write, mutable_row, kUsual);
     out.flush();
     arena.append(tail);
-    return finish_row(arena, start);
+    return finish_row(batch, start);
 }
 
 bool open_row(std::string_view bytes, std::string_view& body) {
@@ -208,7 +209,7 @@ Slice append_row(Batch& batch, const InstanceRow& row) {
         out.uint(run.first_job);
     }
     out.flush();
-    return finish_row(arena, start);
+    return finish_row(batch, start);
 }
 
 bool read_row(std::string_view bytes, LiveRow& row) { return read_fields(bytes, row, &row.payload); }
@@ -257,7 +258,7 @@ Slice append_row(Batch& batch, const EventsRow& row) {
         expected = entry.job.value + entry.count;
     }
     out.flush();
-    return finish_row(arena, start);
+    return finish_row(batch, start);
 }
 
 bool read_row(std::string_view bytes, EventsRow& row) {

@@ -165,7 +165,7 @@ Result<void> Server::one_turn() {
     for (Incoming& incoming : incoming_) {
         const PeerId peer = incoming.peer;
         core_.heard(peer, now);
-        auto frames = std::make_unique<ReceivedFrames>(std::move(incoming));  // small frames move their bytes
+        auto frames = std::make_shared<ReceivedFrames>(std::move(incoming));  // small frames move their bytes
         auto decoded = decode_header(frames->header(), frames->payload().size());
         if (auto* error = std::get_if<DecodeError>(&decoded)) {
             core_.refuse(peer, error->session, error->request, error->code, std::move(error->text),
@@ -216,7 +216,7 @@ bool Server::full() const {
 
 void Server::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
     if (std::holds_alternative<AskStats>(message.envelope.message)) core_.set_edge_map(edge_map());
-    core_.handle(peer, message.envelope, message.payload, found, message.settled, now, out);
+    core_.handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ void Server::trim() {
 
 // --- sending ---------------------------------------------------------------------------------------------------------
 
-void Server::send(const Outgoing& message, const std::vector<std::string_view>& payload) {
+void Server::send(const Outgoing& message, const std::vector<KeptBytes>& payload) {
     header_.clear();
     encode_header(message.envelope, header_);
     switch (socket_.send(message.peer, header_, payload)) {

@@ -74,7 +74,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Result<void> take_applied();
     void note_gone(PeerId peer) { gone_.push_back(peer); }
     void trim();
-    void send(const Outgoing& message, const std::vector<std::string_view>& payload) override;
+    void send(const Outgoing& message, const std::vector<KeptBytes>& payload) override;
     std::uint64_t read(PeerId peer, std::vector<Need> needs) override;
     void payload_is_gone(JobId job, LeaseToken token) override;
     void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) override;

@@ -19,6 +19,7 @@
 
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
+#include "peer/kept_frame.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -300,7 +301,7 @@ bool Socket::receive(std::vector<Incoming>& messages, std::size_t max_messages, 
     return true;
 }
 
-Sent Socket::send(PeerId peer, std::string_view header, const std::vector<std::string_view>& pieces) {
+Sent Socket::send(PeerId peer, std::string_view header, const std::vector<KeptBytes>& pieces) {
     zmq_msg_t part;
     char* routing_id = allocate(&part, kRoutingIdBytes);
     routing_id[0] = 0;
@@ -316,10 +317,14 @@ Sent Socket::send(PeerId peer, std::string_view header, const std::vector<std::s
     }
     std::memcpy(allocate(&part, header.size()), header.data(), header.size());
     JOBYARD_ASSERT(send_part(router_, &part, ZMQ_SNDMORE) == 0);
-    std::size_t size = 0;
-    for (const std::string_view piece : pieces) size += piece.size();
-    char* at = allocate(&part, size);
-    for (const std::string_view piece : pieces) at = std::copy(piece.begin(), piece.end(), at);
+    if (pieces.size() == 1 && pieces.front().owner != nullptr) {
+        JOBYARD_ASSERT(refer_to(part, pieces.front()));
+    } else {
+        std::size_t size = 0;
+        for (const KeptBytes& piece : pieces) size += piece.bytes.size();
+        char* at = allocate(&part, size);
+        for (const KeptBytes& piece : pieces) at = std::copy(piece.bytes.begin(), piece.bytes.end(), at);
+    }
     JOBYARD_ASSERT(send_part(router_, &part, 0) == 0);
     ++counters_.sent;
     return Sent::ok;

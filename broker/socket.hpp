@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "fd.hpp"
+#include "jobyard/kept_bytes.hpp"
 #include "jobyard/result.hpp"
 #include "output.hpp"
 
@@ -89,8 +90,8 @@ class Socket {
     /// Appends messages that are here. True if it stopped at a bound and there may be more.
     bool receive(std::vector<Incoming>& messages, std::size_t max_messages, std::size_t max_bytes);
 
-    /// Two frames: the header, and the pieces end to end.
-    Sent send(PeerId peer, std::string_view header, const std::vector<std::string_view>& pieces);
+    /// Two frames: the header, and the pieces end to end. A single one with an owner is sent from where it stands.
+    Sent send(PeerId peer, std::string_view header, const std::vector<KeptBytes>& pieces);
 
     /// Closes the peer's connection. False if it is not known or already closed.
     bool kick(PeerId peer);

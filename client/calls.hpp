@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "jobyard/client.hpp"
+#include "jobyard/limits.hpp"
 #include "peer/turns.hpp"
 #include "session.hpp"
 
@@ -81,12 +82,16 @@ inline bool has_reached(const Call& call, Stage stage) { return call.stage.load(
 /// A job that was submitted, or is watched by its number.
 struct Watched : Call {
     Watched(std::shared_ptr<Room> where, JobSpec what)
-        : Call(std::move(where)), spec(std::move(what)), watch(spec.watch), payload_bytes(spec.payload.size()) {}
+        : Call(std::move(where)), spec(std::move(what)), watch(spec.watch), payload_bytes(spec.payload.size()) {
+        if (payload_bytes >= kLargePayloadBytes) large = std::make_shared<const std::string>(std::move(spec.payload));
+    }
+    [[nodiscard]] KeptBytes payload() const { return large ? KeptBytes(*large, large) : KeptBytes(spec.payload); }
     Watched(std::shared_ptr<Room> where, JobId number, Deadline until)
         : Call(std::move(where)), watch(true), deadline(until), job(number) {
         stage = Stage::known;
     }
-    JobSpec spec;  ///< the session's views point into it until the job is known
+    JobSpec spec;                              ///< the session's views point into it until the job is known
+    std::shared_ptr<const std::string> large;  ///< its payload, where that is too large to copy
     const bool watch;
     const std::size_t payload_bytes = 0;
     const Deadline deadline{};  ///< of a watch by number

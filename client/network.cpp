@@ -220,7 +220,7 @@ bool Network::take_posted() {
                        [&](const std::shared_ptr<Watched>& job) {
                            const Ticket ticket = take_ticket(job);
                            if (job->stage == Stage::open)
-                               session_.submit(ticket, item_of(job->spec), job->spec.payload, now);
+                               session_.submit(ticket, item_of(job->spec), job->payload(), now);
                            else session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
                        },
                        [&](const std::shared_ptr<Asked>& call) {
@@ -295,6 +295,7 @@ bool Network::finish(std::vector<Completion>& completions) {
         ++answered;
         answered_bytes += job.payload_bytes;
         job.spec = {};  // a handle that is kept must not keep the payload
+        job.large.reset();
     };
     const auto failed = [&](Watched& job, const Error& error) {
         if (job.stage == Stage::open) {

@@ -63,10 +63,10 @@ Session::Session(Options options, std::int64_t now_ms)
 
 // --- what callers want -----------------------------------------------------------------------------------------------
 
-void Session::submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms) {
+void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
     Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload});
-    job.item.payload_length = static_cast<std::uint32_t>(payload.size());
+    job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
 }
 
 void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
@@ -480,7 +480,7 @@ bool Session::gathers(std::int64_t now_ms) const {
     if (submits_under_way_ == 0 || now_ms >= submit_sent_ms_ + kGatherMs || waiting_.size() >= kGatheredJobs)
         return false;
     std::size_t bytes = 0;
-    for (const Job& job : waiting_) bytes += job.payload.size();
+    for (const Job& job : waiting_) bytes += job.payload.bytes.size();
     return bytes < kGatheredBytes;
 }
 
@@ -494,6 +494,7 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     submit.items.reserve(std::min(kMaxItems, window_.size() + waiting_.size()));
     std::size_t header_bytes = kHeaderPrefixBytes;
     std::size_t bytes = 0;
+    bool ends = false;  // what is there goes alone
     for (; submit.items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
@@ -502,9 +503,11 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
         if (job.state != Job::State::unsent) break;
         const SubmitItem& item = job.item;
         header_bytes += kSubmitItemBytes + item.queue.size() + item.type.size() + item.key.size();
-        bytes += job.payload.size();
+        bytes += job.payload.bytes.size();
+        const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes;
         const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
-        if (full && !submit.items.empty()) break;
+        if ((full || is_large || ends) && !submit.items.empty()) break;
+        ends = is_large;
         submit.items.push_back(item);
         out.payload.push_back(job.payload);
         job.state = Job::State::sent;

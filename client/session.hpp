@@ -27,6 +27,7 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/kept_bytes.hpp"
 #include "jobyard/message.hpp"
 
 namespace jobyard::client {
@@ -91,7 +92,7 @@ using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion>;
 
 struct OutgoingMessage {
     Envelope envelope;
-    std::vector<std::string_view> payload;
+    std::vector<KeptBytes> payload;
 };
 
 class Session {
@@ -112,8 +113,9 @@ class Session {
 
     // --- what callers want
 
-    /// The views must hold until Submitted or Failed came out for the ticket.
-    void submit(Ticket ticket, const SubmitItem& item, std::string_view payload, std::int64_t now_ms);
+    /// The views must hold until Submitted or Failed came out for the ticket. A payload with an owner, of
+    /// kLargePayloadBytes or more, goes in a message of its own and may be sent from where it stands.
+    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms);
     /// Fails with `timeout` at the deadline. A watch ends with Ended.
     void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
     /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker
@@ -157,7 +159,7 @@ class Session {
         Ticket ticket = 0;
         std::int64_t deadline_ms = 0;
         SubmitItem item;
-        std::string_view payload;
+        KeptBytes payload;
         std::uint8_t refusals = 0;
         enum class State : std::uint8_t {
             unsent,    ///< in this session

@@ -92,7 +92,7 @@ class ClientSession : public testing::Test {
         sent_header.clear();
         encode_header(message.envelope, sent_header);
         sent_payload.clear();
-        for (const std::string_view piece : message.payload) sent_payload += piece;
+        for (const KeptBytes& piece : message.payload) sent_payload += piece.bytes;
         auto decoded = decode_header(sent_header, sent_payload.size());
         if (const auto* error = std::get_if<DecodeError>(&decoded)) {
             ADD_FAILURE() << "cannot be read: " << error->text;
@@ -441,11 +441,24 @@ TEST_F(ClientSession, CutsListsAtTheirNumberOfItems) {
 }
 
 TEST_F(ClientSession, CutsListsAtTheirBytes) {
+    window = 64;
     establish();
-    for (Ticket ticket = 1; ticket <= 6; ++ticket) submit(ticket, false, std::string(kMaxPayloadBytes, 'x'));
-    expect_submit(1, 3);
+    for (Ticket ticket = 1; ticket <= 30; ++ticket) submit(ticket, false, std::string(60'000, 'x'));
+    expect_submit(1, 17);
     EXPECT_LE(sent_header.size() + sent_payload.size(), kCutListBytes);
-    expect_submit(4, 3);
+    expect_submit(18, 13);
+}
+
+TEST_F(ClientSession, ALargePayloadGoesInAListOfItsOwn) {
+    establish();
+    submit(1, false, "small");
+    submit(2, false, std::string(kLargePayloadBytes - 1, 'x'));
+    submit(3, false, std::string(kLargePayloadBytes, 'y'));
+    submit(4, false, std::string(kMaxPayloadBytes, 'z'));
+    expect_submit(1, 2);
+    expect_submit(3, 1);
+    expect_submit(4, 1);
+    EXPECT_EQ(sent_payload, std::string(kMaxPayloadBytes, 'z'));
 }
 
 TEST_F(ClientSession, CutsListsAtTheSizeOfTheHeader) {

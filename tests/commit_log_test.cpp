@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -79,6 +80,30 @@ struct CommitLogTest : testing::Test {
         std::ofstream(directory / ("log." + std::to_string(file)), std::ios::binary | std::ios::trunc) << bytes;
     }
 };
+
+TEST_F(CommitLogTest, WritesABatchOfMorePiecesThanOneWriteTakes) {
+    constexpr std::size_t kPieces = 1'500;
+    const auto large = std::make_shared<const std::string>(3'000, 'x');
+    Batch made;
+    made.seq = 1;
+    for (std::size_t i = 0; i < kPieces; ++i) {
+        const Slice key = made.append(big_endian(i));
+        made.put(Table::chunks, key, made.keep({std::string_view(*large).substr(i), large}));
+    }
+    ASSERT_GT(made.pieces().size(), std::size_t{IOV_MAX});
+    ASSERT_TRUE(log->append(made));
+    open();
+    std::size_t rows = 0;
+    const auto done = log->replay(0, [&](const Batch& got) -> Result<void> {
+        for (const Op& op : got.ops()) {
+            EXPECT_EQ(got.key(op), big_endian(rows));
+            EXPECT_EQ(got.value(op), std::string_view(*large).substr(rows++));
+        }
+        return {};
+    });
+    EXPECT_TRUE(done) << done.error().text;
+    EXPECT_EQ(rows, kPieces);
+}
 
 TEST_F(CommitLogTest, WhatWasAppendedIsFoundInOrder) {
     EXPECT_TRUE(found().empty());

@@ -189,6 +189,19 @@ TEST_F(CoreDispatch, ListsAreCutWhereTheWireBoundsThem) {
     EXPECT_GE(lists, 4U);
 }
 
+TEST_F(CoreDispatch, ALargePayloadGoesInAListOfItsOwn) {
+    Peer peer = submitter("bulk");
+    for (const std::size_t size : {std::size_t{10}, kLargePayloadBytes - 1, kLargePayloadBytes, std::size_t{10}})
+        submit(peer, {.type = "t"}, std::string(size, 'p'));
+    const Peer w = worker({.slots = 1024});
+    std::vector<std::vector<std::size_t>> lists;
+    while (has_message(w)) {
+        auto& sizes = lists.emplace_back();
+        for (const std::string& one : expect<Dispatch>(w).payloads) sizes.push_back(one.size());
+    }
+    EXPECT_EQ(lists, (std::vector<std::vector<std::size_t>>{{10, kLargePayloadBytes - 1}, {kLargePayloadBytes}, {10}}));
+}
+
 TEST_F(CoreDispatch, AFullListOfTheSmallestJobsFits) {
     Peer peer = submitter("bulk");
     for (int i = 0; i < 2; ++i) {

@@ -28,6 +28,7 @@ PayloadRef of_job(std::uint64_t job, std::size_t size) {
 }
 std::vector<std::uint64_t> numbers(const std::vector<const Batch*>& batches) {
     std::vector<std::uint64_t> all;
+    all.reserve(batches.size());
     for (const Batch* batch : batches) all.push_back(batch->seq);
     return all;
 }
@@ -68,19 +69,19 @@ TEST(Batches, FindPayloadsWhereverTheyStand) {
     commit(batches, {103});  // without a submit
     submit(batches, {103}, "fourth");
     commit(batches, {104});
-    std::string_view bytes;
-    EXPECT_TRUE(batches.find(of_job(100, 5), bytes));
-    EXPECT_EQ(bytes, "first");
-    EXPECT_TRUE(batches.find(of_job(102, 5), bytes));
-    EXPECT_EQ(bytes, "third");
-    EXPECT_TRUE(batches.find(of_job(103, 6), bytes));
-    EXPECT_EQ(bytes, "fourth");
-    EXPECT_FALSE(batches.find(of_job(99, 5), bytes));
-    EXPECT_FALSE(batches.find(of_job(101, 5), bytes));
-    EXPECT_TRUE(batches.find(of_job(7, 0), bytes)) << "nothing is never far";
-    EXPECT_TRUE(batches.find({PayloadRef::Kind::in_batch, first, {0, 2}}, bytes));
-    EXPECT_EQ(bytes, "fi");
-    EXPECT_FALSE(batches.find({PayloadRef::Kind::result_of, 100, {0, 5}}, bytes));
+    KeptBytes found;
+    EXPECT_TRUE(batches.find(of_job(100, 5), found));
+    EXPECT_EQ(found.bytes, "first");
+    EXPECT_TRUE(batches.find(of_job(102, 5), found));
+    EXPECT_EQ(found.bytes, "third");
+    EXPECT_TRUE(batches.find(of_job(103, 6), found));
+    EXPECT_EQ(found.bytes, "fourth");
+    EXPECT_FALSE(batches.find(of_job(99, 5), found));
+    EXPECT_FALSE(batches.find(of_job(101, 5), found));
+    EXPECT_TRUE(batches.find(of_job(7, 0), found)) << "nothing is never far";
+    EXPECT_TRUE(batches.find({PayloadRef::Kind::in_batch, first, {0, 2}}, found));
+    EXPECT_EQ(found.bytes, "fi");
+    EXPECT_FALSE(batches.find({PayloadRef::Kind::result_of, 100, {0, 5}}, found));
 }
 
 TEST(Batches, KnowTheNewestResult) {
@@ -111,13 +112,13 @@ struct OutboxTest : testing::Test, Outbox::Edge {
     std::vector<std::uint64_t> lost;
     std::uint64_t results_lost = 0;
 
-    void send(const Outgoing& message, const std::vector<std::string_view>& payload) override {
+    void send(const Outgoing& message, const std::vector<KeptBytes>& payload) override {
         std::string text = std::to_string(message.peer.value) + ":";
         if (const auto* results = std::get_if<Results>(&message.envelope.message))
             for (const ResultItem& item : results->items) text += std::string(to_string(item.state)) + ":";
         if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message))
             text += std::to_string(dispatch->items.size()) + ":";
-        for (const std::string_view piece : payload) text += piece;
+        for (const KeptBytes& piece : payload) text += piece.bytes;
         sent.push_back(text);
     }
     std::uint64_t read(PeerId peer, std::vector<Need> needs) override {

@@ -12,7 +12,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <memory>
 #include <set>
+#include <utility>
 
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
@@ -165,6 +168,22 @@ TEST_P(SocketTest, CarriesTwoFramesEachWayAndGathersThePieces) {
     EXPECT_EQ(dealer.receive(), (Frames{"empty", ""}));
     EXPECT_EQ(socket->counters().received, 2U);
     EXPECT_EQ(socket->counters().sent, 2U);
+}
+
+TEST_P(SocketTest, SendsWhatIsKeptFromWhereItStandsAndThenLetsGoOfIt) {
+    Dealer dealer(endpoint);
+    dealer.send({"header", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 1; }));
+    std::promise<void> let_go;
+    const auto* bytes = new std::string(300'000, 'x');
+    const std::string expected = *bytes;
+    KeptBytes kept(*bytes, std::shared_ptr<const void>(bytes, [&let_go](const void* gone) {
+        delete static_cast<const std::string*>(gone);
+        let_go.set_value();
+    }));
+    EXPECT_EQ(socket->send(messages[0].peer, "answer", {std::exchange(kept, {})}), Sent::ok);
+    EXPECT_EQ(dealer.receive(), (Frames{"answer", expected}));
+    let_go.get_future().wait();
 }
 
 TEST_P(SocketTest, ReceiveStopsAtItsBounds) {

@@ -48,7 +48,7 @@ class WorkerSession : public testing::Test {
         for (OutgoingMessage& message : session.outbox().messages) {
             Sent& to = sent.emplace_back();
             encode_header(message.envelope, to.header);
-            for (const std::string_view piece : message.payload) to.payload += piece;
+            for (const KeptBytes& piece : message.payload) to.payload += piece.bytes;
             auto decoded = decode_header(to.header, to.payload.size());
             ASSERT_TRUE(std::holds_alternative<Envelope>(decoded)) << std::get<DecodeError>(decoded).text;
             to.envelope = std::get<Envelope>(decoded);
@@ -121,7 +121,7 @@ class WorkerSession : public testing::Test {
         welcome();
         forget_sent();
     }
-    void dispatch(std::vector<std::uint64_t> tokens, std::uint32_t timeout_ms = 0) {
+    void dispatch(const std::vector<std::uint64_t>& tokens, std::uint32_t timeout_ms = 0) {
         Dispatch message;
         for (const std::uint64_t token : tokens) {
             DispatchItem item;

@@ -78,7 +78,7 @@ class Session::ListWriter {
     std::int64_t now_ms_;
     List list_;
     std::vector<LeaseToken> tokens_;
-    std::vector<std::string_view> payload_;
+    std::vector<KeptBytes> payload_;
     std::size_t header_bytes_ = 0;
     std::size_t payload_bytes_ = 0;
 };

@@ -26,6 +26,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "jobyard/kept_bytes.hpp"
 #include "jobyard/message.hpp"
 
 namespace jobyard::worker {
@@ -60,7 +61,7 @@ struct StopOrder {
 
 struct OutgoingMessage {
     Envelope envelope;
-    std::vector<std::string_view> payload;
+    std::vector<KeptBytes> payload;
 };
 
 /// Something a person should know; at most a few in each turn, however many jobs it is about.

@@ -113,6 +113,7 @@ Task& Slots::make_task(LeaseToken token) {
 void Slots::free_task(Task& task) {
     constexpr std::size_t kKeptPayloadBytes = 4096;  // its memory serves the next; that of a great one does not stay
     if (task.payload.capacity() > kKeptPayloadBytes) task.payload = {};
+    task.large_payload.reset();
     task.token = {};
     task.ending = {};
     task.cancelled = false;

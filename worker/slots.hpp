@@ -27,10 +27,11 @@ using Handlers = std::map<std::string, Handler, std::less<>>;
 struct Task {
     // Written in the turn that offers the task; everybody may read it from then on.
     LeaseToken token;  ///< 0: free
-    Job job;           ///< views into the strings below
+    Job job;           ///< views into what follows
     std::string queue;
     std::string type;
     std::string payload;
+    std::shared_ptr<const void> large_payload;  ///< the frame that it is in, in place of `payload`
     std::uint32_t timeout_ms = 0;
     const Handler* handler = nullptr;
     std::int64_t lease_until_ms = 0;

@@ -155,17 +155,19 @@ class Run {
         if (starts.empty()) return false;
         offered_.clear();
         std::int64_t look_in_ms = kLookAtBeganMs;
+        std::shared_ptr<const void> frame;  // in which the payloads are
         for (const worker::Start& start : starts) {
             const DispatchItem& item = start.item;
             Task& task = slots_->make_task(item.token);
             task.queue = item.queue;
             task.type = item.type;
-            task.payload = start.payload;
+            if (start.payload.size() < kLargePayloadBytes) task.payload = start.payload;
+            else task.large_payload = frame = frame ? frame : socket_.keep_payload();
             task.timeout_ms = item.timeout_ms;
             task.lease_until_ms = start.lease_until_ms;
             task.handler = slots_->handler_of(item.type);
             task.job = {item.job,      item.token, item.attempt, item.max_attempts,
-                        item.priority, task.queue, task.type,    task.payload};
+                        item.priority, task.queue, task.type,    task.large_payload ? start.payload : task.payload};
             offered_.push_back(&task);
             look_in_ms = item.timeout_ms > 0 ? std::min<std::int64_t>(look_in_ms, item.timeout_ms) : look_in_ms;
         }

@@ -19,6 +19,7 @@
 
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
+#include "peer/kept_frame.hpp"
 
 namespace jobyard {
 namespace {
@@ -51,11 +52,22 @@ struct Frame {
     [[nodiscard]] std::string_view view() {
         return {static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)};
     }
-    bool allocate(std::size_t size) {
+    /// The pieces end to end. False for want of memory.
+    bool copy(const std::vector<KeptBytes>& pieces) {
+        std::size_t size = 0;
+        for (const KeptBytes& piece : pieces) size += piece.bytes.size();
         zmq_msg_close(&message);
-        if (zmq_msg_init_size(&message, size) == 0) return true;
-        zmq_msg_init(&message);
-        return false;
+        if (zmq_msg_init_size(&message, size) != 0) {
+            zmq_msg_init(&message);
+            return false;
+        }
+        char* at = static_cast<char*>(zmq_msg_data(&message));
+        for (const KeptBytes& piece : pieces) at = std::copy(piece.bytes.begin(), piece.bytes.end(), at);
+        return true;
+    }
+    bool refer_to(const KeptBytes& kept) {
+        zmq_msg_close(&message);
+        return jobyard::refer_to(message, kept);
     }
     bool receive(void* socket) {
         int rc = 0;
@@ -194,20 +206,12 @@ Result<std::unique_ptr<PeerSocket>> PeerSocket::open(const Options& options) {
     return std::unique_ptr<PeerSocket>(new PeerSocket(std::move(impl)));
 }
 
-bool PeerSocket::send(std::string_view header, const std::vector<std::string_view>& payload) {
-    std::size_t payload_size = 0;
-    for (const std::string_view piece : payload) payload_size += piece.size();
+bool PeerSocket::send(std::string_view header, const std::vector<KeptBytes>& payload) {
     // Both frames are made before the first is sent: nothing can fail between them but the connection.
     Frame first;
     Frame second;
-    if (!first.allocate(header.size()) || !second.allocate(payload_size)) return false;
-    std::memcpy(zmq_msg_data(&first.message), header.data(), header.size());
-    char* at = static_cast<char*>(zmq_msg_data(&second.message));
-    for (const std::string_view piece : payload) {
-        if (piece.empty()) continue;
-        std::memcpy(at, piece.data(), piece.size());
-        at += piece.size();
-    }
+    const bool is_kept = payload.size() == 1 && payload.front().owner != nullptr;
+    if (!first.copy({header}) || !(is_kept ? second.refer_to(payload.front()) : second.copy(payload))) return false;
     if (!first.send(impl_->socket, ZMQ_SNDMORE)) return false;
     // libzmq counts whole messages, so the second frame always has room. If the connection ended just now it takes back
     // the first, or swallows both: never half a message. The owner learns of it by `disconnected`.
@@ -256,6 +260,12 @@ bool PeerSocket::receive(Frames& frames) {
         return true;
     }
     return false;
+}
+
+std::shared_ptr<const void> PeerSocket::keep_payload() {
+    auto kept = std::make_shared<Frame>();
+    zmq_msg_move(&kept->message, &impl_->payload.message);
+    return kept;
 }
 
 bool PeerSocket::next_event(Connection& event) {

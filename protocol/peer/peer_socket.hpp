@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/kept_bytes.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard {
@@ -40,9 +41,10 @@ class PeerSocket {
         std::string_view header;
         std::string_view payload;
     };
-    /// Sends both frames without blocking. `payload` pieces are gathered into one frame. False: not connected, or the
-    /// socket's queue is full; the caller keeps what it has and tries again after the next connection or wait.
-    bool send(std::string_view header, const std::vector<std::string_view>& payload);
+    /// Sends both frames without blocking. `payload` pieces are gathered into one frame; a single one with an owner is
+    /// sent from where it stands. False: not connected, or the socket's queue is full; the caller keeps what it has and
+    /// tries again after the next connection or wait.
+    bool send(std::string_view header, const std::vector<KeptBytes>& payload);
     bool send(std::string_view header) { return send(header, {}); }
 
     /// Before sleep(), under the lock: false if a frame or a connection event is here, or wake() was called since the
@@ -58,6 +60,8 @@ class PeerSocket {
     /// The next message that is here, without waiting; false if none. Views last until the next call. A message without
     /// exactly two frames is read to its end and passed over.
     bool receive(Frames& frames);
+    /// Keeps the payload frame that was received last: its view lasts as long as the owner that is returned.
+    std::shared_ptr<const void> keep_payload();
     /// The next connection event, without waiting; false if none.
     bool next_event(Connection& event);
 

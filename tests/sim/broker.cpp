@@ -220,7 +220,7 @@ void Broker::leave(Turn now, Output& out) {
 void Broker::decode(PeerId peer, Frames frames, std::vector<std::pair<PeerId, Inbox::Message>>& rest, Turn now,
                     Output& out) {
     life_->core->heard(peer, now);
-    auto held = std::make_unique<HeldFrames>(std::move(frames));
+    auto held = std::make_shared<HeldFrames>(std::move(frames));
     auto decoded = decode_header(held->frames.header, held->frames.payload.size());
     JOBYARD_ASSERT(std::holds_alternative<Envelope>(decoded));
     const std::string_view payload = held->frames.payload;
@@ -237,7 +237,7 @@ void Broker::decode(PeerId peer, Frames frames, std::vector<std::pair<PeerId, In
 
 void Broker::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
     if (const auto* submit = std::get_if<Submit>(&message.envelope.message)) check_submit(*submit);
-    life_->core->handle(peer, message.envelope, message.payload, found, message.settled, now, out);
+    life_->core->handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -312,9 +312,9 @@ void Broker::trim() {
 
 // --- sending ---------------------------------------------------------------------------------------------------------
 
-void Broker::send(const Outgoing& message, const std::vector<std::string_view>& payload) {
+void Broker::send(const Outgoing& message, const std::vector<KeptBytes>& payload) {
     Frames frames;
-    for (const std::string_view piece : payload) frames.payload += piece;
+    for (const KeptBytes& piece : payload) frames.payload += piece.bytes;
     encode_header(message.envelope, frames.header);
     const std::string bytes = frames.payload;
     if (network_.send(message.peer.value, Side::broker, std::move(frames))) tell_model(message, bytes);

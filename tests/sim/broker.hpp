@@ -98,7 +98,7 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     void bring_up();
     void take_applied();
     void trim();
-    void send(const broker::Outgoing& message, const std::vector<std::string_view>& payload) override;
+    void send(const broker::Outgoing& message, const std::vector<KeptBytes>& payload) override;
     std::uint64_t read(broker::PeerId peer, std::vector<broker::Need> needs) override;
     void payload_is_gone(JobId job, LeaseToken token) override;
     void result_is_gone(broker::PeerId peer, SessionId session, std::uint64_t bytes) override;

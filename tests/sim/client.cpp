@@ -162,9 +162,9 @@ Wish& Client::new_wish() {
     wish.key = key;
     wish.type = random_.percent(70) ? "steady" : "other";
     wish.payload = name + ";";
-    wish.payload.append(static_cast<std::size_t>(random_.percent(plan_.large) ? random_.any_size(500, 20'000)
-                                                                              : random_.any_size(1, 200)),
-                        'p');
+    std::int64_t size = random_.percent(plan_.large) ? random_.any_size(500, 20'000) : random_.any_size(1, 200);
+    if (size > 10'000 && random_.percent(20)) size += kLargePayloadBytes;
+    wish.payload.append(static_cast<std::size_t>(size), 'p');
     SubmitItem& item = wish.item;
     item.queue = wish.queue;
     item.type = wish.type;

@@ -47,10 +47,10 @@ class Link {
         return true;
     }
     /// False: the connection is gone.
-    bool send(const Envelope& envelope, const std::vector<std::string_view>& pieces) {
+    bool send(const Envelope& envelope, const std::vector<KeptBytes>& pieces) {
         Frames frames;
         encode_header(envelope, frames.header);
-        for (const std::string_view piece : pieces) frames.payload += piece;
+        for (const KeptBytes& piece : pieces) frames.payload += piece.bytes;
         end_.process.tell("sends ", message_name(envelope.message));
         return network_.send(connection_, Side::peer, std::move(frames));
     }
