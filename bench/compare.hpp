@@ -11,7 +11,7 @@ struct Contender {
     MakeJob make;
 };
 
-/// Medians over the rounds; `share` and `broker_ratio` are medians of each round's own ratio, not ratios of medians.
+/// Medians over the rounds; `share` and the two ratios are medians of each round's own ratio, not ratios of medians.
 struct Comparison {
     double jobs_per_s = 0;  ///< end to end
     double plain_jobs_per_s = 0;
@@ -21,6 +21,9 @@ struct Comparison {
     double broker_us = 0;  ///< processor time of the broker for a job
     double plain_broker_us = 0;
     double broker_ratio = 0;
+    double us = 0;  ///< processor time of broker, workers and client for a job
+    double plain_us = 0;
+    double ratio = 0;
 };
 
 /// Who goes first changes from round to round.

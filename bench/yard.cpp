@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "usage.hpp"
+
 namespace jobyard::bench {
 namespace {
 
@@ -85,6 +87,12 @@ void Yard::fill(std::size_t jobs, const MakeJob& make, const std::string& what) 
     filler.close(kFillPatience).value();
     if (const std::uint64_t made = stats().submitted_total - before; made != jobs)
         throw std::runtime_error("of " + std::to_string(jobs) + " jobs the broker took " + std::to_string(made));
+}
+
+double Yard::cpu_seconds() const {
+    double seconds = own_cpu() + broker.process().cpu_seconds();
+    for (const auto& worker : workers_) seconds += worker->process().cpu_seconds();
+    return seconds;
 }
 
 std::uint64_t Yard::broker_number(const char* name) {

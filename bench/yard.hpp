@@ -35,6 +35,8 @@ class Yard {
     /// Submits and waits until all are acknowledged. `what` is for the terminal.
     void fill(std::size_t jobs, const MakeJob& make, const std::string& what);
 
+    /// Processor time so far: the broker's, the workers' and this process's, in which the client is.
+    [[nodiscard]] double cpu_seconds() const;
     /// A number of the broker's own statistics ("store_bytes").
     std::uint64_t broker_number(const char* name);
     BrokerStats stats() { return client.stats().value(); }

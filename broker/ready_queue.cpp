@@ -6,18 +6,25 @@
 
 namespace jobyard::broker {
 
-std::size_t ReadyQueue::HashNames::operator()(const Names& names) const {
+namespace {
+
+std::uint32_t hash_of(std::string_view queue, std::string_view type) {
     const std::hash<std::string_view> hash;
-    return hash(names.first) * 31 + hash(names.second);
+    return static_cast<std::uint32_t>(hash(queue) * 31 + hash(type));
 }
+
+}  // namespace
 
 std::optional<ClassId> ReadyQueue::find_class(std::string_view queue, std::string_view type) const {
     if (last_found_ < classes_.size() && classes_[last_found_].info.queue_name == queue &&
         classes_[last_found_].info.type_name == type)
         return last_found_;
-    const auto found = class_ids_.find({queue, type});
-    if (found == class_ids_.end()) return std::nullopt;
-    return last_found_ = found->second;
+    const auto found = class_ids_.find(hash_of(queue, type), [&](std::uint32_t id) {
+        const ClassInfo& info = classes_[id].info;
+        return info.queue_name == queue && info.type_name == type;
+    });
+    if (!found) return std::nullopt;
+    return last_found_ = static_cast<ClassId>(*found);
 }
 
 std::optional<QueueId> ReadyQueue::find_queue(std::string_view queue) const {
@@ -41,7 +48,7 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     const auto id = static_cast<ClassId>(classes_.size());
     Class& added = classes_.emplace_back();
     added.info = {q->second, queues_[q->second].name, types_[t->second]};
-    class_ids_[{added.info.queue_name, added.info.type_name}] = id;
+    class_ids_.add(hash_of(queue, type), id);
     queues_[q->second].classes.push_back(id);
     for (const LineId line : queues_[q->second].lines)
         if (has_type(lines_[line].types, type)) join(line, id);
@@ -124,7 +131,7 @@ void ReadyQueue::serve(ServiceId id, LineId line_id) {
 
 ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const {
     const Job& j = jobs_[job];
-    return {static_cast<std::uint8_t>(kPriorityMax - j.priority), j.order, j.id.value, job};
+    return {Place::first_of(kPriorityMax - j.priority).rank | j.order, j.id.value, job};
 }
 
 void ReadyQueue::push(JobHandle handle) {
@@ -136,6 +143,7 @@ void ReadyQueue::push(JobHandle handle) {
     if (list.last != kNoJob && place < place_of(list.last)) {
         job.returned = true;
         c.returned.insert(place);
+        c.has_returned = true;
     } else {
         job.previous = list.last;
         job.next = kNoJob;
@@ -143,8 +151,7 @@ void ReadyQueue::push(JobHandle handle) {
         list.last = handle;
         c.filled = static_cast<std::uint16_t>(c.filled | 1U << job.priority);
     }
-    Place age = place;
-    age.below_top = 0;
+    const Place age = place.age();
     if (was_empty || place < c.placed || age < c.aged) improved(c, place, age, was_empty);
 }
 
@@ -153,6 +160,7 @@ void ReadyQueue::remove(JobHandle handle) {
     Class& c = classes_[job.class_id];
     if (job.returned) {
         c.returned.erase(place_of(handle));
+        c.has_returned = !c.returned.empty();
         job.returned = false;
     } else {
         List& list = c.lists[job.priority];
@@ -165,26 +173,23 @@ void ReadyQueue::remove(JobHandle handle) {
 }
 
 ReadyQueue::Place ReadyQueue::best(const Class& c) const {
-    Place place{0xff, 0, 0, kNoJob};
+    Place place = Place::first_of(0xff);
     if (c.filled != 0) place = place_of(c.lists[static_cast<std::size_t>(std::bit_width(c.filled) - 1)].first);
-    if (!c.returned.empty()) place = std::min(place, *c.returned.begin());
+    if (c.has_returned) place = std::min(place, *c.returned.begin());
     return place;
 }
 
 ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
-    Place oldest{0xff, 0, 0, kNoJob};
-    const auto consider = [&](Place place) {
-        place.below_top = 0;
-        oldest = std::min(oldest, place);
-    };
+    Place oldest = Place::first_of(0xff);
+    const auto consider = [&](const Place& place) { oldest = std::min(oldest, place.age()); };
     for (unsigned filled = c.filled; filled != 0; filled &= filled - 1)
         consider(place_of(c.lists[static_cast<std::size_t>(std::countr_zero(filled))].first));
-    if (c.returned.empty()) return oldest;
+    if (!c.has_returned) return oldest;
     // Those that came back are ordered by priority first: the oldest of each priority is the first at or after its
     // border.
-    for (int below_top = 0; below_top < kPriorityMax; ++below_top) {
-        const auto at = c.returned.lower_bound({static_cast<std::uint8_t>(below_top), 0, 0, 0});
-        if (at != c.returned.end() && at->below_top == below_top) consider(*at);
+    for (std::uint64_t below_top = 0; below_top < kPriorityMax; ++below_top) {
+        const auto at = c.returned.lower_bound(Place::first_of(below_top));
+        if (at != c.returned.end() && at->below_top() == below_top) consider(*at);
     }
     return oldest;
 }
@@ -197,8 +202,8 @@ ReadyQueue::Place ReadyQueue::best(Line& line) {
         const std::uint32_t member = line.by_place.first().member;
         Class& c = classes_[line.classes[member]];
         c.placed = best(c);
+        if (!(line.by_place.first().key < c.placed)) return c.placed;
         line.by_place.put(member, c.placed);
-        if (line.by_place.first().member == member) return c.placed;
     }
 }
 
@@ -211,8 +216,8 @@ ReadyQueue::Place ReadyQueue::oldest(Line& line) {
         const std::uint32_t member = line.by_age.first().member;
         Class& c = classes_[line.classes[member]];
         c.aged = oldest(c);
+        if (!(line.by_age.first().key < c.aged)) return c.aged;
         line.by_age.put(member, c.aged);
-        if (line.by_age.first().member == member) return c.aged;
     }
 }
 
@@ -221,8 +226,8 @@ JobHandle ReadyQueue::oldest(Service& service) {
         const std::uint32_t member = service.by_age.first().member;
         Line& line = lines_[service.lines[member]];
         line.aged = oldest(line);
+        if (!(service.by_age.first().key < line.aged)) return line.aged.job;
         service.by_age.put(member, line.aged);
-        if (service.by_age.first().member == member) return line.aged.job;
     }
 }
 

@@ -27,13 +27,13 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "heap.hpp"
 #include "job_table.hpp"
 #include "jobyard/limits.hpp"
+#include "name_index.hpp"
 
 namespace jobyard::broker {
 
@@ -89,29 +89,37 @@ class ReadyQueue {
         JobHandle first = kNoJob;
         JobHandle last = kNoJob;
     };
-    /// Higher priority first, then order, then number; with `below_top` 0 it is an age.
+    /// Higher priority first, then order, then number. In two words, because heaps of these are most of a pick's cost
+    /// where there are many classes.
     struct Place {
-        std::uint8_t below_top = 0;
-        std::uint64_t order = 0;
+        std::uint64_t rank = 0;  ///< how far the priority is below the top, and below that byte the order
         std::uint64_t id = 0;
         JobHandle job = kNoJob;
-        friend auto operator<=>(const Place&, const Place&) = default;
+        [[nodiscard]] static Place first_of(std::uint64_t below_top) { return {below_top << 56U, 0, kNoJob}; }
+        [[nodiscard]] std::uint64_t below_top() const { return rank >> 56U; }
+        /// The same without its priority.
+        [[nodiscard]] Place age() const { return {rank << 8U >> 8U, id, job}; }
+        friend bool operator<(const Place& a, const Place& b) {
+            return a.rank != b.rank ? a.rank < b.rank : a.id < b.id;
+        }
     };
     /// Where a class stands in a line, or a line in a service.
     struct Listing {
         std::uint32_t in = 0;
         std::uint32_t member = 0;
     };
-    struct Class {
+    /// What nearly every job touches stands together: with ten thousand queues this is what a job costs.
+    struct alignas(64) Class {
         ClassInfo info;
-        std::array<List, kPriorityMax + 1> lists;  // by priority
-        std::uint16_t filled = 0;                  // bit p: lists[p] is not empty
+        std::uint16_t filled = 0;    // bit p: lists[p] is not empty
+        bool has_returned = false;   // `returned` is not empty
+        std::vector<Listing> lines;  // a cache line up to here
         // While it is ready, no line has a worse key for it, and no job of it is better than these.
         Place placed;
         Place aged;
-        std::vector<Listing> lines;
+        std::array<List, kPriorityMax + 1> lists;  // by priority
         std::set<Place> returned;
-        [[nodiscard]] bool empty() const { return filled == 0 && returned.empty(); }
+        [[nodiscard]] bool empty() const { return filled == 0 && !has_returned; }
     };
     struct Queue {
         std::string name;
@@ -144,11 +152,6 @@ class ReadyQueue {
         std::uint32_t picks = 0;
         std::optional<Load> room;
     };
-    using Names = std::pair<std::string_view, std::string_view>;
-    struct HashNames {
-        std::size_t operator()(const Names& names) const;  // not noexcept: so the table keeps the hashes of its names
-    };
-
     [[nodiscard]] Place place_of(JobHandle job) const;
     [[nodiscard]] Place best(const Class& c) const;
     [[nodiscard]] Place oldest(const Class& c) const;
@@ -168,8 +171,8 @@ class ReadyQueue {
 
     JobTable& jobs_;
     std::deque<Class> classes_;
-    std::unordered_map<Names, ClassId, HashNames> class_ids_;  // the names themselves stand in queues_ and types_
-    mutable ClassId last_found_ = 0;                           // a new job's class is looked up twice
+    NameIndex class_ids_;             // the names themselves stand in queues_ and types_
+    mutable ClassId last_found_ = 0;  // a new job's class is looked up twice
     std::deque<Queue> queues_;
     std::deque<std::string> types_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
