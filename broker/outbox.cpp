@@ -64,6 +64,7 @@ bool Outbox::send(Outgoing& message) {
         if (!bytes.bytes.empty()) pieces_.push_back(std::move(bytes));
     }
     edge_.send(message, pieces_);
+    pieces_.clear();  // and what keeps them
     return true;
 }
 

@@ -30,6 +30,11 @@ inline Deadline deadline_after(std::chrono::milliseconds limit) {
     return std::chrono::steady_clock::now() + std::min(limit, std::chrono::milliseconds(std::chrono::years(10)));
 }
 
+/// As steady_ms() says it.
+inline std::int64_t to_ms(Deadline time) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+
 /// How many forks this process is away from the first one.
 unsigned fork_count();
 
@@ -60,6 +65,8 @@ struct Room {
     }
     /// False if the deadline came first.
     bool wait(Call& call, Stage stage, Deadline deadline);
+    /// Nobody waits for the call any more, or will say so again. Needs the mutex.
+    void stop_awaiting(Call& call);
     /// Looks at the clock only if it has to wait.
     bool wait(Call& call, Stage stage, std::chrono::milliseconds limit);
     /// What to tell a caller whose time limit has passed.
@@ -74,7 +81,7 @@ struct Call {
     explicit Call(std::shared_ptr<Room> where) : room(std::move(where)) {}
     std::shared_ptr<Room> room;
     std::atomic<Stage> stage{Stage::open};
-    bool awaited = false;  ///< somebody waits for it; guarded by the room's mutex
+    Stage awaited = Stage::open;  ///< by somebody, the lowest; open: by nobody; guarded by the room's mutex
 };
 
 inline bool has_reached(const Call& call, Stage stage) { return call.stage.load(std::memory_order_acquire) >= stage; }

@@ -55,18 +55,29 @@ bool Room::wait(Call& call, Stage stage, std::chrono::milliseconds limit) {
 
 bool Room::wait(Call& call, Stage stage, Deadline deadline) {
     const auto reached = [&] { return has_reached(call, stage); };
-    const auto reached_or_awaited = [&] {
+    for (;;) {
+        {
+            const std::lock_guard lock(mutex);
+            if (reached()) return true;
+            if (call.awaited == Stage::open) ++awaited;
+            if (call.awaited == Stage::open || stage < call.awaited) call.awaited = stage;
+        }
+        if (turns) turns->lead(reached, to_ms(deadline));
+        // Woken also when only another who waits for this call has what he waits for: then once more from the start.
+        std::unique_lock lock(mutex);
+        const bool in_time =
+            doors[door_of(call)].wait_until(lock, deadline, [&] { return reached() || call.awaited == Stage::open; });
         if (reached()) return true;
-        if (!std::exchange(call.awaited, true)) ++awaited;
+        if (in_time) continue;
+        stop_awaiting(call);
         return false;
-    };
-    {
-        const std::lock_guard lock(mutex);
-        if (reached_or_awaited()) return true;
     }
-    if (turns) turns->lead([&] { return reached() || std::chrono::steady_clock::now() >= deadline; });
-    std::unique_lock lock(mutex);
-    return doors[door_of(call)].wait_until(lock, deadline, reached_or_awaited);
+}
+
+void Room::stop_awaiting(Call& call) {
+    if (std::exchange(call.awaited, Stage::open) == Stage::open) return;
+    --awaited;
+    doors[door_of(call)].notify_all();
 }
 
 std::string Room::why_silent() const {

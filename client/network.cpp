@@ -20,10 +20,6 @@ constexpr int kReconnectMaxMs = 5'000;
 constexpr std::size_t kSmallBytes = kGatheredBytes / kGatheredJobs;
 constexpr int kSocketLingerMs = 1'000;
 
-std::int64_t to_ms(Deadline time) {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
 Uuid random_uuid() {
     Uuid id;
     JOBYARD_ASSERT(getrandom(id.bytes.data(), id.bytes.size(), 0) == static_cast<ssize_t>(id.bytes.size()));
@@ -202,7 +198,8 @@ Turns::After Network::turn() {
     gathering_ = session_.gathers(steady_ms());
     const bool gathered = !gathering_ && !posted_.empty();
     // Who has just had his answer is likely to come back for the next.
-    return {stopping, !drained || gathered, woke && room_->awaited == 0, session_.next_deadline_ms()};
+    const bool nobody_waits = room_->awaited == 0 && waiting_for_room_ == 0;
+    return {stopping, !drained || gathered, woke && nobody_waits, session_.next_deadline_ms()};
 }
 
 /// True if this is the last turn.
@@ -268,7 +265,9 @@ void Network::send() {
     while (session_.next_message(outgoing_, steady_ms())) {
         header_.clear();
         encode_header(outgoing_.envelope, header_);
-        if (socket_->send(header_, outgoing_.payload)) continue;
+        const bool sent = socket_->send(header_, outgoing_.payload);
+        outgoing_.payload.clear();
+        if (sent) continue;
         // The connection has just gone, or its queue is full of what the broker does not read: a new one in both cases.
         session_.on_disconnected();
         socket_->reopen();
@@ -283,7 +282,8 @@ bool Network::finish(std::vector<Completion>& completions) {
     std::size_t answered_bytes = 0;
     const auto move_to = [&](Call& call, Stage stage) {
         call.stage.store(stage, std::memory_order_release);
-        if (!std::exchange(call.awaited, false)) return;
+        if (call.awaited == Stage::open || stage < call.awaited) return;
+        call.awaited = Stage::open;
         --room_->awaited;
         doors.set(room_->door_of(call));
     };

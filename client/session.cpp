@@ -274,6 +274,7 @@ void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms)
     job.state = Job::State::answered;
     if (answer.code == Code::ok || answer.code == Code::existing) {
         completions_.emplace_back(Submitted{job.ticket, answer.code, answer.job, answer.state});
+        job.payload = {};
         if (!job.item.watch) return;
         // Of a job that lives RESULTS is on its way. One that has ended by now (a repeated submit, or an existing key)
         // has to be asked for.
@@ -504,7 +505,8 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
         const SubmitItem& item = job.item;
         header_bytes += kSubmitItemBytes + item.queue.size() + item.type.size() + item.key.size();
         bytes += job.payload.bytes.size();
-        const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes;
+        // Not with a key: such a message waits for rows, and only some may wait at a time.
+        const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes && item.key.empty();
         const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
         if ((full || is_large || ends) && !submit.items.empty()) break;
         ends = is_large;

@@ -461,6 +461,18 @@ TEST_F(ClientSession, ALargePayloadGoesInAListOfItsOwn) {
     EXPECT_EQ(sent_payload, std::string(kMaxPayloadBytes, 'z'));
 }
 
+TEST_F(ClientSession, LargePayloadsWithKeysShareLists) {
+    establish();
+    const std::string large(kLargePayloadBytes, 'x');
+    for (Ticket ticket = 1; ticket <= 4; ++ticket) {
+        SubmitItem item;
+        item.type = "t";
+        item.key = "k";
+        session.submit(ticket, item, large, now);
+    }
+    expect_submit(1, 4);
+}
+
 TEST_F(ClientSession, CutsListsAtTheSizeOfTheHeader) {
     window = 8192;
     establish();

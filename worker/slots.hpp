@@ -105,7 +105,8 @@ class Slots : public std::enable_shared_from_this<Slots> {
     std::vector<Task*> free_;
 
     std::mutex mutex_;  // guards all below
-    Turns& turns_;      // used by slots that run no handler, and only until closed_
+    // Used by slots until closed_: without the lock only while they run no handler, because close() waits for those.
+    Turns& turns_;
     std::deque<Task*> ready_;
     std::vector<Report> reports_;
     std::condition_variable work_;      // something is ready, or closed_

@@ -172,9 +172,14 @@ class Run {
             look_in_ms = item.timeout_ms > 0 ? std::min<std::int64_t>(look_in_ms, item.timeout_ms) : look_in_ms;
         }
         starts.clear();
-        slots_->offer(offered_);
-        look_at_began_ms_ = std::min(look_at_began_ms_, steady_ms() + look_in_ms);
+        offer(offered_, look_in_ms);
         return true;
+    }
+
+    /// Slots that begin them now tell nobody: there is a look at it then.
+    void offer(const std::vector<Task*>& tasks, std::int64_t look_in_ms) {
+        slots_->offer(tasks);
+        look_at_began_ms_ = std::min(look_at_began_ms_, steady_ms() + look_in_ms);
     }
 
     void take_reports() {
@@ -201,7 +206,7 @@ class Run {
         const auto until = session_.on_unstarted(task.token, steady_ms());
         if (!until) return slots_->free_task(task);
         task.lease_until_ms = *until;
-        slots_->offer({&task});
+        offer({&task}, kLookAtBeganMs);
     }
 
     void take_stop_level() {

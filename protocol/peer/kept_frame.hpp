@@ -10,7 +10,7 @@
 namespace jobyard {
 
 /// Makes `frame`, which must be empty or not made yet, refer to the bytes. libzmq lets go of their owner when they are
-/// sent, or never will be, in a thread of its own. False, and an empty frame, for want of memory.
+/// sent, or never will be, in any thread. False, and an empty frame, for want of memory.
 inline bool refer_to(zmq_msg_t& frame, const KeptBytes& kept) {
     auto owner = std::make_unique<std::shared_ptr<const void>>(kept.owner);
     const auto let_go = [](void*, void* hint) { delete static_cast<std::shared_ptr<const void>*>(hint); };

@@ -52,15 +52,18 @@ struct Frame {
     [[nodiscard]] std::string_view view() {
         return {static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)};
     }
-    /// The pieces end to end. False for want of memory.
+    /// False for want of memory, as in the next two.
+    bool allocate(std::size_t size) {
+        zmq_msg_close(&message);
+        if (zmq_msg_init_size(&message, size) == 0) return true;
+        zmq_msg_init(&message);
+        return false;
+    }
+    /// The pieces end to end.
     bool copy(const std::vector<KeptBytes>& pieces) {
         std::size_t size = 0;
         for (const KeptBytes& piece : pieces) size += piece.bytes.size();
-        zmq_msg_close(&message);
-        if (zmq_msg_init_size(&message, size) != 0) {
-            zmq_msg_init(&message);
-            return false;
-        }
+        if (!allocate(size)) return false;
         char* at = static_cast<char*>(zmq_msg_data(&message));
         for (const KeptBytes& piece : pieces) at = std::copy(piece.bytes.begin(), piece.bytes.end(), at);
         return true;
@@ -97,9 +100,13 @@ int descriptor_of(void* socket) {
 
 /// Takes what stands in the socket's mailbox; only after that its descriptor tells of what comes next.
 bool input_of(void* socket) {
+    if (socket == nullptr) return false;
     int events = 0;
     std::size_t size = sizeof events;
-    return socket != nullptr && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN) != 0;
+    int rc = 0;
+    do rc = zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
+    while (rc != 0 && zmq_errno() == EINTR);
+    return rc == 0 && (events & ZMQ_POLLIN) != 0;
 }
 
 }  // namespace
@@ -211,7 +218,9 @@ bool PeerSocket::send(std::string_view header, const std::vector<KeptBytes>& pay
     Frame first;
     Frame second;
     const bool is_kept = payload.size() == 1 && payload.front().owner != nullptr;
-    if (!first.copy({header}) || !(is_kept ? second.refer_to(payload.front()) : second.copy(payload))) return false;
+    if (!first.allocate(header.size()) || !(is_kept ? second.refer_to(payload.front()) : second.copy(payload)))
+        return false;
+    std::memcpy(zmq_msg_data(&first.message), header.data(), header.size());
     if (!first.send(impl_->socket, ZMQ_SNDMORE)) return false;
     // libzmq counts whole messages, so the second frame always has room. If the connection ended just now it takes back
     // the first, or swallows both: never half a message. The owner learns of it by `disconnected`.
@@ -223,10 +232,9 @@ bool PeerSocket::may_sleep() {
     impl_->watched = {pollfd{descriptor_of(impl_->socket), POLLIN, 0}, pollfd{descriptor_of(impl_->monitor), POLLIN, 0},
                       pollfd{impl_->wake_fd, POLLIN, 0}};
     impl_->sleep_until = impl_->connect_at;
+    if (was_woken()) return false;
     Sleeper before = Sleeper::none;
-    if (impl_->sleeper.compare_exchange_strong(before, Sleeper::asleep)) return true;
-    impl_->sleeper.store(Sleeper::none);  // woken since the last sleep
-    return false;
+    return impl_->sleeper.compare_exchange_strong(before, Sleeper::asleep);
 }
 
 void PeerSocket::sleep(std::chrono::milliseconds timeout) {
@@ -241,6 +249,11 @@ void PeerSocket::sleep(std::chrono::milliseconds timeout) {
         eventfd_t count = 0;
         eventfd_read(impl_->wake_fd, &count);
     }
+}
+
+bool PeerSocket::was_woken() {
+    Sleeper before = Sleeper::woken;
+    return impl_->sleeper.compare_exchange_strong(before, Sleeper::none);
 }
 
 bool PeerSocket::has_input() { return input_of(impl_->socket); }

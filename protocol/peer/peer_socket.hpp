@@ -53,6 +53,8 @@ class PeerSocket {
     /// After a may_sleep() that said yes, without the lock, one thread at a time: sleeps until a frame or a connection
     /// event is there, wake() was called, or `timeout` passed.
     void sleep(std::chrono::milliseconds timeout);
+    /// wake() was called since the last sleep; forgets that.
+    bool was_woken();
     /// A frame is here.
     [[nodiscard]] bool has_input();
     /// Somebody is in sleep(), or about to be. Under the lock: what is done now, may_sleep() has not seen.

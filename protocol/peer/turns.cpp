@@ -37,6 +37,7 @@ void Turns::run() {
             sleep(lock, next_ms_);
             continue;
         }
+        if (post_ == Post::nobody && socket_.was_woken()) continue;
         const auto looked = standing_by_.wait_for(lock, milliseconds(kLendMs));
         if (looked == std::cv_status::timeout && post_ == Post::nobody && !std::exchange(was_led_, false))
             post_ = Post::standing_thread;
@@ -60,23 +61,22 @@ void Turns::wake() {
     if (post_ == Post::nobody) standing_by_.notify_one();
 }
 
-void Turns::lead(const std::function<bool()>& done) {
-    if (post_ != Post::nobody) return;
+void Turns::lead(const std::function<bool()>& done, std::int64_t deadline_ms) {
     std::unique_lock lock(mutex_);
     if (post_ != Post::nobody || ended_) return;
     post_ = Post::leader;
     leader_is_done_ = &done;
-    const std::int64_t until_ms = steady_ms() + kLendMs;
+    const std::int64_t until_ms = std::min(steady_ms() + kLendMs, deadline_ms);
     bool stays_lent = done();
     for (bool again = false; !ended_ && !done() && steady_ms() < until_ms;) {
         if (!again) sleep(lock, std::min(until_ms, next_ms_));
         if (ended_) break;
         const After after = turn();
         again = after.again;
-        stays_lent = after.lend && done();
+        stays_lent = after.lend && !after.again && done();
+        was_led_ = true;
     }
     leader_is_done_ = nullptr;
-    was_led_ = true;
     post_ = stays_lent ? Post::nobody : Post::standing_thread;
     if (!stays_lent || ended_) standing_by_.notify_one();
 }

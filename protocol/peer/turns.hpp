@@ -23,12 +23,14 @@ std::int64_t steady_ms();
 
 class Turns {
  public:
+    static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+
     /// How a turn has left things.
     struct After {
         bool ended = false;  ///< it was the last one
         bool again = false;  ///< there is more to do at once
         bool lend = false;   ///< somebody will soon call lead(), and until then nothing that may come is urgent
-        std::int64_t next_ms = std::numeric_limits<std::int64_t>::max();  ///< of steady_ms(): when it must be at last
+        std::int64_t next_ms = kNever;  ///< of steady_ms(): when it must be at last
     };
     /// `turn` is called under the lock of the turns, and not after a turn that ended them.
     Turns(PeerSocket& socket, std::function<After()> turn) : socket_(socket), turn_(std::move(turn)) {}
@@ -44,9 +46,10 @@ class Turns {
     void take();
     /// There is something to do, but not for this thread.
     void wake();
-    /// If the socket is lent, waits there, with the turns that it makes, until `done`; at most for some milliseconds,
-    /// so that the caller has to look, and to wait on by other means. `done` is called under the lock.
-    void lead(const std::function<bool()>& done);
+    /// If the socket is lent, waits there, with the turns that it makes, until `done`; not beyond the deadline, and at
+    /// most for some milliseconds, so that the caller has to look, and to wait on by other means. `done` is called
+    /// under the lock.
+    void lead(const std::function<bool()>& done, std::int64_t deadline_ms = kNever);
 
  private:
     /// Who is at the socket, or about to be.
@@ -59,7 +62,7 @@ class Turns {
     const std::function<After()> turn_;
 
     std::mutex mutex_;                               // of whoever takes a turn; guards all below, and the socket
-    std::atomic<Post> post_{Post::standing_thread};  // read without it for a first look
+    std::atomic<Post> post_{Post::standing_thread};  // wake() reads it without
     bool was_led_ = false;                           // since the standing thread looked
     const std::function<bool()>* leader_is_done_ = nullptr;
     bool ended_ = false;

@@ -15,7 +15,8 @@ inline constexpr std::size_t kMaxHeaderBytes = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxMessageBytes = std::size_t{2} << 20;  ///< header and payload frame together
 inline constexpr std::size_t kMaxItems = 1024;                         ///< items in a list
 inline constexpr std::size_t kCutListBytes = std::size_t{1} << 20;     ///< where lists are cut
-/// A payload of this size or more goes in a message of its own, so that its frame can be passed on and never copied.
+/// Our own libraries and broker send a payload of this size or more in a message of its own, so that its frame can be
+/// passed on and never copied. Nobody has to.
 inline constexpr std::size_t kLargePayloadBytes = std::size_t{64} << 10;
 
 // One job.
