@@ -197,9 +197,10 @@ Turns::After Network::turn() {
     const std::lock_guard lock(mutex_);
     gathering_ = session_.gathers(steady_ms());
     const bool gathered = !gathering_ && !posted_.empty();
-    // Who has just had his answer is likely to come back for the next.
-    const bool nobody_waits = room_->awaited == 0 && waiting_for_room_ == 0;
-    return {stopping, !drained || gathered, woke && nobody_waits, session_.next_deadline_ms()};
+    // Who has just had his answer is likely to come back for the next; and nobody else wants one.
+    const std::size_t open_calls = tickets_.size() - free_tickets_.size();
+    const bool alone = open_calls <= 1 && room_->awaited == 0 && waiting_for_room_ == 0;
+    return {stopping, !drained || gathered, woke && alone, session_.next_deadline_ms()};
 }
 
 /// True if this is the last turn.
