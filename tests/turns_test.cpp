@@ -52,9 +52,12 @@ class TurnsTest : public testing::Test {
     }
     /// Until the standing thread has lent the socket, and somebody has come and had nothing to wait for.
     void lend() {
-        next([] { return After{.lend = true}; });
-        turns_.wake();
-        await([this] { return lead([] { return true; }); });
+        await([this] {  // again if this thread stood still until it was taken back
+            next([] { return After{.lend = true}; });
+            turns_.wake();
+            return lead([] { return true; });
+        });
+        next(nullptr);
     }
     void next(std::function<After()> answer) {
         const std::lock_guard lock(mutex_);
