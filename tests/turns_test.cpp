@@ -190,6 +190,7 @@ TEST_F(TurnsTest, ALeaderWaitsOnlyForAMoment) {
         lend();
         return lead([] { return false; });
     });
+    EXPECT_FALSE(lead([] { return true; })) << "it gives the socket back";
     await_asleep();
 }
 
