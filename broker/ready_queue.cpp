@@ -8,6 +8,8 @@ namespace jobyard::broker {
 
 namespace {
 
+constexpr unsigned kEveryPriority = (2U << kPriorityMax) - 1;
+
 std::uint32_t hash_of(std::string_view queue, std::string_view type) {
     const std::hash<std::string_view> hash;
     return static_cast<std::uint32_t>(hash(queue) * 31 + hash(type));
@@ -111,11 +113,12 @@ void ReadyQueue::join(LineId id, ClassId class_id) {
         const Class& ready = classes_[line.classes[listed]];
         if (ready.empty()) return;
         line.by_place.put(listed, ready.placed);
-        line.by_age.put(listed, ready.aged);
+        if (line.mixed()) line.by_age.put(listed, ready.aged);
     };
     if (member == 1) list(0);  // no longer plain
     if (member >= 1) list(member);
     if (c.empty()) return;
+    saw_priorities(line, c.filled | (c.has_returned ? kEveryPriority : 0));
     JOBYARD_ASSERT(line.services.empty());  // a ready class meets new lines only
     if (line.ready++ == 0 || c.aged < line.aged) line.aged = c.aged;
 }
@@ -125,8 +128,9 @@ void ReadyQueue::serve(ServiceId id, LineId line_id) {
     Line& line = lines_[line_id];
     const Listing listing{id, static_cast<std::uint32_t>(service.lines.size())};
     service.lines.push_back(line_id);
+    service.turns.resize((service.lines.size() + 63) / 64);
     line.services.push_back(listing);
-    if (line.ready > 0) became_ready(listing, line_id);
+    if (line.ready > 0) became_ready(listing, line.aged);
 }
 
 ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const {
@@ -138,6 +142,7 @@ void ReadyQueue::push(JobHandle handle) {
     Job& job = jobs_[handle];
     Class& c = classes_[job.class_id];
     const bool was_empty = c.empty();
+    const bool new_priority = (c.filled >> job.priority & 1U) == 0;
     const Place place = place_of(handle);
     List& list = c.lists[job.priority];
     if (list.last != kNoJob && place < place_of(list.last)) {
@@ -151,8 +156,7 @@ void ReadyQueue::push(JobHandle handle) {
         list.last = handle;
         c.filled = static_cast<std::uint16_t>(c.filled | 1U << job.priority);
     }
-    const Place age = place.age();
-    if (was_empty || place < c.placed || age < c.aged) improved(c, place, age, was_empty);
+    if (new_priority || place < c.placed || place.age() < c.aged) improved(c, place, was_empty);
 }
 
 void ReadyQueue::remove(JobHandle handle) {
@@ -194,13 +198,18 @@ ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     return oldest;
 }
 
-// In each of these the first key may be too good. It is put right until it is the first all the same.
+// In each of these the first key may be too good, or of what became empty. It is put right until it is the first all
+// the same.
 
 ReadyQueue::Place ReadyQueue::best(Line& line) {
     if (line.plain()) return best(classes_[line.classes[0]]);
     for (;;) {
         const std::uint32_t member = line.by_place.first().member;
         Class& c = classes_[line.classes[member]];
+        if (c.empty()) {
+            line.by_place.drop(member);
+            continue;
+        }
         c.placed = best(c);
         if (!(line.by_place.first().key < c.placed)) return c.placed;
         line.by_place.put(member, c.placed);
@@ -212,9 +221,14 @@ ReadyQueue::Place ReadyQueue::oldest(Line& line) {
         Class& c = classes_[line.classes[0]];
         return c.aged = oldest(c);
     }
+    if (!line.mixed()) return best(line).age();
     for (;;) {
         const std::uint32_t member = line.by_age.first().member;
         Class& c = classes_[line.classes[member]];
+        if (c.empty()) {
+            line.by_age.drop(member);
+            continue;
+        }
         c.aged = oldest(c);
         if (!(line.by_age.first().key < c.aged)) return c.aged;
         line.by_age.put(member, c.aged);
@@ -225,42 +239,52 @@ JobHandle ReadyQueue::oldest(Service& service) {
     for (;;) {
         const std::uint32_t member = service.by_age.first().member;
         Line& line = lines_[service.lines[member]];
+        if (line.ready == 0) {
+            service.by_age.drop(member);
+            continue;
+        }
         line.aged = oldest(line);
         if (!(service.by_age.first().key < line.aged)) return line.aged.job;
         service.by_age.put(member, line.aged);
     }
 }
 
+ReadyQueue::LineId ReadyQueue::Service::take_turn() {
+    std::size_t word = turn / 64;
+    std::uint64_t ready_from = word < turns.size() ? turns[word] & ~std::uint64_t{0} << turn % 64 : 0;
+    while (ready_from == 0) {
+        word = word + 1 < turns.size() ? word + 1 : 0;
+        ready_from = turns[word];
+    }
+    const auto member = static_cast<std::uint32_t>(word * 64 + static_cast<unsigned>(std::countr_zero(ready_from)));
+    turn = member + 1;
+    return lines[member];
+}
+
 JobHandle ReadyQueue::pick(ServiceId id) {
     Service& service = services_[id];
-    JOBYARD_ASSERT(!service.turns.empty());
-    JobHandle chosen = kNoJob;
-    if (++service.picks % kAgingShare == 0) {
-        chosen = oldest(service);
-    } else {
-        auto turn = std::upper_bound(service.turns.begin(), service.turns.end(), service.last_turn,
-                                     [](QueueId last, const Turn& t) { return last < t.queue; });
-        if (turn == service.turns.end()) turn = service.turns.begin();
-        service.last_turn = turn->queue;
-        chosen = best(lines_[turn->line]).job;
-    }
+    JOBYARD_ASSERT(service.ready > 0);
+    const bool for_age = ++service.picks % kAgingShare == 0;
+    const JobHandle chosen = for_age ? oldest(service) : best(lines_[service.take_turn()]).job;
     remove(chosen);
     return chosen;
 }
 
-/// A job came that is better or older than every key of its class.
-void ReadyQueue::improved(Class& c, const Place& place, const Place& age, bool was_empty) {
+/// A job came that is better or older than every key of its class, or the first of its priority there.
+void ReadyQueue::improved(Class& c, const Place& place, bool was_empty) {
+    const Place age = place.age();
     if (was_empty || place < c.placed) c.placed = place;
     if (was_empty || age < c.aged) c.aged = age;
     for (const auto& [line_id, member] : c.lines) {
         Line& line = lines_[line_id];
+        saw_priorities(line, 1U << (kPriorityMax - place.below_top()));
         if (!line.plain()) {
             line.by_place.advance(member, c.placed);
-            line.by_age.advance(member, c.aged);
+            if (line.mixed()) line.by_age.advance(member, c.aged);
         }
         if (was_empty && line.ready++ == 0) {
             line.aged = c.aged;
-            for (const Listing& service : line.services) became_ready(service, line_id);
+            for (const Listing& service : line.services) became_ready(service, line.aged);
         } else if (c.aged < line.aged) {
             line.aged = c.aged;
             for (const auto& [service, line_member] : line.services)
@@ -269,31 +293,34 @@ void ReadyQueue::improved(Class& c, const Place& place, const Place& age, bool w
     }
 }
 
+void ReadyQueue::saw_priorities(Line& line, unsigned priorities) {
+    const bool was_mixed = line.mixed();
+    line.priorities = static_cast<std::uint16_t>(line.priorities | priorities);
+    if (was_mixed || !line.mixed() || line.plain()) return;
+    for (std::uint32_t member = 0; member < line.classes.size(); ++member)
+        if (const Class& c = classes_[line.classes[member]]; !c.empty()) line.by_age.advance(member, c.aged);
+}
+
 void ReadyQueue::became_empty(const Class& c) {
-    for (const auto& [line_id, member] : c.lines) {
-        Line& line = lines_[line_id];
-        if (!line.plain()) {
-            line.by_place.drop(member);
-            line.by_age.drop(member);
-        }
+    for (const Listing& listing : c.lines) {
+        Line& line = lines_[listing.in];
         if (--line.ready > 0) continue;
-        for (const Listing& service : line.services) became_empty(service, line.queue);
+        line.priorities = 0;
+        for (const Listing& service : line.services) became_empty(service);
     }
 }
 
-void ReadyQueue::became_ready(const Listing& listing, LineId line) {
+void ReadyQueue::became_ready(const Listing& listing, const Place& aged) {
     Service& service = services_[listing.in];
-    const QueueId queue = lines_[line].queue;
-    service.turns.insert(std::lower_bound(service.turns.begin(), service.turns.end(), queue, before), {queue, line});
-    service.by_age.put(listing.member, lines_[line].aged);
-    if (service.turns.size() == 1) offer(listing.in);
+    service.turns[listing.member / 64] |= std::uint64_t{1} << listing.member % 64;
+    service.by_age.advance(listing.member, aged);
+    if (service.ready++ == 0) offer(listing.in);
 }
 
-void ReadyQueue::became_empty(const Listing& listing, QueueId queue) {
+void ReadyQueue::became_empty(const Listing& listing) {
     Service& service = services_[listing.in];
-    service.turns.erase(std::lower_bound(service.turns.begin(), service.turns.end(), queue, before));
-    service.by_age.drop(listing.member);
-    if (service.turns.empty()) offer(listing.in);
+    service.turns[listing.member / 64] &= ~(std::uint64_t{1} << listing.member % 64);
+    if (--service.ready == 0) offer(listing.in);
 }
 
 void ReadyQueue::set_room(ServiceId id, std::optional<Load> room) {

@@ -13,11 +13,12 @@
 //
 // How many classes, queues and services there are hardly matters for what a push or a pick costs. The classes of one
 // queue that workers with the same types take form a *line*, which the services with these types share. A line keeps
-// its ready classes in a heap by best job and in one by oldest job, a service keeps its ready queues in turn and in a
-// heap by oldest job. What a job that leaves makes untrue in these heaps is put right when it comes to the top: a key
-// may say better than it is, never worse. A push therefore writes to them only if its job is better than every key that
-// is about for its class; `placed` and `aged` remember how good that is. Only a class that becomes ready or empty is
-// told to all its lines, and only a line that becomes ready or empty to all its services.
+// its ready classes in a heap by best job and, unless all its jobs have one priority, in one by oldest job; a service
+// keeps its ready lines in turn and in a heap by oldest job. What a job that leaves makes untrue in these heaps is put
+// right when it comes to the top: a key may say better than it is, never worse, and what became empty may still stand
+// there. A push therefore writes to them only if its job is better than every key that is about for its class; `placed`
+// and `aged` remember how good that is. Only a class that becomes ready or empty is told to all its lines, and only a
+// line that becomes ready or empty to all its services.
 
 #include <array>
 #include <cstdint>
@@ -68,7 +69,7 @@ class ReadyQueue {
     [[nodiscard]] std::size_t services() const { return services_.size(); }
     [[nodiscard]] bool serves(ServiceId service, ClassId class_id) const;
     /// Whether it has a job it can take.
-    [[nodiscard]] bool ready(ServiceId service) const { return !services_[service].turns.empty(); }
+    [[nodiscard]] bool ready(ServiceId service) const { return services_[service].ready > 0; }
 
     /// The load of its least loaded worker with room, if it has one.
     void set_room(ServiceId service, std::optional<Load> room);
@@ -129,28 +130,27 @@ class ReadyQueue {
     struct Line {
         QueueId queue = 0;
         TypesId types = 0;
-        std::uint32_t ready = 0;  // of its classes
-        Place aged;               // while it is ready, no service has a worse key for it
+        std::uint32_t ready = 0;       // of its classes
+        std::uint16_t priorities = 0;  // bit p: since it became ready it had a job of this one
+        Place aged;                    // while it is ready, no service has a worse key for it
         std::vector<ClassId> classes;
         std::vector<Listing> services;
         Heap<Place> by_place;  // its ready classes; unused while it has but one class
-        Heap<Place> by_age;
+        Heap<Place> by_age;    // the same; unused while all have one priority
         [[nodiscard]] bool plain() const { return classes.size() == 1; }
+        [[nodiscard]] bool mixed() const { return (priorities & (priorities - 1)) != 0; }
     };
-    struct Turn {
-        QueueId queue = 0;
-        LineId line = 0;
-    };
-    [[nodiscard]] static bool before(const Turn& turn, QueueId queue) { return turn.queue < queue; }
     struct Service {
         std::vector<std::string> queues;
         TypesId types = 0;
+        std::uint32_t ready = 0;  // of its lines
         std::vector<LineId> lines;
-        std::vector<Turn> turns;  // its ready lines by queue; a worker names few enough queues to move them up
-        Heap<Place> by_age;       // the same lines
-        QueueId last_turn = 0xffff;
+        std::vector<std::uint64_t> turns;  // a bit for each of its lines: it is ready
+        std::uint32_t turn = 0;            // of the first one that is ready from here on, around
         std::uint32_t picks = 0;
+        Heap<Place> by_age;  // its ready lines
         std::optional<Load> room;
+        LineId take_turn();
     };
     [[nodiscard]] Place place_of(JobHandle job) const;
     [[nodiscard]] Place best(const Class& c) const;
@@ -158,10 +158,11 @@ class ReadyQueue {
     Place best(Line& line);
     Place oldest(Line& line);
     JobHandle oldest(Service& service);
-    void improved(Class& c, const Place& place, const Place& age, bool was_empty);
+    void improved(Class& c, const Place& place, bool was_empty);
+    void saw_priorities(Line& line, unsigned priorities);
     void became_empty(const Class& c);
-    void became_ready(const Listing& listing, LineId line);
-    void became_empty(const Listing& listing, QueueId queue);
+    void became_ready(const Listing& listing, const Place& aged);
+    void became_empty(const Listing& listing);
     void offer(ServiceId id);
     void join(LineId id, ClassId class_id);
     [[nodiscard]] LineId line_of(QueueId queue, TypesId types);

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
+#include <set>
 
 namespace jobyard::broker {
 namespace {
@@ -181,6 +183,19 @@ class Reference {
  public:
     Reference(const JobTable& jobs, const ReadyQueue& ready) : jobs_(jobs), ready_(ready) {}
 
+    ServiceId add_service(ReadyQueue& ready, const std::vector<std::string>& queues,
+                          const std::vector<std::string>& types) {
+        const ServiceId service = ready.service_of(queues, types);
+        State& state = states_[service];
+        state.named = {queues.begin(), queues.end()};
+        for (const std::string& queue : state.named)
+            if (ready.find_queue(queue)) state.learn(queue);
+        return service;
+    }
+    void saw_queue(const std::string& queue) {
+        for (auto& [service, state] : states_)
+            if (state.named.contains(queue)) state.learn(queue);
+    }
     void push(JobHandle job) { waiting_.push_back(job); }
     void remove(JobHandle job) { waiting_.erase(std::find(waiting_.begin(), waiting_.end(), job)); }
     void set_room(ServiceId service, std::optional<Load> room) { states_[service].room = room; }
@@ -209,11 +224,12 @@ class Reference {
             chosen =
                 *std::min_element(fit.begin(), fit.end(), [&](JobHandle a, JobHandle b) { return age(a) < age(b); });
         } else {
-            std::map<int, std::vector<JobHandle>> by_queue;
-            for (const JobHandle job : fit) by_queue[ready_.info(jobs_[job].class_id).queue].push_back(job);
-            auto turn = by_queue.upper_bound(state.last_queue);
+            std::map<std::size_t, std::vector<JobHandle>> by_queue;  // in the order of their turns
+            for (const JobHandle job : fit)
+                by_queue[state.turn_of(ready_.info(jobs_[job].class_id).queue_name)].push_back(job);
+            auto turn = by_queue.lower_bound(state.next_turn);
             if (turn == by_queue.end()) turn = by_queue.begin();
-            state.last_queue = turn->first;
+            state.next_turn = turn->first + 1;
             chosen = *std::min_element(turn->second.begin(), turn->second.end(), [&](JobHandle a, JobHandle b) {
                 return std::pair(-jobs_[a].priority, age(a)) < std::pair(-jobs_[b].priority, age(b));
             });
@@ -224,9 +240,18 @@ class Reference {
 
  private:
     struct State {
-        int last_queue = -1;
+        std::set<std::string> named;
+        std::vector<std::string> queues;  // those that are there, in the order in which it came to know them
+        std::size_t next_turn = 0;
         std::uint32_t picks = 0;
         std::optional<Load> room;
+
+        [[nodiscard]] std::size_t turn_of(std::string_view queue) const {
+            return static_cast<std::size_t>(std::find(queues.begin(), queues.end(), queue) - queues.begin());
+        }
+        void learn(const std::string& queue) {
+            if (turn_of(queue) == queues.size()) queues.push_back(queue);
+        }
     };
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const {
         return {jobs_[job].order, jobs_[job].id.value};
@@ -263,7 +288,10 @@ TEST_P(ReadyQueueChaos, AgreesWithTheRulesWrittenTheSlowWay) {
         JobTable jobs;
         ReadyQueue queue(jobs);
         Reference truth(jobs, queue);
-        std::vector<ServiceId> services{queue.service_of(names("q", shape.queues), names("t", shape.types))};
+        const auto add_service = [&] {
+            return truth.add_service(queue, names("q", shape.queues), names("t", shape.types));
+        };
+        std::vector<ServiceId> services{add_service()};
         std::vector<JobHandle> out;  // picked or removed, and not come back
         std::uint64_t next_number = 1;
         const auto push = [&](JobHandle job) {
@@ -273,7 +301,7 @@ TEST_P(ReadyQueueChaos, AgreesWithTheRulesWrittenTheSlowWay) {
         for (unsigned i = 0; i < 6'000; ++i) {
             const std::string at = "seed " + std::to_string(seed) + " step " + std::to_string(i);
             if (i % (3'000 / shape.services) == 0)  // while half of it goes on, some of them alike
-                services.push_back(queue.service_of(names("q", shape.queues), names("t", shape.types)));
+                services.push_back(add_service());
             const bool fills = i / 250 % 2 == 0;  // in turns the queues fill up and run dry
             const unsigned what = rng() % 16;
             if (what < (fills ? 8U : 3U)) {
@@ -281,8 +309,10 @@ TEST_P(ReadyQueueChaos, AgreesWithTheRulesWrittenTheSlowWay) {
                 jobs[job].order = next_number++;
                 jobs[job].priority = static_cast<std::uint8_t>(kPriorityMax - rng() % shape.priorities);
                 const unsigned named = 1 + i / 500;  // their names come to be one after the other
-                jobs[job].class_id = queue.class_of("q" + std::to_string(rng() % std::min(shape.queues, 3 * named)),
-                                                    "t" + std::to_string(rng() % std::min(shape.types, 10 * named)));
+                const std::string name = "q" + std::to_string(rng() % std::min(shape.queues, 3 * named));
+                jobs[job].class_id =
+                    queue.class_of(name, "t" + std::to_string(rng() % std::min(shape.types, 10 * named)));
+                truth.saw_queue(name);
                 push(job);
             } else if (what < 10 && what % 2 == 0) {
                 if (out.empty()) continue;  // one comes back, sometimes redriven
