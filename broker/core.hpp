@@ -378,6 +378,8 @@ class Core {
     Task step_ = Task::none;
     std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
+    std::int64_t next_step_ = 0;
+    std::uint64_t ended_at_step_ = 0;  ///< how many jobs had ended at the last one
     [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }
     [[nodiscard]] const Pass& pass_of(Task task) const { return passes_[static_cast<std::size_t>(task)]; }
 };

@@ -3,10 +3,10 @@
 // decides goes into the open batch like everything else. Nothing here is remembered across a restart: the limits say
 // again what to do.
 //
-// A page that is over a limit is taken at once, in every turn if need be, and a page is larger than what ends in one,
-// so retention cannot be starved by load; less than a page waits a moment for more, because each step costs a read.
-// What the store does not have yet is left for later: at its end, or at a page that it does not know to be erased, a
-// table rests for a moment.
+// A step takes twice as many rows as have ended since the one before, so that retention can neither be starved by load
+// nor make others wait for long; when little ends, a small page a millisecond. Less than a page over a limit waits a
+// moment for more, because each step costs a read. What the store does not have yet is left for later: at its end, or
+// at a page that it does not know to be erased, a table rests for a moment.
 
 #include <algorithm>
 
@@ -15,7 +15,8 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::uint32_t kPage = 1000;
+constexpr std::uint64_t kPage = 1000;
+constexpr std::uint64_t kSmallPage = 250;
 constexpr std::uint64_t kEventsRowBytes = 100;  // of a small one: the step leaves what need not go
 constexpr std::int64_t kKeyKeptMs = std::int64_t{24} * 3600 * 1000;
 constexpr std::int64_t kTrimEveryMs = 100;
@@ -46,7 +47,7 @@ std::uint64_t Core::rows_over(Task task) const {
 std::int64_t Core::trim_due(Task task) const {
     const std::uint64_t rows = rows_over(task);
     if (rows == 0) return INT64_MAX;
-    return std::max(pass_of(task).rests_until, rows < kPage ? next_trim_ : 0);
+    return std::max(pass_of(task).rests_until, rows < kPage ? next_trim_ : next_step_);
 }
 
 std::int64_t Core::next_trim() const {
@@ -55,10 +56,14 @@ std::int64_t Core::next_trim() const {
 }
 
 std::vector<Need> Core::agenda_needs(Turn turn) {
-    if (step_ != Task::none) return {};
+    if (step_ != Task::none || turn.now < next_step_) return {};
+    const std::uint64_t ended = numbers_.completed_total + numbers_.cancelled_total + numbers_.dead_total;
     const auto begin = [&](Task task, Table table, std::uint64_t rows = kPage) {
         step_ = task;
-        const auto limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, kPage));
+        next_step_ = turn.now + 1;
+        const std::uint64_t page = std::clamp(2 * (ended - ended_at_step_), kSmallPage, kPage);
+        ended_at_step_ = ended;
+        const auto limit = static_cast<std::uint32_t>(std::min(rows, page));
         return std::vector<Need>{{Need::Kind::after, table, pass_of(task).cursor, limit, true}};
     };
     const auto pass_is_due = [&](Task task) {

@@ -511,7 +511,11 @@ class Yard {
     int background(const FakeStore& store, int most = 100) {
         int steps = 0;
         for (; steps < most; ++steps) {
-            const std::vector<Need> needs = core->agenda_needs(now());
+            std::vector<Need> needs = core->agenda_needs(now());
+            if (needs.empty()) {
+                advance(1);  // a step a millisecond
+                needs = core->agenda_needs(now());
+            }
             if (needs.empty()) break;
             const Snapshot snapshot = store.read(needs);
             run([&](Output& out) {

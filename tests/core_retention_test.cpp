@@ -178,33 +178,47 @@ TEST_F(CoreRetention, OneStepAtATime) {
     EXPECT_TRUE(disk[Table::done].empty());
 }
 
-TEST_F(CoreRetention, StepsAreBoundedAndManyStepsDoTheWork) {
+TEST_F(CoreRetention, StepsTakeTwiceWhatEndedAndAreBoundedAndManyStepsDoTheWork) {
     begin({.kept_jobs = 10});
     hold_commits();
-    for (int i = 0; i < 25; ++i) {
-        send(client, Submit{client.next_number - 1, client.next_number, std::vector<SubmitItem>(100, {.type = "u"})});
-        client.next_number += 100;
-        std::vector<JobId> jobs;
-        for (const Answer& answer : answers(client)) jobs.push_back(answer.job);
-        send(client, Cancel{jobs});
-        answers(client);
-    }
-    commit();
-    EXPECT_EQ(disk[Table::done].size(), 2500U);
-    const std::vector<Need> needs = core->agenda_needs(now());
-    ASSERT_EQ(needs.size(), 1U);
-    const Snapshot snapshot = disk.read(needs);
-    EXPECT_EQ(snapshot.rows[0].size(), 1000U);
-    Output out{open.get(), {}};
-    core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
-    commit();
-    EXPECT_EQ(disk[Table::done].size(), 1500U);
-    for (int i = 0; i < 10; ++i) {
-        background();
+    const auto end_hundreds = [&](int hundreds) {
+        for (int i = 0; i < hundreds; ++i) {
+            send(client,
+                 Submit{client.next_number - 1, client.next_number, std::vector<SubmitItem>(100, {.type = "u"})});
+            client.next_number += 100;
+            std::vector<JobId> jobs;
+            for (const Answer& answer : answers(client)) jobs.push_back(answer.job);
+            send(client, Cancel{jobs});
+            answers(client);
+        }
         commit();
-    }
+    };
+    const auto step = [&] {
+        const std::vector<Need> needs = core->agenda_needs(now());
+        if (needs.empty()) return std::size_t{0};
+        const Snapshot snapshot = disk.read(needs);
+        Output out{open.get(), {}};
+        core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
+        commit();
+        return snapshot.rows.at(0).size();
+    };
+    end_hundreds(25);
+    EXPECT_EQ(step(), 1000U);
+    EXPECT_EQ(disk[Table::done].size(), 1500U);
+    EXPECT_EQ(step(), 0U) << "one a millisecond";
+    advance(1);
+    EXPECT_EQ(step(), 250U) << "nothing has ended since";
+    end_hundreds(3);
+    advance(1);
+    EXPECT_EQ(step(), 600U);
+    EXPECT_EQ(disk[Table::done].size(), 950U);
+    advance(100);
+    background();
+    advance(100);
+    background();
+    commit();
     EXPECT_EQ(disk[Table::done].size(), 10U);
-    EXPECT_EQ(*kept(Table::done).begin(), 2491U);
+    EXPECT_EQ(*kept(Table::done).begin(), 2791U);
 }
 
 TEST_F(CoreRetention, WhatIsErasedIsNotReadInCirclesUntilTheStoreKnows) {
@@ -227,8 +241,10 @@ TEST_F(CoreRetention, WhatIsErasedIsNotReadInCirclesUntilTheStoreKnows) {
     }
     commit();
     EXPECT_EQ(disk[Table::done].size(), 1000U) << "those that the store did not have";
-    advance(100);
-    background();
+    for (int i = 0; i < 4; ++i) {
+        advance(100);
+        background();
+    }
     commit();
     EXPECT_TRUE(disk[Table::done].empty());
 }
