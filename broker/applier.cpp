@@ -5,6 +5,16 @@
 #include <utility>
 
 namespace jobyard::broker {
+namespace {
+
+// Where commits are small, it is not throughput that counts but how long each takes, and there is time for the store.
+// Then it is written in short stretches, so that no thread a caller waits for waits long for a core.
+constexpr std::size_t kSmallCommit = std::size_t{64} << 10;
+constexpr std::chrono::microseconds kStretch{100};
+constexpr std::chrono::microseconds kRest{50};
+
+}  // namespace
+
 Applier::Applier(Store& store, CommitLog& log, std::uint64_t applied, Window window)
     : window_(window), store_(store), log_(log), applied_(applied), thread_([this] { run(); }) {
     log_.on_full([this] { hurry(); });
@@ -71,7 +81,14 @@ void Applier::run() {
         std::size_t bytes = 0;
         for (const Batch* batch : batches) bytes += batch->bytes();
         lock.unlock();
-        auto done = store_.apply(batches, ahead);
+        const bool in_stretches = bytes / batches.size() <= kSmallCommit;
+        Clock::time_point rests_at = Clock::now() + kStretch;
+        auto done = store_.apply(batches, ahead, [&] {
+            if (!in_stretches || Clock::now() < rests_at) return;
+            std::unique_lock resting(mutex_);
+            wake_.wait_for(resting, kRest, [this] { return finishing_ || hurry_; });
+            rests_at = Clock::now() + kStretch;
+        });
         if (done) log_.set_applied(batches.back()->seq);
         else log_.give_up();
         lock.lock();

@@ -17,6 +17,8 @@
 namespace jobyard::broker {
 namespace {
 
+constexpr std::size_t kOpsBetween = 16;
+
 /// The row of `meta` that the store itself writes, when it is made: kFormatVersion in decimal.
 constexpr std::string_view kFormatRow = "format";
 
@@ -187,7 +189,8 @@ Result<void> Store::open_tables() {
     return {};
 }
 
-Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead) {
+Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead,
+                          const std::function<void()>& between) {
     JOBYARD_ASSERT(ahead.empty() || ahead.front()->first_job);
     const auto began = std::chrono::steady_clock::now();
     const auto greatest = [this](Table table) {
@@ -197,10 +200,10 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     const std::uint64_t bound = std::max(greatest(Table::live), greatest(Table::buried));
     for (const auto* list : {&batches, &ahead})
         for (const Batch* batch : *list) passing_.note(*batch, bound);
-    int rc = write(batches);
+    int rc = write(batches, between);
     while (rc == MDB_MAP_FULL) {
         if (auto grown = grow(); !grown) return grown;
-        rc = write(batches);
+        rc = write(batches, between);
     }
     if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
     if (ahead.empty()) passing_.applied_all();
@@ -221,7 +224,7 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     return {};
 }
 
-int Store::write(const std::vector<const Batch*>& batches) {
+int Store::write(const std::vector<const Batch*>& batches, const std::function<void()>& between) {
     written_ = {};
     written_bytes_ = 0;
     Transaction transaction(env_, 0);
@@ -260,9 +263,13 @@ int Store::write(const std::vector<const Batch*>& batches) {
         }
         return rc;
     };
-    for (const Batch* batch : batches)
-        for (const Op& op : batch->ops())
+    std::size_t ops = 0;
+    for (const Batch* batch : batches) {
+        for (const Op& op : batch->ops()) {
             if (write_op(*batch, op) != 0) return rc;
+            if (++ops % kOpsBetween == 0) between();
+        }
+    }
     MDB_cursor* meta = cursor(Table::meta);
     if (rc == 0) rc = put(meta, Table::meta, kMetaRelied, big_endian(passing_.noted()));
     return rc == 0 ? transaction.commit() : rc;

@@ -60,8 +60,11 @@ class Store {
     /// All of `batches` in one transaction, in order. Of a job that was submitted in one of them, and has ended in one
     /// of them or in one of those `ahead`, the store sees only the end. `ahead` are durable too, will be the first of
     /// the next call's `batches`, and know their `first_job`. In the row kMetaRelied stands how far it has looked: a
-    /// log without that batch does not belong to this store any more.
-    Result<void> apply(const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead = {});
+    /// log without that batch does not belong to this store any more. `between` is called after every few operations
+    /// and may wait.
+    Result<void> apply(
+        const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead = {},
+        const std::function<void()>& between = [] {});
 
     /// The rows that are needed, all from one moment, which is not before the call.
     Result<Snapshot> read(const std::vector<Need>& needs);
@@ -78,7 +81,7 @@ class Store {
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
-    int write(const std::vector<const Batch*>& batches);
+    int write(const std::vector<const Batch*>& batches, const std::function<void()>& between);
     int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);
     Result<void> grow();
     void measure();

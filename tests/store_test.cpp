@@ -132,6 +132,20 @@ TEST_F(StoreTest, OperationsApplyInTheOrderOfTheBatch) {
     EXPECT_EQ(rows(Table::buried), (Rows{{"c", "1"}}));
 }
 
+TEST_F(StoreTest, WhoeverWritesIsAskedBetweenOperationsAndReadersSeeNothingUntilTheEnd) {
+    Batch batch;
+    for (std::uint64_t job = 1; job <= 100; ++job) batch.put(Table::live, big_endian(job), "job");
+    number(batch);
+    int asked = 0;
+    ASSERT_TRUE(store->apply({&batch}, {}, [&] {
+        ++asked;
+        EXPECT_TRUE(rows(Table::live).empty());
+    }));
+    EXPECT_GE(asked, 5);
+    EXPECT_LE(asked, 50) << "each time costs a look at the clock";
+    EXPECT_EQ(rows(Table::live).size(), 100U);
+}
+
 TEST_F(StoreTest, AMovedRowIsOnlyInItsNewTable) {
     const std::string large(100'000, 'x');
     put(Table::live, "small", "value");
