@@ -47,7 +47,7 @@ std::uint64_t Core::rows_over(Task task) const {
 std::int64_t Core::trim_due(Task task) const {
     const std::uint64_t rows = rows_over(task);
     if (rows == 0) return INT64_MAX;
-    return std::max(pass_of(task).rests_until, rows < kPage ? next_trim_ : next_step_);
+    return std::max({pass_of(task).rests_until, next_step_, rows < kPage ? next_trim_ : 0});
 }
 
 std::int64_t Core::next_trim() const {

@@ -1,5 +1,5 @@
-// Queueing a job and picking one, with so many waiting; in order, as jobs arrive, at mixed priorities, of many types and
-// in many queues.
+// Queueing a job and picking one, with so many waiting; in order, as jobs arrive, at mixed priorities, of many types
+// and in many queues.
 
 #include "ready_queue.hpp"
 
