@@ -7,8 +7,8 @@
 namespace jobyard::broker {
 namespace {
 
-// Where commits are small, it is not throughput that counts but how long each takes, and there is time for the store.
-// Then it is written in short stretches, so that no thread a caller waits for waits long for a core.
+// Where commits are small, it is not throughput that counts but how long each takes. Then the store is written in short
+// stretches, so that no thread a caller waits for waits long for a core; unless the next window is over already.
 constexpr std::size_t kSmallCommit = std::size_t{64} << 10;
 constexpr std::chrono::microseconds kStretch{100};
 constexpr std::chrono::microseconds kRest{50};
@@ -86,7 +86,8 @@ void Applier::run() {
         auto done = store_.apply(batches, ahead, [&] {
             if (!in_stretches || Clock::now() < rests_at) return;
             std::unique_lock resting(mutex_);
-            wake_.wait_for(resting, kRest, [this] { return finishing_ || hurry_; });
+            const auto is_behind = [&] { return is_due() || Clock::now() >= due_; };
+            wake_.wait_for(resting, kRest, is_behind);
             rests_at = Clock::now() + kStretch;
         });
         if (done) log_.set_applied(batches.back()->seq);

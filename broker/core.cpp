@@ -283,7 +283,7 @@ std::int64_t Core::next_deadline() const {
     std::int64_t next = next_session_check_;
     if (!deadlines_.empty()) next = std::min(next, deadlines_.next_at());
     if (window_open_) next = std::min(next, window_ends_);
-    return std::min(next, next_trim());
+    return std::min(next, next_agenda());
 }
 
 void Core::stop(Output& out) {

@@ -317,7 +317,7 @@ class Core {
     static constexpr std::size_t kTasks = 5;
     [[nodiscard]] std::int64_t trim_due(Task task) const;
     [[nodiscard]] std::uint64_t rows_over(Task task) const;
-    [[nodiscard]] std::int64_t next_trim() const;
+    [[nodiscard]] std::int64_t next_agenda() const;
     void retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out);
 
     CoreConfig config_;
@@ -370,14 +370,16 @@ class Core {
 
     // What is done in the background, one step at a time.
     struct Pass {
-        std::string cursor;
+        std::string trim_cursor;   ///< behind the last row that was removed for a limit
+        std::string cursor;        ///< behind the last row that was looked at for its age
         std::int64_t next_at = 0;  ///< when a pass over the whole table for age begins
         bool under_way = false;
         std::int64_t rests_until = 0;  ///< for the store, which has no more of it now
     };
     Task step_ = Task::none;
+    bool step_is_for_age_ = false;
     std::array<Pass, kTasks> passes_;
-    std::int64_t next_trim_ = 0;  ///< when less than a page over a limit is taken
+    std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;
     std::uint64_t ended_at_step_ = 0;  ///< how many jobs had ended at the last one
     [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }

@@ -221,7 +221,7 @@ ReadyQueue::Place ReadyQueue::oldest(Line& line) {
         Class& c = classes_[line.classes[0]];
         return c.aged = oldest(c);
     }
-    if (!line.mixed()) return best(line).age();
+    if (!line.mixed()) return best(line).age();  // with one priority the oldest is the best
     for (;;) {
         const std::uint32_t member = line.by_age.first().member;
         Class& c = classes_[line.classes[member]];
@@ -305,7 +305,6 @@ void ReadyQueue::became_empty(const Class& c) {
     for (const Listing& listing : c.lines) {
         Line& line = lines_[listing.in];
         if (--line.ready > 0) continue;
-        line.priorities = 0;
         for (const Listing& service : line.services) became_empty(service);
     }
 }

@@ -13,12 +13,12 @@
 //
 // How many classes, queues and services there are hardly matters for what a push or a pick costs. The classes of one
 // queue that workers with the same types take form a *line*, which the services with these types share. A line keeps
-// its ready classes in a heap by best job and, unless all its jobs have one priority, in one by oldest job; a service
+// its ready classes in a heap by best job and, once its jobs have had two priorities, in one by oldest job; a service
 // keeps its ready lines in turn and in a heap by oldest job. What a job that leaves makes untrue in these heaps is put
 // right when it comes to the top: a key may say better than it is, never worse, and what became empty may still stand
 // there. A push therefore writes to them only if its job is better than every key that is about for its class; `placed`
-// and `aged` remember how good that is. Only a class that becomes ready or empty is told to all its lines, and only a
-// line that becomes ready or empty to all its services.
+// and `aged` remember how good that is. Only a class that becomes ready or empty, or has a priority that it had not, is
+// told to all its lines, and only a line that becomes ready or empty to all its services.
 
 #include <array>
 #include <cstdint>
@@ -131,12 +131,12 @@ class ReadyQueue {
         QueueId queue = 0;
         TypesId types = 0;
         std::uint32_t ready = 0;       // of its classes
-        std::uint16_t priorities = 0;  // bit p: since it became ready it had a job of this one
+        std::uint16_t priorities = 0;  // bit p: it has had a job of this one
         Place aged;                    // while it is ready, no service has a worse key for it
         std::vector<ClassId> classes;
         std::vector<Listing> services;
-        Heap<Place> by_place;  // its ready classes; unused while it has but one class
-        Heap<Place> by_age;    // the same; unused while all have one priority
+        Heap<Place> by_place;  // its ready classes, and some that became empty; unused while it has but one class
+        Heap<Place> by_age;    // the same; unused until its jobs have had two priorities
         [[nodiscard]] bool plain() const { return classes.size() == 1; }
         [[nodiscard]] bool mixed() const { return (priorities & (priorities - 1)) != 0; }
     };
@@ -148,7 +148,7 @@ class ReadyQueue {
         std::vector<std::uint64_t> turns;  // a bit for each of its lines: it is ready
         std::uint32_t turn = 0;            // of the first one that is ready from here on, around
         std::uint32_t picks = 0;
-        Heap<Place> by_age;  // its ready lines
+        Heap<Place> by_age;  // its ready lines, and some that became empty
         std::optional<Load> room;
         LineId take_turn();
     };

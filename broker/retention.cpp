@@ -3,10 +3,10 @@
 // decides goes into the open batch like everything else. Nothing here is remembered across a restart: the limits say
 // again what to do.
 //
-// A step takes twice as many rows as have ended since the one before, so that retention can neither be starved by load
-// nor make others wait for long; when little ends, a small page a millisecond. Less than a page over a limit waits a
-// moment for more, because each step costs a read. What the store does not have yet is left for later: at its end, or
-// at a page that it does not know to be erased, a table rests for a moment.
+// A step takes twice as many rows as have ended since the one before, up to as many as can end in a turn, so that
+// retention can neither be starved by load nor make others wait for long; when little ends, a few rows a millisecond.
+// Less than kWorthAStep over a limit waits a moment for more, because each step costs a read. What the store does not
+// have yet is left for later: at its end, or at rows that it does not know to be erased, a table rests for a moment.
 
 #include <algorithm>
 
@@ -15,8 +15,9 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::uint64_t kPage = 1000;
-constexpr std::uint64_t kSmallPage = 250;
+constexpr std::uint64_t kFewestRows = 250;
+constexpr std::uint64_t kMostRows = 4096;
+constexpr std::uint64_t kWorthAStep = 1000;
 constexpr std::uint64_t kEventsRowBytes = 100;  // of a small one: the step leaves what need not go
 constexpr std::int64_t kKeyKeptMs = std::int64_t{24} * 3600 * 1000;
 constexpr std::int64_t kTrimEveryMs = 100;
@@ -47,24 +48,33 @@ std::uint64_t Core::rows_over(Task task) const {
 std::int64_t Core::trim_due(Task task) const {
     const std::uint64_t rows = rows_over(task);
     if (rows == 0) return INT64_MAX;
-    return std::max({pass_of(task).rests_until, next_step_, rows < kPage ? next_trim_ : 0});
+    return std::max({pass_of(task).rests_until, next_step_, rows < kWorthAStep ? next_trim_ : 0});
 }
 
-std::int64_t Core::next_trim() const {
+/// When there is a step to take.
+std::int64_t Core::next_agenda() const {
     if (step_ != Task::none) return INT64_MAX;
-    return std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events)});
+    std::int64_t next = std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events)});
+    for (const auto& [task, rows] :
+         {std::pair(Task::done, numbers_.done_rows), {Task::dead, numbers_.dead_rows}, {Task::keys, numbers_.key_rows}})
+        if (const Pass& pass = pass_of(task); pass.under_way && rows > 0)
+            next = std::min(next, std::max(pass.rests_until, next_step_));
+    return next;
 }
 
 std::vector<Need> Core::agenda_needs(Turn turn) {
     if (step_ != Task::none || turn.now < next_step_) return {};
     const std::uint64_t ended = numbers_.completed_total + numbers_.cancelled_total + numbers_.dead_total;
-    const auto begin = [&](Task task, Table table, std::uint64_t rows = kPage) {
+    const auto begin = [&](Task task, Table table, bool for_age, std::uint64_t over = kMostRows) {
         step_ = task;
+        step_is_for_age_ = for_age;
         next_step_ = turn.now + 1;
-        const std::uint64_t page = std::clamp(2 * (ended - ended_at_step_), kSmallPage, kPage);
+        const std::uint64_t rows = std::clamp(2 * (ended - ended_at_step_), kFewestRows, kMostRows);
         ended_at_step_ = ended;
-        const auto limit = static_cast<std::uint32_t>(std::min(rows, page));
-        return std::vector<Need>{{Need::Kind::after, table, pass_of(task).cursor, limit, true}};
+        const Pass& pass = pass_of(task);
+        const std::string& cursor = for_age ? pass.cursor : pass.trim_cursor;
+        return std::vector<Need>{
+            {Need::Kind::after, table, cursor, static_cast<std::uint32_t>(std::min(over, rows)), true}};
     };
     const auto pass_is_due = [&](Task task) {
         Pass& due = pass_of(task);
@@ -75,11 +85,11 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
          {std::pair(Task::done, Table::done), {Task::dead, Table::dead}, {Task::events, Table::events}}) {
         if (turn.now < trim_due(task)) continue;
         next_trim_ = turn.now + kTrimEveryMs;
-        return begin(task, table, rows_over(task));
+        return begin(task, table, false, rows_over(task));
     }
-    if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done);
-    if (numbers_.dead_rows > 0 && pass_is_due(Task::dead)) return begin(Task::dead, Table::dead);
-    if (numbers_.key_rows > 0 && pass_is_due(Task::keys)) return begin(Task::keys, Table::key_ends);
+    if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done, true);
+    if (numbers_.dead_rows > 0 && pass_is_due(Task::dead)) return begin(Task::dead, Table::dead, true);
+    if (numbers_.key_rows > 0 && pass_is_due(Task::keys)) return begin(Task::keys, Table::key_ends, true);
     return {};
 }
 
@@ -87,12 +97,13 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const Task task = std::exchange(step_, Task::none);
     const Limits& limits = config_.limits;
     Pass& pass = pass_of(task);
+    std::string& cursor = step_is_for_age_ ? pass.cursor : pass.trim_cursor;
     bool more = false;
     const Table table = task == Task::done   ? Table::done
                         : task == Task::dead ? Table::dead
                         : task == Task::keys ? Table::key_ends
                                              : Table::events;
-    const std::vector<RowView> rows = found.after(table, pass.cursor, more);
+    const std::vector<RowView> rows = found.after(table, cursor, more);
     for (const RowView& row : rows) {
         if (task == Task::events) {
             if (numbers_.event_bytes <= limits.events_bytes) break;
@@ -115,14 +126,15 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
                 dead ? numbers_.dead_rows > limits.dead_jobs
                      : numbers_.done_rows > limits.kept_jobs || numbers_.done_bytes > limits.kept_bytes;
             if (too_many || age > (dead ? limits.dead_ms : limits.kept_ms)) retire(table, row, ended, turn, out);
-            else if (!pass.under_way) break;
+            else if (!step_is_for_age_) break;
         }
-        pass.cursor = row.key;
+        cursor = row.key;
     }
-    // The end of what the store has, or a page that is erased and the store does not know it yet.
+    // The end of what the store has, or rows that are erased and the store does not know it yet.
     if (!more || rows.empty()) pass.rests_until = turn.now + kTrimEveryMs;
     if (more) return;
-    pass.cursor.clear();
+    cursor.clear();
+    if (!step_is_for_age_) return;
     pass.under_way = false;
     const std::uint64_t kept = task == Task::dead ? limits.dead_ms : limits.kept_ms;
     pass.next_at = turn.now + std::min<std::int64_t>(kPassEveryMs,

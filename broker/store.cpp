@@ -198,18 +198,29 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
         return bound.size() == sizeof(std::uint64_t) ? from_big_endian(bound) : 0;
     };
     const std::uint64_t bound = std::max(greatest(Table::live), greatest(Table::buried));
-    for (const auto* list : {&batches, &ahead})
-        for (const Batch* batch : *list) passing_.note(*batch, bound);
-    int rc = write(batches, between);
+    std::chrono::steady_clock::duration waited{};
+    const auto wait_between = [&] {
+        const auto since = std::chrono::steady_clock::now();
+        between();
+        waited += std::chrono::steady_clock::now() - since;
+    };
+    for (const auto* list : {&batches, &ahead}) {
+        for (const Batch* batch : *list) {
+            passing_.note(*batch, bound);
+            wait_between();
+        }
+    }
+    int rc = write(batches, wait_between);
     while (rc == MDB_MAP_FULL) {
         if (auto grown = grow(); !grown) return grown;
-        rc = write(batches, between);
+        rc = write(batches, wait_between);
     }
     if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
     if (ahead.empty()) passing_.applied_all();
     else passing_.applied_before(ahead.front()->first_job.value);
     const auto took = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began - waited)
+            .count());
     raise(counted_.transactions, 1);
     raise(counted_.apply_us, took);
     if (took > counted_.apply_us_max.load(std::memory_order_relaxed))

@@ -61,7 +61,7 @@ class Store {
     /// of them or in one of those `ahead`, the store sees only the end. `ahead` are durable too, will be the first of
     /// the next call's `batches`, and know their `first_job`. In the row kMetaRelied stands how far it has looked: a
     /// log without that batch does not belong to this store any more. `between` is called after every few operations
-    /// and may wait.
+    /// and may wait, while the transaction is open.
     Result<void> apply(
         const std::vector<const Batch*>& batches, const std::vector<const Batch*>& ahead = {},
         const std::function<void()>& between = [] {});

@@ -202,23 +202,46 @@ TEST_F(CoreRetention, StepsTakeTwiceWhatEndedAndAreBoundedAndManyStepsDoTheWork)
         commit();
         return snapshot.rows.at(0).size();
     };
-    end_hundreds(25);
-    EXPECT_EQ(step(), 1000U);
-    EXPECT_EQ(disk[Table::done].size(), 1500U);
+    end_hundreds(50);
+    EXPECT_EQ(step(), 4096U) << "as many as can end in a turn";
+    EXPECT_EQ(disk[Table::done].size(), 904U);
     EXPECT_EQ(step(), 0U) << "one a millisecond";
     advance(1);
     EXPECT_EQ(step(), 250U) << "nothing has ended since";
-    end_hundreds(3);
+    end_hundreds(4);
     advance(1);
-    EXPECT_EQ(step(), 600U);
-    EXPECT_EQ(disk[Table::done].size(), 950U);
+    EXPECT_EQ(step(), 800U);
+    EXPECT_EQ(disk[Table::done].size(), 254U);
     advance(100);
     background();
     advance(100);
     background();
     commit();
     EXPECT_EQ(disk[Table::done].size(), 10U);
-    EXPECT_EQ(*kept(Table::done).begin(), 2791U);
+    EXPECT_EQ(*kept(Table::done).begin(), 5391U);
+}
+
+TEST_F(CoreRetention, APassForAgeGoesOnByItselfAndTheOldestGoFirstMeanwhile) {
+    begin({.kept_jobs = 300});
+    for (int i = 0; i < 300; ++i) cancel(client, submit(client, {.type = "u"}));
+    commit();
+    background();  // the first pass
+    advance(kPassMs);
+    const std::vector<Need> needs = core->agenda_needs(now());
+    ASSERT_EQ(needs.size(), 1U);
+    const Snapshot snapshot = disk.read(needs);
+    ASSERT_EQ(snapshot.rows[0].size(), 250U) << "a part of the table";
+    Output out{open.get(), {}};
+    core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
+    commit();
+    EXPECT_TRUE(core->agenda_needs(now()).empty()) << "one step a millisecond";
+    EXPECT_EQ(core->next_deadline(), now().now + 1) << "nothing else need happen";
+    for (int i = 0; i < 10; ++i) cancel(client, submit(client, {.type = "u"}));
+    commit();
+    background();
+    commit();
+    EXPECT_EQ(disk[Table::done].size(), 300U);
+    EXPECT_EQ(*kept(Table::done).begin(), 11U);
 }
 
 TEST_F(CoreRetention, WhatIsErasedIsNotReadInCirclesUntilTheStoreKnows) {

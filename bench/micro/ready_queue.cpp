@@ -50,6 +50,7 @@ void push_and_pick(benchmark::State& state, const Spread& spread) {
 BENCHMARK_CAPTURE(push_and_pick, one_priority, {})->Arg(0)->Arg(1'000)->Arg(1'000'000);
 BENCHMARK_CAPTURE(push_and_pick, ten_priorities, {.priorities = 10})->Arg(1'000)->Arg(1'000'000);
 BENCHMARK_CAPTURE(push_and_pick, thousand_types, {.types = 1'000})->Arg(100)->Arg(3'000)->Arg(1'000'000);
+BENCHMARK_CAPTURE(push_and_pick, thousand_types_two_priorities, {.priorities = 2, .types = 1'000})->Arg(2)->Arg(3'000);
 BENCHMARK_CAPTURE(push_and_pick, hundred_queues, {.queues = 100})->Arg(100)->Arg(3'000)->Arg(1'000'000);
 
 }  // namespace
