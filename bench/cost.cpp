@@ -111,9 +111,13 @@ class Cost {
     /// types is not the broker's.
     template <class Change>
     [[nodiscard]] MakeJob in_turn(std::size_t kinds, const Change& change) const {
-        std::vector<JobSpec> jobs(kinds, {.type = "bench", .payload = payload_});
+        std::vector<JobSpec> jobs(kinds, {.type = "bench"});
         for (std::size_t i = 0; i < kinds; ++i) change(jobs[i], i);
-        return [jobs = std::move(jobs)](std::size_t i) { return jobs[i % jobs.size()]; };
+        return [this, jobs = std::move(jobs)](std::size_t i) {
+            JobSpec job = jobs[i % jobs.size()];
+            job.payload = payload_;  // kept once: it may be large
+            return job;
+        };
     }
     [[nodiscard]] MakeJob plain_job() const {
         return in_turn(1, [](JobSpec&, std::size_t) {});

@@ -17,6 +17,8 @@
 namespace jobyard::broker {
 namespace {
 
+/// How many operations go between two calls of `between`: some ten microseconds' work, which a look at the clock is
+/// not.
 constexpr std::size_t kOpsBetween = 16;
 
 /// The row of `meta` that the store itself writes, when it is made: kFormatVersion in decimal.

@@ -27,6 +27,16 @@ struct CoreRetention : YardTest {
         fail(w, take(w), {.retryable = false, .result = std::string(3000, 'r')});
         return job;
     }
+    /// Takes the next step if there is one; how many rows it read.
+    std::size_t step() {
+        const std::vector<Need> needs = core->agenda_needs(now());
+        if (needs.empty()) return 0;
+        const Snapshot snapshot = disk.read(needs);
+        Output out{open.get(), {}};
+        core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
+        commit();
+        return snapshot.rows.at(0).size();
+    }
     std::set<std::uint64_t> kept(Table table) const {
         std::set<std::uint64_t> ids;
         for (const auto& [key, value] : disk[table]) ids.insert(from_big_endian(key));
@@ -193,15 +203,6 @@ TEST_F(CoreRetention, StepsTakeTwiceWhatEndedAndAreBoundedAndManyStepsDoTheWork)
         }
         commit();
     };
-    const auto step = [&] {
-        const std::vector<Need> needs = core->agenda_needs(now());
-        if (needs.empty()) return std::size_t{0};
-        const Snapshot snapshot = disk.read(needs);
-        Output out{open.get(), {}};
-        core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
-        commit();
-        return snapshot.rows.at(0).size();
-    };
     end_hundreds(50);
     EXPECT_EQ(step(), 4096U) << "as many as can end in a turn";
     EXPECT_EQ(disk[Table::done].size(), 904U);
@@ -227,13 +228,7 @@ TEST_F(CoreRetention, APassForAgeGoesOnByItselfAndTheOldestGoFirstMeanwhile) {
     commit();
     background();  // the first pass
     advance(kPassMs);
-    const std::vector<Need> needs = core->agenda_needs(now());
-    ASSERT_EQ(needs.size(), 1U);
-    const Snapshot snapshot = disk.read(needs);
-    ASSERT_EQ(snapshot.rows[0].size(), 250U) << "a part of the table";
-    Output out{open.get(), {}};
-    core->agenda_step(Found(needs, snapshot, {open.get()}), now(), out);
-    commit();
+    ASSERT_EQ(step(), 250U) << "a part of the table";
     EXPECT_TRUE(core->agenda_needs(now()).empty()) << "one step a millisecond";
     EXPECT_EQ(core->next_deadline(), now().now + 1) << "nothing else need happen";
     for (int i = 0; i < 10; ++i) cancel(client, submit(client, {.type = "u"}));
