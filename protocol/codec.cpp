@@ -177,6 +177,43 @@ void fields(A& a, Stats& m, const Stats&) {
     a.payload(m.payload_length);
 }
 template <class A>
+void fields(A& a, ReadEvents& m, const ReadEvents& d) {
+    a.optional("after", m.after, d.after);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("wait_ms", m.wait_ms, d.wait_ms);
+    a.optional("queue", m.queue, d.queue);
+    a.optional("type", m.type, d.type);
+    a.optional("job", m.job, d.job);
+    a.list("kinds", m.kinds);
+}
+template <class A>
+void fields(A& a, MapItem& m, const MapItem&) {
+    a.payload(m.payload_length);
+}
+template <class A>
+void fields(A& a, Events& m, const Events& d) {
+    a.required("last", m.last);
+    a.optional("gone", m.gone, d.gone);
+    a.optional("more", m.more, d.more);
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, ListWorkers& m, const ListWorkers& d) {
+    a.optional("cursor", m.cursor, d.cursor);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("name", m.name, d.name);
+}
+template <class A>
+void fields(A& a, Maps& m, const Maps& d) {
+    a.optional("next", m.next, d.next);
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, SteerWorker& m, const SteerWorker&) {
+    a.required("name", m.name);
+    a.required("action", m.action);
+}
+template <class A>
 void fields(A& a, DispatchItem& m, const DispatchItem& d) {
     a.payload(m.payload_length);
     lease_fields(a, m);
@@ -459,11 +496,11 @@ struct TypeRow {
     const char* name;
 };
 constexpr TypeRow kTypes[] = {
-    {1, "HELLO"},      {2, "WELCOME"},   {3, "HEARTBEAT"}, {4, "GOODBYE"},  {5, "ERROR"},
-    {10, "SUBMIT"},    {11, "ANSWERS"},  {12, "WATCH"},    {13, "RESULTS"}, {14, "GRANT"},
-    {15, "CANCEL"},    {16, "REDRIVE"},  {20, "SHOW"},     {21, "LIST"},    {22, "JOBS"},
-    {23, "ASK_STATS"}, {24, "STATS"},    {30, "DISPATCH"}, {31, "CREDIT"},  {32, "STARTED"},
-    {33, "RENEW"},     {34, "COMPLETE"}, {35, "FAIL"},     {36, "RELEASE"}, {37, "STOP"},
+    {1, "HELLO"},    {2, "WELCOME"},       {3, "HEARTBEAT"}, {4, "GOODBYE"},    {5, "ERROR"},   {10, "SUBMIT"},
+    {11, "ANSWERS"}, {12, "WATCH"},        {13, "RESULTS"},  {14, "GRANT"},     {15, "CANCEL"}, {16, "REDRIVE"},
+    {20, "SHOW"},    {21, "LIST"},         {22, "JOBS"},     {23, "ASK_STATS"}, {24, "STATS"},  {25, "READ_EVENTS"},
+    {26, "EVENTS"},  {28, "LIST_WORKERS"}, {29, "MAPS"},     {30, "DISPATCH"},  {31, "CREDIT"}, {32, "STARTED"},
+    {33, "RENEW"},   {34, "COMPLETE"},     {35, "FAIL"},     {36, "RELEASE"},   {37, "STOP"},   {41, "STEER_WORKER"},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "jobyard/event.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/result.hpp"
@@ -37,6 +38,7 @@ const char* to_string(Code code) {
         case Code::forked: return "forked";
         case Code::not_accepted: return "not_accepted";
         case Code::internal: return "internal";
+        case Code::unknown_worker: return "unknown_worker";
     }
     return "unknown_code";
 }
@@ -85,6 +87,34 @@ const char* to_string(Outcome outcome) {
         case Outcome::lease_expired: return "lease_expired";
     }
     return "unknown_outcome";
+}
+
+const char* to_string(EventKind kind) {
+    switch (kind) {
+        case EventKind::none: return "";
+        case EventKind::submitted: return "submitted";
+        case EventKind::completed: return "completed";
+        case EventKind::failed: return "failed";
+        case EventKind::dead: return "dead";
+        case EventKind::cancelled: return "cancelled";
+        case EventKind::cancel_requested: return "cancel_requested";
+        case EventKind::redriven: return "redriven";
+        case EventKind::worker_lost: return "worker_lost";
+        case EventKind::released: return "released";
+        case EventKind::retired: return "retired";
+        case EventKind::worker_joined: return "worker_joined";
+        case EventKind::worker_left: return "worker_left";
+        case EventKind::worker_drained: return "worker_drained";
+        case EventKind::worker_resumed: return "worker_resumed";
+    }
+    return "unknown_event";
+}
+
+EventKind event_kind_from(std::string_view word) {
+    if (word == to_string(static_cast<EventKind>(UINT8_MAX))) return EventKind::none;
+    for (int number = 1; number < UINT8_MAX; ++number)
+        if (const auto kind = static_cast<EventKind>(number); word == to_string(kind)) return kind;
+    return EventKind::none;
 }
 
 std::string to_hex(const Uuid& id) {

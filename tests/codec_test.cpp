@@ -142,6 +142,11 @@ std::vector<Example> examples() {
          "07"},
         {AskStats{}, 0, ""},
         {Stats{6}, 6, "0006"},
+        {ReadEvents{500, 50, 2000, "q", "t", {7}, {EventKind::failed, EventKind::dead}}, 0,
+         "cd01f432cd07d0a171a17407920304"},
+        {Events{900, 500, true, {{2}, {3}}}, 5, "cd0384cd01f4c392920002920003"},
+        {ListWorkers{"c", 50, "w"}, 0, "a16332a177"},
+        {Maps{"n", {{2}}}, 2, "a16e91920002"},
         {Dispatch{{{2, {7}, {8}, 1, "q", "t", 5, 6, 7}}}, 2, "919a0002070801a171a174050607"},
         {Credit{12}, 0, "0c"},
         {Started{{{{7}, {8}}}}, 0, "91920708"},
@@ -150,6 +155,7 @@ std::vector<Example> examples() {
         {Fail{{{1, {7}, {8}, 9, Outcome::timeout, false, "e", "t"}}}, 1, "9199000107080903c2a165a174"},
         {Release{{{{7}, {8}}}}, 0, "91920708"},
         {Stop{{{{7}, {8}, StopReason::lease_lost}}}, 0, "9193070802"},
+        {SteerWorker{"w", WorkerAction::resume}, 0, "a17702"},
     };
 }
 
@@ -180,11 +186,12 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1},      {"WELCOME", 2},   {"HEARTBEAT", 3}, {"GOODBYE", 4},  {"ERROR", 5},
-        {"SUBMIT", 10},    {"ANSWERS", 11},  {"WATCH", 12},    {"RESULTS", 13}, {"GRANT", 14},
-        {"CANCEL", 15},    {"REDRIVE", 16},  {"SHOW", 20},     {"LIST", 21},    {"JOBS", 22},
-        {"ASK_STATS", 23}, {"STATS", 24},    {"DISPATCH", 30}, {"CREDIT", 31},  {"STARTED", 32},
-        {"RENEW", 33},     {"COMPLETE", 34}, {"FAIL", 35},     {"RELEASE", 36}, {"STOP", 37}};
+        {"HELLO", 1},        {"WELCOME", 2},   {"HEARTBEAT", 3},     {"GOODBYE", 4},  {"ERROR", 5},
+        {"SUBMIT", 10},      {"ANSWERS", 11},  {"WATCH", 12},        {"RESULTS", 13}, {"GRANT", 14},
+        {"CANCEL", 15},      {"REDRIVE", 16},  {"SHOW", 20},         {"LIST", 21},    {"JOBS", 22},
+        {"ASK_STATS", 23},   {"STATS", 24},    {"DISPATCH", 30},     {"CREDIT", 31},  {"STARTED", 32},
+        {"RENEW", 33},       {"COMPLETE", 34}, {"FAIL", 35},         {"RELEASE", 36}, {"STOP", 37},
+        {"READ_EVENTS", 25}, {"EVENTS", 26},   {"LIST_WORKERS", 28}, {"MAPS", 29},    {"STEER_WORKER", 41}};
     for (const Example& example : examples())
         EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }
@@ -210,7 +217,7 @@ TEST(Codec, DecodedFieldsAreTheOnesThatWereEncoded) {
     EXPECT_EQ(submit.first_number, 5U);
     EXPECT_EQ(submit.items.at(0).priority, 9);
     EXPECT_EQ(submit.items.at(0).backoff, (Backoff{10, 300, 40, 50}));
-    const std::string fail_bytes = encode(all[22].message);
+    const std::string fail_bytes = encode(all[26].message);
     const Decoded fail_decoded = decode(fail_bytes, 1);
     const auto& fail = std::get<Fail>(fail_decoded.envelope().message);
     EXPECT_EQ(fail.items.at(0).outcome, Outcome::timeout);
@@ -337,6 +344,8 @@ TEST(Codec, EveryMissingRequiredFieldIsNamed) {
         {"GRANT", {"total_bytes"}},
         {"JOBS", {"next_cursor"}},
         {"STATS", {"payload_kind", "payload_length"}},
+        {"EVENTS", {"last"}},
+        {"STEER_WORKER", {"name", "action"}},
         {"CREDIT", {"credit"}},
     };
     for (const Example& example : examples()) {
@@ -361,6 +370,8 @@ TEST(Codec, EveryMissingRequiredFieldOfAnItemIsNamedWithItsPlace) {
         {"ANSWERS", {"code", "job"}},
         {"RESULTS", {"payload_kind", "payload_length", "job", "state"}},
         {"JOBS", {"payload_kind", "payload_length", "code", "job"}},
+        {"EVENTS", {"payload_kind", "payload_length"}},
+        {"MAPS", {"payload_kind", "payload_length"}},
         {"DISPATCH", {"payload_kind", "payload_length", "job", "token", "attempt", "queue", "type"}},
         {"STARTED", {"job", "token"}},
         {"RENEW", {"job", "token"}},

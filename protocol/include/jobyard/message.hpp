@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/event.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/limits.hpp"
@@ -192,6 +193,43 @@ struct Stats {
     std::uint32_t payload_length = 0;
 };
 
+/// Events in the order of their numbers, those behind `after` that all of the filters let through.
+inline constexpr std::uint64_t kFromNow = UINT64_MAX;
+struct ReadEvents {
+    std::uint64_t after = kFromNow;  ///< kFromNow: none, but where to go on from
+    std::uint32_t limit = 1000;
+    std::uint32_t wait_ms = 0;     ///< if there are none yet, answer with the next, or after this long
+    std::string_view queue = {};   ///< empty: any
+    std::string_view type = {};    ///< empty: any
+    JobId job;                     ///< 0: any
+    std::vector<EventKind> kinds;  ///< none: all
+};
+
+/// An item that is nothing but its payload, a map.
+struct MapItem {
+    std::uint32_t payload_length = 0;
+};
+/// Answers ReadEvents. PROTOCOL.md, "An event as a map".
+struct Events {
+    std::uint64_t last = 0;  ///< all up to this one have been looked at: go on behind it
+    std::uint64_t gone = 0;  ///< those up to this one have been removed
+    bool more = false;       ///< there are some behind `last` already
+    std::vector<MapItem> items;
+};
+
+/// Asks for a page of workers. `cursor` is empty for the first page, then what `Maps` gave.
+struct ListWorkers {
+    std::string_view cursor = {};
+    std::uint32_t limit = 100;
+    std::string_view name = {};  ///< only those of this name, each with its jobs; empty: all
+};
+
+/// Answers questions about whatever is described by maps: a page of them.
+struct Maps {
+    std::string_view next = {};  ///< the cursor of the next page; empty: no more
+    std::vector<MapItem> items;
+};
+
 struct DispatchItem {
     std::uint32_t payload_length = 0;
     JobId job;
@@ -271,10 +309,20 @@ struct Stop {
     std::vector<StopItem> items;
 };
 
+enum class WorkerAction : std::uint8_t {
+    drain = 1,  ///< hand it nothing more; it stays connected and finishes what it holds
+    resume = 2,
+};
+/// To all workers of that name.
+struct SteerWorker {
+    std::string_view name = {};
+    WorkerAction action = WorkerAction::drain;
+};
+
 /// In the order of their numbers on the wire (message_type() in codec.hpp).
-using Message =
-    std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant, Cancel, Redrive,
-                 Show, List, Jobs, AskStats, Stats, Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop>;
+using Message = std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant,
+                             Cancel, Redrive, Show, List, Jobs, AskStats, Stats, ReadEvents, Events, ListWorkers, Maps,
+                             Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop, SteerWorker>;
 
 struct Envelope {
     SessionId session;  ///< 0 before WELCOME

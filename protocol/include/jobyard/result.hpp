@@ -39,6 +39,7 @@ enum class Code : std::uint8_t {
     forked = 23,           ///< library only: used in a child process after fork()
     not_accepted = 24,     ///< library only: the window is full and waiting was not wanted
     internal = 25,         ///< the system refused something the library needs; the text says what
+    unknown_worker = 26,   ///< no worker of this name is here
 };
 
 /// The word for a code, as PROTOCOL.md writes it ("stale_lease").
