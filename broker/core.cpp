@@ -96,7 +96,9 @@ bool from_submitter(const Message& message) {
     return std::holds_alternative<Submit>(message) || std::holds_alternative<Watch>(message) ||
            std::holds_alternative<Grant>(message) || std::holds_alternative<Cancel>(message) ||
            std::holds_alternative<Redrive>(message) || std::holds_alternative<Show>(message) ||
-           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message);
+           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message) ||
+           std::holds_alternative<ReadEvents>(message) || std::holds_alternative<ListWorkers>(message) ||
+           std::holds_alternative<SteerWorker>(message);
 }
 
 }  // namespace
@@ -154,6 +156,8 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     } else if (const auto* list = std::get_if<List>(&message)) {
         const auto place = list_place(*list);
         if (place.table) needs.push_back({Need::Kind::after, *place.table, place.after, kListPage});
+    } else if (const auto* events = std::get_if<ReadEvents>(&message)) {
+        needs_of(*events, needs);
     } else if (const auto* complete = std::get_if<Complete>(&message)) {
         ends(complete->items);
     } else if (const auto* fail = std::get_if<Fail>(&message)) {
@@ -215,6 +219,12 @@ void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payloa
         on_show(*session, request, *show, found, out);
     } else if (const auto* list = std::get_if<List>(&message)) {
         on_list(*session, request, *list, found, out);
+    } else if (const auto* events = std::get_if<ReadEvents>(&message)) {
+        on_read_events(*session, request, *events, found, turn, out);
+    } else if (const auto* workers = std::get_if<ListWorkers>(&message)) {
+        on_list_workers(*session, request, *workers, turn, out);
+    } else if (const auto* steer = std::get_if<SteerWorker>(&message)) {
+        on_steer_worker(*session, request, *steer, out);
     } else if (std::holds_alternative<AskStats>(message)) {
         Outgoing& stats = answer(*session, request, Stats{}, out);
         append_stats(stats.bytes);
@@ -277,12 +287,14 @@ void Core::expire(Turn turn, Output& out) {
         ready_.push(handle);
     }
     expire_sessions(turn, out);
+    expire_followers(turn, out);
 }
 
 std::int64_t Core::next_deadline() const {
     std::int64_t next = next_session_check_;
     if (!deadlines_.empty()) next = std::min(next, deadlines_.next_at());
     if (window_open_) next = std::min(next, window_ends_);
+    if (!followers_.empty()) next = std::min(next, followers_.begin()->first);
     return std::min(next, next_agenda());
 }
 
@@ -342,17 +354,6 @@ void Core::address(Outgoing& message, const Session& session) {
     message.envelope.session = session.id;
 }
 
-void Core::record(EventKind kind, JobId job, std::uint64_t count) {
-    touched_ = true;
-    numbers_.next_event += count;
-    if (!events_.empty() && events_.back().kind == kind &&
-        events_.back().job.value + events_.back().count == job.value) {
-        events_.back().count += count;
-    } else {
-        events_.push_back({kind, job, count});
-    }
-}
-
 void Core::seal(Turn turn, Output& out) {
     Batch& batch = *out.batch;
     for (const std::uint64_t number : dirty_instances_) {
@@ -372,28 +373,6 @@ void Core::seal(Turn turn, Output& out) {
     sealed_seq_ = batch.seq;
     sealed_jobs_ = std::exchange(open_jobs_, JobId{numbers_.next_job});
     touched_ = false;
-}
-
-/// Many events to a row: kind, job and count of each, under the number of the first.
-void Core::write_events(Turn turn, Output& out) {
-    std::uint64_t number = numbers_.next_event;
-    for (const Event& event : events_) number -= event.count;
-    for (std::size_t at = 0; at < events_.size();) {
-        constexpr std::size_t kPerRow = 100;  // at most 15 bytes each: a row stays inside a page
-        const std::size_t count = std::min(kPerRow, events_.size() - at);
-        EventsRow row;
-        row.wall = turn.wall;
-        const Slice key = out.batch->append(big_endian(number));
-        for (std::size_t i = at; i < at + count; ++i) {
-            row.events.push_back({static_cast<std::uint8_t>(events_[i].kind), events_[i].job, events_[i].count});
-            number += events_[i].count;
-        }
-        at += count;
-        const Slice value = append_row(*out.batch, row);
-        numbers_.event_bytes += value.size;
-        out.batch->put(Table::events, key, value);
-    }
-    events_.clear();
 }
 
 void Core::write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out) {

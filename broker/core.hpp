@@ -10,7 +10,8 @@
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_ask.cpp (watch, show, list, cancel, redrive),
-// retention.cpp (what is forgotten, and when).
+// core_events.cpp (the event stream), core_workers.cpp (who works here, drain), retention.cpp (what is forgotten, and
+// when).
 
 #include <cstdint>
 #include <deque>
@@ -72,12 +73,17 @@ class Core {
     explicit Core(CoreConfig config);
 
     // --- start-up: the rows of the last run, in any order except that live rows come in job order ---
-    void load(const NumbersRow& numbers) { numbers_ = numbers; }
+    void load(const NumbersRow& numbers) {
+        numbers_ = numbers;
+        newest_event_ = numbers.next_event - 1;
+    }
     void load_floor(LeaseToken floor) { floor_ = floor; }
     void load_applied(std::uint64_t seq) { sealed_seq_ = seq; }
     void load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn);
     void load_claim(JobId id, LeaseToken token) { old_claims_[id] = token; }
-    void load_worker(std::uint64_t number, const WorkerRow& row) { awaited_[row.instance] = number; }
+    void load_worker(std::uint64_t number, const WorkerRow& row) {
+        awaited_[row.instance] = {number, std::string(row.name), row.draining};
+    }
     void load_instance(std::uint64_t number, const InstanceRow& row, Turn turn);
     /// Opens the claim window.
     void start(Turn turn);
@@ -161,10 +167,14 @@ class Core {
         std::uint64_t pushed = 0;
         std::uint32_t watches = 0;
         std::deque<PendingResult> results;
-        bool listed = false;  ///< in with_results_
+        bool listed = false;          ///< in with_results_
+        std::uint32_t followers = 0;  ///< in followers_
         // A worker:
         std::uint64_t row = 0;
         std::uint64_t welcome_rests_on = 0;
+        bool draining = false;
+        std::string software;
+        std::int64_t connected_at = 0;  ///< wall clock
         std::uint32_t slots = 0;
         std::uint32_t credit = 0;
         std::uint32_t outstanding = 0;
@@ -188,22 +198,51 @@ class Core {
         std::string name;
         ContentHash content{};
     };
-    enum class EventKind : std::uint8_t {
-        submitted = 1,
-        completed = 2,
-        failed = 3,
-        dead = 4,
-        cancelled = 5,
-        cancel_requested = 6,
-        redriven = 7,
-        worker_lost = 8,
-        released = 9,
-        retired = 10,
-    };
+    static constexpr ClassId kNoClass = 0xffff;
     struct Event {
         EventKind kind;
+        ClassId class_id = kNoClass;
+        std::uint32_t note = 0;  ///< in notes_, from 1; 0: none
         JobId job;
         std::uint64_t count = 1;  ///< of jobs with consecutive numbers
+        std::string_view worker;  ///< of a session, or of one in left_sessions_
+    };
+    struct Note {
+        std::string queue;
+        std::string type;
+        std::string worker;
+        std::string text;
+    };
+    struct EventFilter {
+        std::string queue;
+        std::string type;
+        JobId job;
+        std::vector<EventKind> kinds;
+        [[nodiscard]] bool lets_through(const EventsRow& row, const EventsRow::Entry& entry) const;
+    };
+    /// An EVENTS in the making.
+    struct EventPage {
+        Events events;
+        Outgoing message;
+        std::uint64_t asked_after = 0;
+        std::uint32_t left = 0;
+        bool take(RowView bytes, const EventFilter& filter);
+        void append(const EventsRow& row, const EventsRow::Entry& entry, std::uint64_t number, std::uint64_t skip,
+                    std::uint64_t count);
+    };
+    /// A READ_EVENTS that waits for an event behind `after`, the newest that there is.
+    struct Follower {
+        SessionIndex session = 0;
+        RequestId request;
+        std::uint64_t after = 0;
+        std::uint32_t limit = 0;
+        EventFilter filter;
+    };
+    /// A worker known at the crash that is not back yet.
+    struct Awaited {
+        std::uint64_t row = 0;
+        std::string name;
+        bool draining = false;
     };
     struct Attempted {  // how an attempt ended, as whoever ended it sees it
         Outcome outcome = Outcome::none;
@@ -217,6 +256,10 @@ class Core {
         std::uint64_t unended = 0;
         std::uint64_t queued = 0;
         std::uint64_t running = 0;
+        // Since the broker started:
+        std::uint64_t completed = 0;
+        std::uint64_t failed = 0;  ///< attempts, those with lost workers included
+        std::uint64_t dead = 0;
     };
 
     // core.cpp
@@ -229,13 +272,32 @@ class Core {
     Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);
-    void record(EventKind kind, JobId job, std::uint64_t count = 1);
     void write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out);
     JobHandle add_job(JobId id, const LiveRow& row);
     void forget_job(JobHandle handle);
     [[nodiscard]] Backoff backoff(const Job& job) const { return backoffs_[job.backoff]; }
     [[nodiscard]] std::optional<std::uint16_t> intern(const Backoff& backoff);
+
+    // core_events.cpp
+    /// Notes an event of a job. The worker's name is a session's; the text is kept.
+    void record(EventKind kind, JobId job, ClassId class_id, std::string_view worker = {}, std::string_view text = {});
+    /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
+    void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
+    [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
+    [[nodiscard]] EventsRow::Subject subject_of(const Event& event) const;
     void write_events(Turn turn, Output& out);
+    void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
+    void on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
+                        Output& out);
+    void answer_events(const Session& session, RequestId request, EventPage& page, Output& out);
+    void tell_followers(Output& out);
+    void expire_followers(Turn turn, Output& out);
+    void forget_followers(const Session& session);
+
+    // core_workers.cpp
+    void append_map(const Session& worker, bool with_jobs, Turn turn, std::string& bytes) const;
+    void on_list_workers(Session& session, RequestId request, const ListWorkers& list, Turn turn, Output& out);
+    void on_steer_worker(Session& session, RequestId request, const SteerWorker& steer, Output& out);
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
@@ -362,11 +424,17 @@ class Core {
 
     bool window_open_ = false;
     std::int64_t window_ends_ = 0;
-    std::map<Uuid, std::uint64_t> awaited_;  // workers known at the crash, not back yet; their row
+    std::map<Uuid, Awaited> awaited_;
     std::map<JobId, LeaseToken> old_claims_;
     std::vector<JobId> cancelled_before_;  // cancel requested before the crash
 
-    std::vector<Event> events_;  // of the open batch
+    // Of the open batch:
+    std::vector<Event> events_;
+    std::vector<Note> notes_;
+    std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
+    std::uint64_t newest_event_ = 0;                                 // of the newest sealed batch that has any
+    std::multimap<std::int64_t, Follower> followers_;                // by when they are answered at the latest
+    std::vector<std::pair<std::string, std::string>> fresh_events_;  // rows that they have not been told of
 
     // What is done in the background, one step at a time.
     struct Pass {

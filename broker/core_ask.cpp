@@ -192,7 +192,7 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
         // While it is leased the token is live, not a floor: after a restart its worker may still claim it.
         job.has_state_row = true;
         write_state(job, 0, 0, out);
-        record(EventKind::cancel_requested, id);
+        record(EventKind::cancel_requested, id, job.class_id, worker_name(job));
         queue_stop(*sessions_.at(job.worker), job, StopReason::cancel, out);
     }
     answer(session, request, std::move(answers), out);
@@ -264,7 +264,7 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
         set_state(job, JobState::queued);
         ready_.push(handle);
         write_state(job, 0, 0, out);
-        record(EventKind::redriven, id);
+        record(EventKind::redriven, id, job.class_id);
         answers.items.push_back({Code::ok, id, JobState::queued});
     }
     answer(session, request, std::move(answers), out);
@@ -279,7 +279,8 @@ Reason Core::waiting_for(const Job& job) const {
     if (window_open_) return Reason::claim_window;
     if (free_disk_ < config_.limits.dispatch_free_bytes) return Reason::disk_full;
     for (const auto& [index, session] : sessions_)
-        if (session->role == Role::worker && session->gone_at < 0 && ready_.serves(session->service, job.class_id))
+        if (session->role == Role::worker && session->gone_at < 0 && !session->draining &&
+            ready_.serves(session->service, job.class_id))
             return Reason::no_free_slot;
     return Reason::no_worker;
 }
@@ -463,12 +464,17 @@ void Core::append_stats(std::string& bytes) const {
     std::vector<std::string> queues;
     std::size_t queue_bytes = 0;
     for (QueueId id = 0; id < queue_counts_.size() && queue_bytes < kListBytes; ++id) {
-        if (queue_counts_[id].unended == 0) continue;
+        const QueueCounts& counts = queue_counts_[id];
+        if (counts.unended + counts.completed + counts.failed + counts.dead == 0) continue;
         MapWriter map;
         map.text("name", ready_.queue_name(id));
-        map.uint("queued", queue_counts_[id].queued);
-        map.uint("running", queue_counts_[id].running);
-        map.uint("unended", queue_counts_[id].unended);
+        map.uint("queued", counts.queued);
+        map.uint("running", counts.running);
+        map.uint("unended", counts.unended);
+        map.uint("completed", counts.completed);
+        map.uint("failed", counts.failed);
+        map.uint("dead", counts.dead);
+        if (counts.queued > 0) map.integer("oldest_at", ready_.oldest_in(id));
         map.append_to(queues.emplace_back());
         queue_bytes += queues.back().size();
     }

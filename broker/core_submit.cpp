@@ -226,7 +226,7 @@ Answer Core::make_job(const SubmitItem& item, const KeptBytes& kept, const Conte
         ++numbers_.key_rows;
     }
     ++numbers_.submitted_total;
-    record(EventKind::submitted, id);
+    record(EventKind::submitted, id, job.class_id);
     return {Code::ok, id, job.state};
 }
 

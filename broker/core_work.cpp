@@ -164,6 +164,7 @@ Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& fo
 // --- grants ----------------------------------------------------------------------------------------------------------
 
 void Core::dispatch(Turn turn, Output& out) {
+    tell_followers(out);
     const bool may_start = !window_open_ && free_disk_ >= config_.limits.dispatch_free_bytes;
     while (may_start) {
         // The least loaded of all workers that have room and something they can take.
@@ -255,7 +256,7 @@ void Core::drop_lease(JobHandle handle) {
 /// Keeps the session's place among those with room.
 void Core::reposition(Session& session) {
     std::optional<std::uint64_t> load;
-    if (session.gone_at < 0 && session.outstanding < session.credit)
+    if (session.gone_at < 0 && !session.draining && session.outstanding < session.credit)
         load = (std::uint64_t{session.outstanding} << 16U) / session.slots;
     if (load == session.free_at) return;
     std::set<Load>& free = free_[session.service];
@@ -309,6 +310,7 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
         row.outcome = Outcome::cancelled;
         return end_job(handle, JobState::cancelled, Reason::none, row, attempted.result, turn, out);
     }
+    if (attempted.outcome != Outcome::released) ++queue_counts_[ready_.info(job.class_id).queue].failed;
     const bool own_error = attempted.outcome == Outcome::failed || attempted.outcome == Outcome::timeout ||
                            attempted.outcome == Outcome::cancelled;  // which nobody asked for
     if (own_error) {
@@ -317,13 +319,13 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
             return end_job(handle, JobState::dead, Reason::not_retryable, row, attempted.result, turn, out);
         if (job.errors >= job.max_attempts)
             return end_job(handle, JobState::dead, Reason::failed, row, attempted.result, turn, out);
-        record(EventKind::failed, job.id);
+        record(EventKind::failed, job.id, job.class_id, row.worker, row.error);
     } else if (attempted.outcome != Outcome::released) {
         ++job.crashes;
         if (job.crashes >= kCrashBudget) return end_job(handle, JobState::dead, Reason::crash_loop, row, {}, turn, out);
-        record(EventKind::worker_lost, job.id);
+        record(EventKind::worker_lost, job.id, job.class_id, row.worker, row.error);
     } else {
-        record(EventKind::released, job.id);
+        record(EventKind::released, job.id, job.class_id, row.worker, row.error);
     }
     const Slice key = out.batch->append(job_part_key(job.id, row.attempt));
     out.batch->put(Table::attempts, key, append_row(*out.batch, row));
@@ -428,15 +430,18 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     switch (state) {
         case JobState::completed:
             ++numbers_.completed_total;
-            record(EventKind::completed, id);
+            record(EventKind::completed, id, job.class_id, last.worker);
+            ++queue_counts_[info.queue].completed;
             break;
         case JobState::cancelled:
             ++numbers_.cancelled_total;
-            record(EventKind::cancelled, id);
+            record(EventKind::cancelled, id, job.class_id, last.worker);
             break;
         default:
             ++numbers_.dead_total;
-            record(EventKind::dead, id);
+            record(EventKind::dead, id, job.class_id, last.worker,
+                   std::string(to_string(reason)) + ": " + std::string(last.error));
+            ++queue_counts_[info.queue].dead;
             break;
     }
     if (table == Table::dead) {

@@ -198,6 +198,13 @@ ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     return oldest;
 }
 
+std::int64_t ReadyQueue::oldest_in(QueueId queue) const {
+    Place first = Place::first_of(0xff);
+    for (const ClassId id : queues_[queue].classes)
+        if (!classes_[id].empty()) first = std::min(first, oldest(classes_[id]));
+    return first.job == kNoJob ? 0 : jobs_[first.job].created_at;
+}
+
 // In each of these the first key may be too good, or of what became empty. It is put right until it is the first all
 // the same.
 

@@ -67,6 +67,12 @@ class ReadyQueue {
     /// The service of workers with these queues and types, made if new.
     ServiceId service_of(std::vector<std::string> queues, std::vector<std::string> types);
     [[nodiscard]] std::size_t services() const { return services_.size(); }
+    [[nodiscard]] const std::vector<std::string>& queues_of(ServiceId id) const { return services_[id].queues; }
+    [[nodiscard]] const std::vector<std::string>& types_of(ServiceId id) const {
+        return type_sets_[services_[id].types];
+    }
+    /// When the job that is longest in the queue was submitted (wall clock); 0 if it has none that is ready.
+    [[nodiscard]] std::int64_t oldest_in(QueueId queue) const;
     [[nodiscard]] bool serves(ServiceId service, ClassId class_id) const;
     /// Whether it has a job it can take.
     [[nodiscard]] bool ready(ServiceId service) const { return services_[service].ready > 0; }

@@ -1,5 +1,6 @@
 #include "record.hpp"
 
+#include <algorithm>
 #include <type_traits>
 
 #define XXH_INLINE_ALL
@@ -117,8 +118,8 @@ void fields(A& a, KeyRow& r, const KeyRow&) {
     a(r.job), a(r.content), a(r.state);
 }
 template <class A>
-void fields(A& a, WorkerRow& r, const WorkerRow&) {
-    a(r.instance), a(r.name);
+void fields(A& a, WorkerRow& r, const WorkerRow& u) {
+    a(r.instance), a(r.name), a.rare(r.draining, u.draining);
 }
 template <class A>
 void fields(A& a, NumbersRow& r, const NumbersRow&) {
@@ -243,11 +244,59 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
     return !in.failed();
 }
 
+namespace {
+
+/// The entries' subjects; of each subject its four words, by their places in the list of words that follows, from 1.
+void append_subjects(wire::Writer& out, const EventsRow& row) {
+    out.array(static_cast<std::uint32_t>(row.events.size()));
+    for (const EventsRow::Entry& entry : row.events) out.uint(entry.subject);
+    std::vector<std::string_view> words;
+    const auto place = [&](std::string_view word) -> std::uint64_t {
+        if (word.empty()) return 0;
+        const auto known = std::find(words.rbegin(), words.rend(), word);
+        if (known != words.rend()) return static_cast<std::uint64_t>(words.rend() - known);
+        words.push_back(word);
+        return words.size();
+    };
+    out.array(static_cast<std::uint32_t>(row.subjects.size() * 4));
+    for (const EventsRow::Subject& subject : row.subjects)
+        for (const std::string_view word : {subject.queue, subject.type, subject.worker, subject.text})
+            out.uint(place(word));
+    out.array(static_cast<std::uint32_t>(words.size()));
+    for (const std::string_view word : words) out.str(word);
+}
+
+bool read_subjects(wire::Reader& in, EventsRow& row) {
+    if (in.array() != row.events.size()) return false;
+    for (EventsRow::Entry& entry : row.events) entry.subject = static_cast<std::uint32_t>(in.uint());
+    std::vector<std::uint64_t> places;
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) places.push_back(in.uint());
+    std::vector<std::string_view> words{{}};
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) words.push_back(in.str());
+    if (in.failed() || places.size() % 4 != 0) return false;
+    for (const std::uint64_t place : places)
+        if (place >= words.size()) return false;
+    for (std::size_t i = 0; i < places.size(); i += 4)
+        row.subjects.push_back({words[places[i]], words[places[i + 1]], words[places[i + 2]], words[places[i + 3]]});
+    return std::all_of(row.events.begin(), row.events.end(),
+                       [&](const EventsRow::Entry& entry) { return entry.subject <= row.subjects.size(); });
+}
+
+}  // namespace
+
+std::uint32_t EventsRow::subject(const Subject& subject) {
+    // The newest are the likeliest: a batch has few kinds of jobs, in runs.
+    const auto known = std::find(subjects.rbegin(), subjects.rend(), subject);
+    if (known != subjects.rend()) return static_cast<std::uint32_t>(subjects.rend() - known);
+    subjects.push_back(subject);
+    return static_cast<std::uint32_t>(subjects.size());
+}
+
 Slice append_row(Batch& batch, const EventsRow& row) {
     std::string& arena = batch.arena();
     const std::size_t start = begin_row(arena);
     wire::Writer out(arena);
-    out.array(2);
+    out.array(row.subjects.empty() ? 2 : 5);
     out.integer(row.wall);
     out.array(static_cast<std::uint32_t>(row.events.size() * 3));
     std::uint64_t expected = 0;  // jobs are written as the distance from where the entry before ended: mostly 0
@@ -257,6 +306,7 @@ Slice append_row(Batch& batch, const EventsRow& row) {
         out.uint(entry.count);
         expected = entry.job.value + entry.count;
     }
+    if (!row.subjects.empty()) append_subjects(out, row);
     out.flush();
     return finish_row(batch, start);
 }
@@ -265,9 +315,11 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     std::string_view body;
     if (!open_row(bytes, body)) return false;
     wire::Reader in(body);
-    if (in.array() < 2) return false;
+    const std::uint32_t fields = in.array();
+    if (fields < 2) return false;
     row.wall = in.integer();
     row.events.clear();
+    row.subjects.clear();
     std::uint64_t expected = 0;
     for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
         EventsRow::Entry entry;
@@ -277,7 +329,7 @@ bool read_row(std::string_view bytes, EventsRow& row) {
         expected = entry.job.value + entry.count;
         row.events.push_back(entry);
     }
-    return !in.failed();
+    return !in.failed() && (fields < 5 || read_subjects(in, row));
 }
 
 std::string job_key(JobId job) { return big_endian(job.value); }

@@ -119,17 +119,31 @@ struct InstanceRow {
 struct WorkerRow {
     Uuid instance;
     std::string_view name = {};
+    bool draining = false;
 };
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
+/// What they are about is written once for all entries of the row.
 struct EventsRow {
+    struct Subject {
+        std::string_view queue = {};
+        std::string_view type = {};
+        std::string_view worker = {};
+        std::string_view text = {};
+        friend bool operator==(const Subject&, const Subject&) = default;
+    };
     struct Entry {
         std::uint8_t kind = 0;
         JobId job;
         std::uint64_t count = 0;
+        std::uint32_t subject = 0;  ///< in `subjects`, from 1; 0: not known
     };
     std::int64_t wall = 0;
-    std::vector<Entry> events;
+    std::vector<Entry> events = {};
+    std::vector<Subject> subjects = {};
+
+    /// The subject's place, as entries say it; added if it is new.
+    std::uint32_t subject(const Subject& subject);
 };
 
 /// Table meta, row "numbers": written by every batch.

@@ -162,7 +162,9 @@ void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn tur
         const Slice key = batch.append(idempotency_row_key(ended.queue, ended.key));
         batch.put(Table::keys, key, append_row(batch, KeyRow{id, ended.content, JobState::retired}));
     }
-    record(EventKind::retired, id);
+    const auto class_id = ready_.find_class(ended.queue, ended.type);
+    if (class_id) record(EventKind::retired, id, *class_id);
+    else record_about(EventKind::retired, {ended.queue, ended.type, {}, {}}, id);
 }
 
 }  // namespace jobyard::broker

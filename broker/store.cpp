@@ -69,6 +69,13 @@ class Cursor {
         key_ = to_val(at_or_after);
         return move(at_or_after.empty() ? MDB_FIRST : MDB_SET_RANGE);  // LMDB takes no empty key
     }
+    /// The last row whose key is not greater; the first of all if each is.
+    bool seek_back(std::string_view at_or_before) {
+        const bool behind = seek(at_or_before);
+        if (behind && key() == at_or_before) return true;
+        if (error_ == 0 && (behind ? move(MDB_PREV) : last())) return true;
+        return seek({});
+    }
     bool next() { return move(MDB_NEXT); }
     bool last() { return move(MDB_LAST); }
     [[nodiscard]] std::string_view key() const { return to_view(key_); }
@@ -98,9 +105,10 @@ int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
     Cursor cursor(txn, table);
-    bool at_row = cursor.seek(need.key);
-    if (need.kind == Need::Kind::after) {
-        if (at_row && cursor.key() == need.key) at_row = cursor.next();
+    const bool from = need.kind == Need::Kind::from;
+    bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
+    if (from || need.kind == Need::Kind::after) {
+        if (!from && at_row && cursor.key() == need.key) at_row = cursor.next();
         for (; at_row && rows.size() < need.limit; at_row = cursor.next())
             rows.push_back({cursor.key(), cursor.value()});
     } else {

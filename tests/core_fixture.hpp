@@ -54,11 +54,14 @@ class FakeStore {
         for (const Need& need : needs) {
             RowList& rows = snapshot.rows.emplace_back();
             const Rows& table = (*this)[need.table];
-            auto at = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+            const bool from = need.kind == Need::Kind::from;
+            auto at =
+                from || need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+            if (from && at != table.begin()) --at;
             for (; at != table.end(); ++at) {
                 if (need.kind == Need::Kind::row && at->first != need.key) break;
                 if (need.kind == Need::Kind::prefix && !at->first.starts_with(need.key)) break;
-                if (need.kind == Need::Kind::after && rows.size() == need.limit) break;
+                if ((from || need.kind == Need::Kind::after) && rows.size() == need.limit) break;
                 rows.push_back({at->first, at->second});
             }
         }
@@ -182,6 +185,7 @@ class Yard {
 
     /// From now on batches become durable only by commit().
     void hold_commits() { autocommit_ = false; }
+    void resume_commits() { autocommit_ = true; }
     /// Closes the open batch without applying it, as the server does while one is in flight.
     void seal() {
         Output out{open.get(), {}};

@@ -213,6 +213,12 @@ TEST_F(StoreTest, ANeedOfWhatComesAfterFindsUpToItsLimit) {
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "b", 9})), (Keys{"c", "d"}));
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "bb", 1})), Keys{"c"});
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "d", 9})), Keys{});
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "b", 2})), (Keys{"b", "c"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "bb", 2})), (Keys{"b", "c"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "z", 9})), Keys{"d"});
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "A", 9})), (Keys{"a", "b", "c", "d"}))
+        << "all are behind it";
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::dead, "a", 9})), Keys{});
 }
 
 TEST_F(StoreTest, ASnapshotSaysWhichBatchItSaw) {

@@ -198,11 +198,11 @@ inline constexpr std::uint64_t kFromNow = UINT64_MAX;
 struct ReadEvents {
     std::uint64_t after = kFromNow;  ///< kFromNow: none, but where to go on from
     std::uint32_t limit = 1000;
-    std::uint32_t wait_ms = 0;     ///< if there are none yet, answer with the next, or after this long
-    std::string_view queue = {};   ///< empty: any
-    std::string_view type = {};    ///< empty: any
-    JobId job;                     ///< 0: any
-    std::vector<EventKind> kinds;  ///< none: all
+    std::uint32_t wait_ms = 0;          ///< if there are none yet, answer with the next, or after this long
+    std::string_view queue = {};        ///< empty: any
+    std::string_view type = {};         ///< empty: any
+    JobId job = {};                     ///< 0: any
+    std::vector<EventKind> kinds = {};  ///< none: all
 };
 
 /// An item that is nothing but its payload, a map.
