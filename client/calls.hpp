@@ -122,8 +122,12 @@ struct Asked : Call {
     // When done:
     std::optional<Error> error;
     CancelAnswer answer;
+    std::size_t count = 0;
     std::vector<std::string> maps;
     std::uint64_t next_cursor = 0;
+    std::string next;
+    std::uint64_t gone = 0;
+    bool more = false;
 };
 
 }  // namespace jobyard::client

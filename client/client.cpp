@@ -327,4 +327,49 @@ Result<BrokerStats> Client::stats(std::chrono::milliseconds limit) {
                                        [](Asked& call) { return decode_stats(call.maps.front()); });
 }
 
+Result<EventPage> Client::events(const EventFilter& filter, std::uint64_t after, std::chrono::milliseconds wait,
+                                 std::uint32_t size, std::chrono::milliseconds limit) {
+    wait = std::clamp(wait, std::chrono::milliseconds(0), std::chrono::milliseconds(30'000));
+    const std::chrono::milliseconds both = limit > kNoTimeLimit - wait ? limit : limit + wait;
+    return impl_->ask_one<EventPage>(client::EventsQuestion{after, size, static_cast<std::uint32_t>(wait.count()),
+                                                            filter.queue, filter.type, filter.job, filter.kinds},
+                                     both, [](Asked& call) -> Result<EventPage> {
+                                         Result<std::vector<EventInfo>> events = decode_events(call.maps);
+                                         if (!events) return events.error();
+                                         return EventPage{*std::move(events), call.next_cursor, call.gone, call.more};
+                                     });
+}
+
+Result<std::vector<WorkerInfo>> Client::workers(const std::string& name, std::chrono::milliseconds limit) {
+    const Deadline deadline = deadline_after(limit);
+    std::vector<WorkerInfo> workers;
+    std::string cursor;
+    do {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        const Result<std::string> next = impl_->ask_one<std::string>(
+            client::WorkersQuestion{cursor, 500, name}, std::max(left, std::chrono::milliseconds(0)),
+            [&](Asked& call) -> Result<std::string> {
+                for (const std::string& map : call.maps) {
+                    Result<WorkerInfo> worker = decode_worker(map);
+                    if (!worker) return worker.error();
+                    workers.push_back(*std::move(worker));
+                }
+                return call.next;
+            });
+        if (!next) return next.error();
+        cursor = *next;
+    } while (!cursor.empty());
+    return workers;
+}
+
+Result<std::size_t> Client::drain(const std::string& name, std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::size_t>(client::SteerQuestion{name, WorkerAction::drain}, limit,
+                                       [](Asked& call) { return call.count; });
+}
+
+Result<std::size_t> Client::resume(const std::string& name, std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::size_t>(client::SteerQuestion{name, WorkerAction::resume}, limit,
+                                       [](Asked& call) { return call.count; });
+}
+
 }  // namespace jobyard

@@ -32,6 +32,12 @@ void read(wire::Reader& in, std::optional<T>& value) {
     read(in, value.emplace());
 }
 template <class T>
+requires std::is_same_v<T, std::string> || std::is_same_v<T, JobId>
+void read(wire::Reader& in, std::vector<T>& items) {
+    const std::uint32_t count = in.array();
+    for (std::uint32_t i = 0; i < count && !in.failed(); ++i) read(in, items.emplace_back());
+}
+template <class T>
 void read_map(wire::Reader& in, T& value);
 template <class T>
 void read(wire::Reader& in, std::vector<T>& items) {
@@ -74,7 +80,24 @@ void fields(Field& field, JobInfo& job) {
     field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
 }
 void fields(Field& field, QueueInfo& queue) {
-    field("name", queue.name)("queued", queue.queued)("running", queue.running);
+    field("name", queue.name)("queued", queue.queued)("running", queue.running)("unended", queue.unended);
+    field("completed", queue.completed)("failed", queue.failed)("dead", queue.dead)("oldest_at", queue.oldest_at);
+}
+void fields(Field& field, WorkerInfo& worker) {
+    field("name", worker.name)("state", worker.state)("draining", worker.draining)("slots", worker.slots);
+    field("credit", worker.credit)("running", worker.running)("queues", worker.queues)("types", worker.types);
+    field("queues_total", worker.queues_total)("types_total", worker.types_total)("software", worker.software);
+    field("connected_at", worker.connected_at)("heard_at", worker.heard_at)("jobs", worker.jobs);
+}
+/// As many events with consecutive numbers, of jobs with consecutive numbers.
+struct EventRun {
+    EventInfo first;
+    std::uint64_t count = 1;
+};
+void fields(Field& field, EventRun& run) {
+    EventInfo& first = run.first;
+    field("event", first.event)("at", first.at)("kind", first.kind)("job", first.job)("count", run.count);
+    field("queue", first.queue)("type", first.type)("worker", first.worker)("text", first.text);
 }
 /// The counters of jobs are a map of their own inside the statistics.
 struct JobCounters {
@@ -131,6 +154,22 @@ Result<BrokerStats> decode_stats(std::string_view map) {
     Result<BrokerStats> stats = decode<BrokerStats>(map, "statistics");
     if (stats) stats->map = map;
     return stats;
+}
+
+Result<WorkerInfo> decode_worker(std::string_view map) { return decode<WorkerInfo>(map, "description of a worker"); }
+
+Result<std::vector<EventInfo>> decode_events(const std::vector<std::string>& maps) {
+    std::vector<EventInfo> events;
+    for (const std::string& map : maps) {
+        const Result<EventRun> run = decode<EventRun>(map, "description of an event");
+        if (!run) return run.error();
+        for (std::uint64_t i = 0; i < run->count; ++i) {
+            EventInfo& event = events.emplace_back(run->first);
+            event.event += i;
+            if (event.job) event.job.value += i;
+        }
+    }
+    return events;
 }
 
 }  // namespace jobyard

@@ -333,6 +333,7 @@ bool Network::finish(std::vector<Completion>& completions) {
                        [&](const Answered& answer) {
                            Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[answer.ticket]);
                            call.answer = {answer.code, answer.state};
+                           call.count = answer.count;
                            move_to(call, Stage::done);
                            free_ticket(answer.ticket);
                        },
@@ -340,6 +341,9 @@ bool Network::finish(std::vector<Completion>& completions) {
                            Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[found.ticket]);
                            call.maps.assign(found.maps.begin(), found.maps.end());
                            call.next_cursor = found.next_cursor;
+                           call.next = found.next;
+                           call.gone = found.gone;
+                           call.more = found.more;
                            move_to(call, Stage::done);
                            free_ticket(found.ticket);
                        },

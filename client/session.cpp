@@ -143,21 +143,28 @@ void Session::on_message(const Envelope& envelope, std::string_view payload, std
     if (const auto* welcome = std::get_if<Welcome>(&envelope.message)) return on_welcome(envelope, *welcome, now_ms);
     if (const auto* refusal = std::get_if<Refusal>(&envelope.message)) return on_refusal(envelope, *refusal, now_ms);
     if (link_ != Link::welcomed || envelope.session != session_) return;  // of an earlier session
-    std::visit(Overloaded{
-                   [&](const Answers& answers) { on_answers(envelope.request, answers, now_ms); },
-                   [&](const Results& results) { on_results(results, payload); },
-                   [&](const Jobs& jobs) { on_jobs(envelope.request, jobs, payload); },
-                   [&](const Stats&) {
-                       const std::optional<Request> request = take_request(envelope.request);
-                       if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
-                       completions_.emplace_back(Found{asks_.at(request->asks[0]).ticket, 0, {payload}});
-                       forget_ask(request->asks[0]);
-                   },
-                   // The broker restarts: this session is over, and the connection will say so itself.
-                   [&](const Goodbye&) { on_disconnected(); },
-                   [](const auto&) {},
-               },
-               envelope.message);
+    std::visit(
+        Overloaded{
+            [&](const Answers& answers) { on_answers(envelope.request, answers, now_ms); },
+            [&](const Results& results) { on_results(results, payload); },
+            [&](const Jobs& jobs) { on_jobs(envelope.request, jobs, payload); },
+            [&](const Maps& maps) {
+                on_maps(envelope.request, maps.items, payload, {0, 0, {}, maps.next});
+            },
+            [&](const Events& events) {
+                on_maps(envelope.request, events.items, payload, {0, events.last, {}, {}, events.gone, events.more});
+            },
+            [&](const Stats&) {
+                const std::optional<Request> request = take_request(envelope.request);
+                if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
+                completions_.emplace_back(Found{asks_.at(request->asks[0]).ticket, 0, {payload}});
+                forget_ask(request->asks[0]);
+            },
+            // The broker restarts: this session is over, and the connection will say so itself.
+            [&](const Goodbye&) { on_disconnected(); },
+            [](const auto&) {},
+        },
+        envelope.message);
 }
 
 void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::int64_t now_ms) {
@@ -254,6 +261,15 @@ void Session::forget_other_store() {
 void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_ms) {
     const std::optional<Request> request = take_request(id);
     if (!request) return;
+    if (request->asks.size() == 1 && !answers.items.empty()) {
+        const auto asked = asks_.find(request->asks[0]);
+        if (asked != asks_.end() && std::holds_alternative<SteerQuestion>(asked->second.question)) {
+            const Answer& first = answers.items[0];  // of as many as there are workers of the name
+            if (first.code != Code::ok) return answer_ask(asked->first, first, now_ms);
+            completions_.emplace_back(Answered{asked->second.ticket, Code::ok, JobState::none, answers.items.size()});
+            return forget_ask(asked->first);
+        }
+    }
     if (answers.items.size() != request->submits + request->asks.size())
         return answer_all(*request, answer_of(Code::outcome_unknown, "the broker's answer does not fit what was asked"),
                           now_ms);
@@ -329,6 +345,19 @@ void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) 
     }
     completions_.emplace_back(std::move(page));
     forget_ask(key);
+}
+
+void Session::on_maps(RequestId id, const std::vector<MapItem>& items, std::string_view payload, Found found) {
+    const std::optional<Request> request = take_request(id);
+    if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
+    found.ticket = asks_.at(request->asks[0]).ticket;
+    std::size_t offset = 0;
+    for (const MapItem& item : items) {
+        found.maps.push_back(payload.substr(offset, item.payload_length));
+        offset += item.payload_length;
+    }
+    completions_.emplace_back(std::move(found));
+    forget_ask(request->asks[0]);
 }
 
 void Session::on_results(const Results& results, std::string_view payload) {
@@ -532,9 +561,23 @@ bool Session::next_ask(OutgoingMessage& out) {
     if (const auto* about = std::get_if<JobQuestion>(&asked.question)) return next_job_question(out, about->verb);
     unsent_.erase(unsent_.begin());
     out.envelope.request = new_request({0, 0, {key}});
-    if (const auto* list = std::get_if<ListQuestion>(&asked.question))
-        out.envelope.message = List{list->state, list->queue, list->type, list->cursor, list->limit};
-    else out.envelope.message = AskStats{};
+    std::visit(Overloaded{
+                   [](const JobQuestion&) {},  // these share messages, above
+                   [&](const ListQuestion& q) {
+                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit};
+                   },
+                   [&](const StatsQuestion&) { out.envelope.message = AskStats{}; },
+                   [&](const EventsQuestion& q) {
+                       out.envelope.message = ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
+                   },
+                   [&](const WorkersQuestion& q) {
+                       out.envelope.message = ListWorkers{q.cursor, q.limit, q.name};
+                   },
+                   [&](const SteerQuestion& q) {
+                       out.envelope.message = SteerWorker{q.name, q.action};
+                   },
+               },
+               asked.question);
     return true;
 }
 

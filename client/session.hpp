@@ -55,17 +55,21 @@ struct Ended {
     ResultItem item;
     std::string_view payload;
 };
-/// To cancel and redrive: `ok`, `cancel_requested` or `ended`.
+/// To cancel and redrive: `ok`, `cancel_requested` or `ended`; to steering workers `ok`, and how many.
 struct Answered {
     Ticket ticket = 0;
     Code code = Code::ok;
     JobState state = JobState::none;
+    std::size_t count = 1;
 };
-/// To show, list and stats: maps, as views into the message.
+/// To all other questions: maps, as views into the message, and where they go on.
 struct Found {
     Ticket ticket = 0;
-    std::uint64_t next_cursor = 0;
+    std::uint64_t next_cursor = 0;  ///< of events: the last one looked at
     std::vector<std::string_view> maps;
+    std::string_view next = {};  ///< the cursor, where that is text
+    std::uint64_t gone = 0;      ///< of events
+    bool more = false;           ///< of events
 };
 struct Failed {
     Ticket ticket = 0;
@@ -88,7 +92,25 @@ struct ListQuestion {
     std::uint32_t limit = 100;
 };
 struct StatsQuestion {};
-using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion>;
+struct EventsQuestion {
+    std::uint64_t after = kFromNow;
+    std::uint32_t limit = 1000;
+    std::uint32_t wait_ms = 0;
+    std::string queue;
+    std::string type;
+    JobId job;
+    std::vector<EventKind> kinds;
+};
+struct WorkersQuestion {
+    std::string cursor;
+    std::uint32_t limit = 100;
+    std::string name;
+};
+struct SteerQuestion {
+    std::string name;
+    WorkerAction action = WorkerAction::drain;
+};
+using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion, EventsQuestion, WorkersQuestion, SteerQuestion>;
 
 struct OutgoingMessage {
     Envelope envelope;
@@ -184,6 +206,7 @@ class Session {
     void on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms);
     void on_results(const Results& results, std::string_view payload);
     void on_jobs(RequestId request, const Jobs& jobs, std::string_view payload);
+    void on_maps(RequestId request, const std::vector<MapItem>& items, std::string_view payload, Found found);
     void on_answers(RequestId request, const Answers& answers, std::int64_t now_ms);
     void answer_all(const Request& request, const Answer& answer, std::int64_t now_ms);
     void send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms);

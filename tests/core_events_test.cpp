@@ -309,5 +309,40 @@ TEST_F(CoreEvents, ADamagedRowIsAGapThatIsTold) {
     EXPECT_EQ(page.events[0]["event"], 3);
 }
 
+TEST_F(CoreEvents, WhatTheyAreAboutCostsAByteARunAndItsWordsOnceARow) {
+    Peer client = submitter();
+    hold_commits();
+    for (int round = 0; round < 40; ++round) {
+        send(client, Submit{client.confirmed, client.next_number,
+                            std::vector<SubmitItem>(10, {.queue = "images", .type = "resize"})});
+        client.next_number += 10;
+        const Peer other =
+            worker({.name = "other" + std::to_string(round % 2), .queues = {"images"}, .types = {"resize"}});
+        expect<Answers>(client);
+        for (const Held& held : take_all(other)) complete(other, held);
+        for (const Held& held : take_all(other)) release(other, held);
+        goodbye(other);
+    }
+    commit();
+    std::size_t bytes = 0;
+    std::size_t bare_bytes = 0;
+    std::size_t runs = 0;
+    std::size_t rows = 0;
+    for (const auto& [key, value] : disk[Table::events]) {
+        EventsRow row;
+        ASSERT_TRUE(read_row(value, row));
+        ++rows;
+        runs += row.events.size();
+        bytes += value.size();
+        row.subjects.clear();
+        for (EventsRow::Entry& entry : row.events) entry.subject = 0;
+        Batch bare;
+        bare_bytes += append_row(bare, row).size;
+    }
+    EXPECT_GT(runs, 100U);
+    EXPECT_LE(bytes - bare_bytes, runs + rows * 220)
+        << bytes << " and " << bare_bytes << " bytes of " << runs << " runs";
+}
+
 }  // namespace
 }  // namespace jobyard::broker

@@ -128,6 +128,57 @@ std::string answer_json(JobId job, Code code, const std::string& text) {
     return line(out);
 }
 
+std::string event_json(const EventInfo& event) {
+    Json out;
+    out["event"] = digits(event.event);
+    out["at"] = iso_time(event.at);
+    out["kind"] = event.kind;
+    if (event.job) out["job"] = digits(event.job.value);
+    put_text(out, "queue", event.queue);
+    put_text(out, "type", event.type);
+    put_text(out, "worker", event.worker);
+    put_text(out, "text", event.text);
+    return line(out);
+}
+
+std::string events_gone_json(std::uint64_t first, std::uint64_t last) {
+    Json out;
+    out["kind"] = "gone";
+    out["first"] = digits(first);
+    out["last"] = digits(last);
+    return line(out);
+}
+
+std::string worker_json(const WorkerInfo& worker) {
+    Json out;
+    out["name"] = worker.name;
+    out["state"] = worker.state;
+    out["draining"] = worker.draining;
+    out["slots"] = worker.slots;
+    out["credit"] = worker.credit;
+    out["running"] = worker.running;
+    out["queues"] = worker.queues;
+    out["types"] = worker.types;
+    out["queues_total"] = worker.queues_total;
+    out["types_total"] = worker.types_total;
+    out["software"] = worker.software;
+    put_time(out, "connected_at", worker.connected_at);
+    put_time(out, "heard_at", worker.heard_at);
+    if (!worker.jobs.empty()) {
+        out["jobs"] = Json::array();
+        for (const JobId job : worker.jobs) out["jobs"].push_back(digits(job.value));
+    }
+    return line(out);
+}
+
+std::string steered_json(const std::string& name, std::size_t count, bool drained) {
+    Json out;
+    out["name"] = name;
+    out["workers"] = count;
+    out["draining"] = drained;
+    return line(out);
+}
+
 std::string stats_json(const BrokerStats& stats) { return line(Json::from_msgpack(stats.map, true, false)); }
 
 }  // namespace jobyard::cli

@@ -18,5 +18,11 @@ std::string submitted_json(JobId job, bool existing);
 /// `code` is that of an answer or an error.
 std::string answer_json(JobId job, Code code, const std::string& text = {});
 std::string stats_json(const BrokerStats& stats);
+std::string event_json(const EventInfo& event);
+/// In the place of events that the broker has dropped.
+std::string events_gone_json(std::uint64_t first, std::uint64_t last);
+std::string worker_json(const WorkerInfo& worker);
+/// What became of a drain or a resume of all workers of a name.
+std::string steered_json(const std::string& name, std::size_t count, bool drained);
 
 }  // namespace jobyard::cli

@@ -53,6 +53,9 @@ int main(int argc, char** argv) try {
     add_cancel(app, globals);
     add_stats(app, globals);
     add_dead(app, globals);
+    add_events(app, globals);
+    add_worker(app, globals);
+    add_watch(app, globals);
     add_version(app, globals);
     // The command's words are its own, whatever they look like.
     char** const end = argv + argc;

@@ -43,6 +43,9 @@ void add_list(CLI::App& app, Globals& globals);
 void add_stats(CLI::App& app, Globals& globals);
 void add_cancel(CLI::App& app, Globals& globals);
 void add_dead(CLI::App& app, Globals& globals);
+void add_events(CLI::App& app, Globals& globals);
+void add_worker(CLI::App& app, Globals& globals);
+void add_watch(CLI::App& app, Globals& globals);
 
 /// --broker, --json, --time-limit.
 void add_common(CLI::App& verb, Globals& globals);

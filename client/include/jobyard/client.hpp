@@ -97,6 +97,20 @@ struct JobPage {
     std::uint64_t next_cursor = 0;  ///< for the next page; 0: this was the last
 };
 
+/// Events that all of this lets through.
+struct EventFilter {
+    std::string queue = {};  ///< empty: any
+    std::string type = {};
+    JobId job = {};                     ///< 0: any
+    std::vector<EventKind> kinds = {};  ///< none: all
+};
+struct EventPage {
+    std::vector<EventInfo> events;
+    std::uint64_t last = 0;  ///< go on behind this one; it may be beyond the last of `events`
+    std::uint64_t gone = 0;  ///< if not 0: those up to this one, behind what was asked for, have been removed
+    bool more = false;       ///< there is something behind `last` already
+};
+
 /// What became of a cancel: `ok` (cancelled now), `cancel_requested` (it runs; its worker is told) or `ended` (as
 /// `state` says, before).
 struct CancelAnswer {
@@ -166,6 +180,24 @@ class Client {
     Result<JobPage> list(const JobFilter& filter, std::uint64_t cursor = 0, std::uint32_t size = 100,
                          std::chrono::milliseconds limit = kDefaultTimeLimit);
     Result<BrokerStats> stats(std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// A page of what has happened behind event `after`, at most `size` events. To follow: ask for kFromNow (which
+    /// gives none, and the newest as `last`), or for 0, or for where one came to in another life; then go on behind
+    /// `last`, with a `wait`. So nothing is missed or seen twice, whatever breaks meanwhile. While it waits (30 s at
+    /// most) it returns when something happens that the filter lets through, or with none; `limit` begins when it may
+    /// return.
+    Result<EventPage> events(const EventFilter& filter, std::uint64_t after = kFromNow,
+                             std::chrono::milliseconds wait = std::chrono::milliseconds(0), std::uint32_t size = 1000,
+                             std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// All that are connected, or away for a moment; or only those of that name, each with its jobs.
+    Result<std::vector<WorkerInfo>> workers(const std::string& name = {},
+                                            std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// All workers of that name are handed nothing more, finish what they hold, and stay; how many they are.
+    /// Code::unknown_worker if there is none.
+    Result<std::size_t> drain(const std::string& name, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Takes that back.
+    Result<std::size_t> resume(const std::string& name, std::chrono::milliseconds limit = kDefaultTimeLimit);
 
  private:
     struct Impl;

@@ -61,6 +61,41 @@ struct QueueInfo {
     std::string name;
     std::uint64_t queued = 0;
     std::uint64_t running = 0;
+    std::uint64_t unended = 0;
+    // Since the broker started:
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;  ///< attempts
+    std::uint64_t dead = 0;
+    std::optional<WallTime> oldest_at;  ///< when the oldest of the queued was submitted
+};
+
+struct WorkerInfo {
+    std::string name;
+    std::string state;      ///< "idle", "busy", "draining" or "away"
+    bool draining = false;  ///< it is handed nothing more
+    std::uint32_t slots = 0;
+    std::uint32_t credit = 0;
+    std::uint64_t running = 0;
+    std::vector<std::string> queues;  ///< the first hundred, of `queues_total`
+    std::vector<std::string> types;
+    std::uint64_t queues_total = 0;
+    std::uint64_t types_total = 0;
+    std::string software;
+    std::optional<WallTime> connected_at;
+    std::optional<WallTime> heard_at;
+    std::vector<JobId> jobs;  ///< that it holds; only if it was asked for by name
+};
+
+/// What happened. `kind` is a word of EventKind, or one that this library does not know.
+struct EventInfo {
+    std::uint64_t event = 0;  ///< its number; the one after it has the next
+    WallTime at;
+    std::string kind;
+    JobId job;  ///< 0: it is about no job
+    std::string queue;
+    std::string type;
+    std::string worker;
+    std::string text;  ///< why
 };
 
 struct BrokerStats {
@@ -86,6 +121,9 @@ struct BrokerStats {
 /// From the MessagePack map in a JOBS or STATS payload; unknown keys are passed over.
 Result<JobInfo> decode_job_info(std::string_view map);
 Result<BrokerStats> decode_stats(std::string_view map);
+Result<WorkerInfo> decode_worker(std::string_view map);
+/// From the maps of EVENTS: each may stand for many.
+Result<std::vector<EventInfo>> decode_events(const std::vector<std::string>& maps);
 
 /// The state of that name ("queued"); JobState::none if there is none.
 JobState job_state_from(std::string_view word);
