@@ -58,7 +58,7 @@ TEST(Screen, SendsOnlyWhatHasChanged) {
     EXPECT_EQ(screen.draw({{"queued 10"}, {"running 2"}}, 1000), "\033[2J\033[1;1Hqueued 10\033[2;1Hrunning 2");
     EXPECT_EQ(screen.draw({{"queued 10"}, {"running 2"}}, 1000), "");
     EXPECT_EQ(screen.draw({{"queued 19"}, {"running 2"}}, 1000), "\033[1;9H9");
-    EXPECT_EQ(screen.draw({{"queued"}, {"running 2"}}, 1000), "\033[1;7H\033[K");
+    EXPECT_EQ(screen.draw({{"queued"}, {"running 2"}}, 1000), "\033[1;8H\033[K") << "the space before it stays";
 }
 
 TEST(Screen, CutsLinesAndLeavesTheLastCornerAlone) {

@@ -22,9 +22,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kEvery{1'000};
-/// What a second's drawing may send at most, entering and leaving the screen included.
-constexpr std::size_t kBytesPerSecond = 4096;
-constexpr std::size_t kReserve = 64;
+/// At most 4 KiB in any second, entering and leaving the screen included. Any second meets at most two of ours.
+constexpr std::size_t kBytesPerTick = 2048 - 64;
 /// So that a key is never waited for long.
 constexpr std::chrono::milliseconds kAnswerWithin{300};
 constexpr std::size_t kFailuresKept = 50;
@@ -44,11 +43,11 @@ class View {
     explicit View(std::string endpoint) : endpoint_(std::move(endpoint)) {}
 
     /// Asks the broker. What it does not answer in time stays as it was, and the heading says so.
-    void refresh(Client& client) {
-        Result<BrokerStats> stats = client.stats(kAnswerWithin);
+    void refresh(Client& client, std::chrono::milliseconds limit) {
+        Result<BrokerStats> stats = client.stats(limit);
         Result<std::vector<WorkerInfo>> workers =
-            stats ? client.workers({}, kAnswerWithin) : Result<std::vector<WorkerInfo>>(stats.error());
-        if (workers) read_failures(client);
+            stats ? client.workers({}, limit) : Result<std::vector<WorkerInfo>>(stats.error());
+        if (workers) read_failures(client, limit);
         if (!workers) {
             problem_ = workers.error().text;
             return;
@@ -94,10 +93,10 @@ class View {
  private:
     static std::string number(std::uint64_t value) { return std::to_string(value); }
 
-    void read_failures(Client& client) {
+    void read_failures(Client& client, std::chrono::milliseconds limit) {
         const EventFilter filter{
             .queue = {}, .type = {}, .job = {}, .kinds = {EventKind::failed, EventKind::dead, EventKind::worker_lost}};
-        const Result<EventPage> page = client.events(filter, seen_, std::chrono::milliseconds(0), 1000, kAnswerWithin);
+        const Result<EventPage> page = client.events(filter, seen_, std::chrono::milliseconds(0), 1000, limit);
         if (!page) {
             // The broker has other data than before: begin again with what it has.
             if (page.error().code == Code::bad_field) seen_ = kFromNow;
@@ -265,9 +264,9 @@ int watch_screen(Client& client, View& view, const Signals& signals) {
     pollfd waits[] = {{signals.fd(), POLLIN, 0}, {terminal.has_keys() ? STDIN_FILENO : -1, POLLIN, 0}};
     for (;;) {
         if (Clock::now() >= next) {
-            view.refresh(client);
+            view.refresh(client, kAnswerWithin);
             next = Clock::now() + kEvery;
-            allowance = kBytesPerSecond - kReserve;
+            allowance = kBytesPerTick;
         }
         const std::string bytes = screen.draw(view.lines(screen.size()), allowance);
         allowance -= bytes.size();
@@ -288,10 +287,10 @@ int watch_screen(Client& client, View& view, const Signals& signals) {
 }
 
 /// Without a terminal: what is seen in one second.
-int print_snapshot(Client& client, View& view) {
-    view.refresh(client);
+int print_snapshot(const Globals& globals, Client& client, View& view) {
+    view.refresh(client, globals.call_limit());
     ::poll(nullptr, 0, static_cast<int>(kEvery.count()));
-    view.refresh(client);
+    view.refresh(client, globals.call_limit());
     if (!view.has_answer()) return complain(Error{Code::timeout, view.problem(), 0});
     for (const ScreenLine& line : view.lines({1'000, 0})) print_line(line.text);
     return kExitOk;
@@ -301,7 +300,7 @@ int watch(const Globals& globals) {
     View view(broker_endpoint(globals.broker));
     if (::isatty(STDOUT_FILENO) == 0) {
         const std::unique_ptr<Client> client = connected_client(globals);
-        return client ? print_snapshot(*client, view) : kExitUnreachable;
+        return client ? print_snapshot(globals, *client, view) : kExitUnreachable;
     }
     const Signals signals;
     Client client(Client::Options{.broker = globals.broker, .linger = std::chrono::milliseconds(0)});
