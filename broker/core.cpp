@@ -251,6 +251,12 @@ void Core::refuse(PeerId peer, SessionId session, RequestId request, Code code, 
     message.envelope.message = refusal;
 }
 
+void Core::set_limits(const Limits& limits) {
+    const Limits told = std::exchange(config_.limits, limits);
+    config_.limits.payload_bytes = told.payload_bytes;
+    config_.limits.result_bytes = told.result_bytes;
+}
+
 void Core::expire(Turn turn, Output& out) {
     if (window_open_ && (turn.now >= window_ends_ || awaited_.empty())) close_claim_window(turn, out);
     while (!deadlines_.empty() && deadlines_.next_at() <= turn.now) {

@@ -102,6 +102,9 @@ class Core {
     void peer_gone(PeerId peer, Turn turn);
     void expire(Turn turn, Output& out);
     void set_free_disk(std::uint64_t bytes) { free_disk_ = bytes; }
+    /// From now on. What is over a lower limit stays; retention takes ended jobs to it step by step. The two that peers
+    /// were told when they came stay as they are.
+    void set_limits(const Limits& limits);
 
     /// One bounded step of what is done in the background: what it needs, if there is something to do, and the step.
     [[nodiscard]] std::vector<Need> agenda_needs(Turn turn);

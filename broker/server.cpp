@@ -97,6 +97,7 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     signals_ = Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     JOBYARD_ASSERT(signals_);
 }
@@ -124,17 +125,26 @@ Result<void> Server::run() {
         socket_.wait({signals_.get(), committer_.fd(), applier_.fd(), reader_.fd()}, sleep_ms,
                      last_ops_ <= kFewOps ? kStayAwake : 0us);
         clock_.tick(sleep_ms);
-        signalfd_siginfo signal;
-        if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
-            spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
-            return say_goodbye();
-        }
+        if (!take_signals()) return say_goodbye();
         const auto began = std::chrono::steady_clock::now();
         if (auto done = one_turn(); !done) return done;
         const auto took =
             std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
         busy_us_max_ = std::max<std::uint64_t>(busy_us_max_, static_cast<std::uint64_t>(took.count()));
     }
+}
+
+bool Server::take_signals() {
+    signalfd_siginfo signal;
+    while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+        if (signal.ssi_signo != SIGHUP) {
+            spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
+            return false;
+        }
+        if (!reload_) continue;
+        if (const auto limits = reload_()) core_.set_limits(*limits);
+    }
+    return true;
 }
 
 Result<void> Server::one_turn() {
@@ -332,6 +342,8 @@ std::string Server::edge_map() const {
     const CommitLog::Counters log = log_.counters();
     const SocketCounters& socket = socket_.counters();
     MapWriter map;
+    map.text("version", JOBYARD_VERSION);
+    map.uint("protocol", kProtocolVersion);
     map.uint("turns", turns_);
     map.uint("longest_turn_us", busy_us_max_);
     map.uint("stalled_ms", static_cast<std::uint64_t>(clock_.stalled_ms()));

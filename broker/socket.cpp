@@ -1,6 +1,5 @@
 #include "socket.hpp"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/random.h>
@@ -400,16 +399,6 @@ void Socket::take_disconnected(std::vector<PeerId>& peers) {
             ++at;
         }
     }
-}
-
-bool is_loopback(const std::string& endpoint) {
-    if (endpoint.starts_with(kIpc)) return true;
-    if (!endpoint.starts_with(kTcp)) return false;
-    std::string host = endpoint.substr(kTcp.size());
-    host.resize(std::min(host.size(), host.rfind(':')));
-    if (host == "localhost" || host == "[::1]") return true;
-    in_addr address;
-    return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
 }
 
 }  // namespace jobyard::broker

@@ -137,7 +137,4 @@ class Socket {
     SocketCounters counters_;
 };
 
-/// Whether only this machine can reach the endpoint.
-bool is_loopback(const std::string& endpoint);
-
 }  // namespace jobyard::broker

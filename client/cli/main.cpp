@@ -6,26 +6,8 @@
 #include <cstring>
 #include <new>
 
-#include "jobyard/limits.hpp"
+#include "program/generate.hpp"
 #include "verbs.hpp"
-
-namespace {
-
-void add_version(CLI::App& app, jobyard::cli::Globals& globals) {
-    CLI::App* verb = app.add_subcommand("version", "Print the version");
-    verb->add_flag("--json", globals.json, "Print JSON");
-    verb->callback([&globals] {
-        globals.action = [&globals] {
-            const std::string protocol = std::to_string(jobyard::kProtocolVersion);
-            jobyard::cli::print_line(globals.json
-                                         ? "{\"version\":\"" JOBYARD_VERSION "\",\"protocol\":" + protocol + "}"
-                                         : "jobyard " JOBYARD_VERSION ", protocol " + protocol);
-            return jobyard::cli::kExitOk;
-        };
-    });
-}
-
-}  // namespace
 
 int main(int argc, char** argv) try {
     using namespace jobyard::cli;
@@ -33,7 +15,9 @@ int main(int argc, char** argv) try {
     app.name("jobyard");
     app.require_subcommand(1);
     app.footer(
-        "\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker).\n"
+        "\nThe broker: --broker, else $JOBYARD_BROKER, else `broker` in the file of settings, else this user's own\n"
+        "($XDG_RUNTIME_DIR/jobyard/broker). Settings: --config, else $JOBYARD_CONFIG, else\n"
+        "$XDG_CONFIG_HOME/jobyard/client.toml over /etc/jobyard/client.toml; jobyard config show.\n"
         "Colour and progress bars appear on a terminal only; NO_COLOR turns colour off.\n\n"
         "Exit codes: 0 ok; 1 a job did not complete; 2 wrong usage; 3 no broker, or the time limit passed; 4 refused.\n"
         "submit --wait exits as the command did.\n\n"
@@ -44,7 +28,12 @@ int main(int argc, char** argv) try {
         "  jobyard list --state running\n"
         "  jobyard VERB --help tells more about each.");
     Globals globals;
-    app.add_option("--broker", globals.broker, "Endpoint of the broker");
+    Settings documented;
+    const jobyard::program::Table table = table_of(documented);
+    jobyard::program::add_generate(app, 1, &table);
+    app.set_version_flag("--version", "jobyard " JOBYARD_VERSION);
+    app.add_option("--broker", globals.broker, "Endpoint of the broker")->option_text("ENDPOINT");
+    app.add_option("--config", globals.config, "File of settings")->option_text("FILE");
     add_submit(app, globals);
     add_wait(app, globals);
     add_result(app, globals);
@@ -53,6 +42,8 @@ int main(int argc, char** argv) try {
     add_cancel(app, globals);
     add_stats(app, globals);
     add_dead(app, globals);
+    add_config(app, globals);
+    add_completion(app, globals);
     add_version(app, globals);
     // The command's words are its own, whatever they look like.
     char** const end = argv + argc;
@@ -64,6 +55,11 @@ int main(int argc, char** argv) try {
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? kExitOk : kExitUsage;
     }
+    if (globals.reads_settings)
+        if (const auto read = read_settings(globals); !read) {
+            complain(read.error().text);
+            return kExitUsage;
+        }
     const int exit = globals.action();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
         complain(std::string("cannot write to standard output: ") + std::strerror(errno));

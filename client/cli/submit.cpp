@@ -126,7 +126,8 @@ void add_submit(CLI::App& app, Globals& globals) {
         ->check(CLI::Range(kPriorityMin, kPriorityMax));
     verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
     verb->add_option("--payload", options->payload,
-                     "File with the payload (of a command: its standard input); - reads it here");
+                     "File with the payload (of a command: its standard input); - reads it here")
+        ->type_name("FILE");
     verb->add_option("--delay", options->delay, "Not before this long from now")
         ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
     verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")
@@ -139,8 +140,8 @@ void add_submit(CLI::App& app, Globals& globals) {
     verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
         ->expected(1)
         ->take_all();
-    verb->add_option("--cwd", options->cwd, "Directory the command runs in");
-    verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input");
+    verb->add_option("--cwd", options->cwd, "Directory the command runs in")->type_name("DIR");
+    verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input")->type_name("FILE");
     verb->add_flag("--wait", options->wait, "Wait for the end; pass on output and exit code");
     add_common(*verb, globals);
     verb->allow_extras();  // to say more about them than that they were not expected

@@ -1,25 +1,14 @@
 #include "values.hpp"
 
-#include <charconv>
 #include <cstdio>
 #include <ctime>
+
+#include "program/values.hpp"
 
 namespace jobyard::cli {
 
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
-    double number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-    if (error != std::errc() || !(number >= 0)) return std::nullopt;
-    const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-    double unit_ms = 0;
-    if (unit == "ms") unit_ms = 1;
-    if (unit.empty() || unit == "s") unit_ms = 1'000;
-    if (unit == "m") unit_ms = 60'000;
-    if (unit == "h") unit_ms = 3'600'000;
-    if (unit == "d") unit_ms = 86'400'000;
-    constexpr double kLongest = 1e15;
-    if (unit_ms == 0 || number * unit_ms > kLongest) return std::nullopt;
-    return std::chrono::milliseconds(static_cast<std::int64_t>(number * unit_ms + 0.5));
+    return program::parse_duration(text, std::chrono::seconds(1));
 }
 
 std::string short_duration(std::chrono::milliseconds duration) {

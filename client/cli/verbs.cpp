@@ -10,7 +10,7 @@
 namespace jobyard::cli {
 
 std::chrono::milliseconds Globals::call_limit() const {
-    return time_limit.empty() ? kDefaultTimeLimit : duration_of(time_limit);
+    return time_limit.empty() ? settings.time_limit : duration_of(time_limit);
 }
 std::chrono::milliseconds Globals::wait_limit() const {
     return time_limit.empty() ? kNoTimeLimit : duration_of(time_limit);
@@ -21,6 +21,17 @@ void add_common(CLI::App& verb, Globals& globals) {
     verb.add_flag("--json", globals.json, "Print JSON, one object a line");
     verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
         ->check(is_duration(std::chrono::days(3650)));
+    verb.add_option("--config", globals.config, "File of settings [$JOBYARD_CONFIG, else client.toml by custom]")
+        ->option_text("FILE");
+}
+
+Result<void> read_settings(Globals& globals) {
+    program::Table table = table_of(globals.settings);
+    std::vector<std::string> notes;
+    if (auto read = read_files_and_environment(table, globals.config, notes); !read) return read;
+    for (const std::string& note : notes) complain(note);
+    if (globals.broker.empty()) globals.broker = globals.settings.broker;
+    return {};
 }
 
 CLI::Validator is_duration(std::chrono::milliseconds most) {

@@ -1,8 +1,10 @@
 #include "peer/endpoint.hpp"
 
+#include <arpa/inet.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -42,6 +44,16 @@ Result<void> check_address(const std::string& endpoint) {
     }
     return Error{Code::bad_field, '"' + endpoint + "\" is not the endpoint of a broker: expected ipc://PATH or " +
                                       "tcp://HOST:PORT, such as tcp://127.0.0.1:7466"};
+}
+
+bool is_loopback(const std::string& endpoint) {
+    if (endpoint.starts_with(kIpc)) return true;
+    if (!endpoint.starts_with(kTcp)) return false;
+    std::string host = endpoint.substr(kTcp.size());
+    host.resize(std::min(host.size(), host.rfind(':')));
+    if (host == "localhost" || host == "[::1]") return true;
+    in_addr address;
+    return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
 }
 
 Result<void> check_endpoint(const std::string& endpoint) {

@@ -15,6 +15,9 @@ std::string broker_endpoint(std::string given);
 /// `bad_field`, saying what was expected.
 Result<void> check_address(const std::string& endpoint);
 
+/// Whether only this machine can reach the endpoint.
+bool is_loopback(const std::string& endpoint);
+
 /// For an ipc endpoint in the default directory: the directory must belong to this user and be closed to others (mode
 /// 0700); otherwise somebody else could be listening there. One that is missing is made, so that broker and peers may
 /// start in any order. Says what is wrong and what to do.
