@@ -152,8 +152,8 @@ std::vector<std::string> words_of(const Setting& setting) {
 
 std::string value_text(const Setting& setting) {
     const std::vector<std::string> words = words_of(setting);
-    const bool is_initial = setting.from == "default" && !setting.unset.empty();
-    if (is_initial) return "(" + setting.unset + ")";
+    const bool is_unset = words.empty() || words[0].empty() || number_of(setting).value_or(UINT64_MAX) < setting.min;
+    if (is_unset && !setting.unset.empty()) return "(" + setting.unset + ")";
     std::string text;
     for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
     return text;

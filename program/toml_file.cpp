@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 #include "program/values.hpp"
@@ -117,13 +116,14 @@ std::string expanded(const std::string& file) {
 
 Result<void> read_toml_file(Table& table, const std::string& path) {
     errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    if (!file || file.bad())
+    const std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();  // of a directory it can be opened, and not read
+    if (!file.is_open() || text.bad())
         return Error{Code::bad_field,
                      "the configuration file " + path + " cannot be read: " + std::strerror(errno == 0 ? EIO : errno)};
     try {
-        return Reader{table, path}.read(toml::parse(text, path), "");
+        return Reader{table, path}.read(toml::parse(text.str(), path), "");
     } catch (const toml::parse_error& error) {
         return Error{Code::bad_field, path + ":" + std::to_string(error.source().begin.line) +
                                           ": this is not TOML: " + std::string(error.description())};
