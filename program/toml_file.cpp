@@ -116,12 +116,13 @@ std::string expanded(const std::string& file) {
 
 Result<void> read_toml_file(Table& table, const std::string& path) {
     errno = 0;
-    const std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();  // of a directory it can be opened, and not read
-    if (!file.is_open() || text.bad())
+    std::ifstream file(path, std::ios::binary);
+    file.peek();  // a directory can be opened, and not read
+    if (!file.is_open() || file.bad())
         return Error{Code::bad_field,
                      "the configuration file " + path + " cannot be read: " + std::strerror(errno == 0 ? EIO : errno)};
+    std::ostringstream text;
+    text << file.rdbuf();
     try {
         return Reader{table, path}.read(toml::parse(text.str(), path), "");
     } catch (const toml::parse_error& error) {
