@@ -14,6 +14,9 @@ constexpr std::size_t kSubmitItemBytes = 64;
 constexpr std::size_t kHeaderPrefixBytes = 64;
 constexpr std::int64_t kGatherMs = 100;  // an answer that takes longer is not waited for
 constexpr std::int64_t kLongestPauseMs = 5'000;
+constexpr const char* kOtherStore =
+    "the broker has come back with another store, perhaps restored from a backup: what became of this job in the old "
+    "one cannot be known; look for it by its content (jobyard list), and submit it again if it is not there";
 
 template <class... Fs>
 struct Overloaded : Fs... {
@@ -162,10 +165,13 @@ void Session::on_message(const Envelope& envelope, std::string_view payload, std
 
 void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::int64_t now_ms) {
     if (link_ != Link::hello_sent || envelope.request != hello_request_) return;
-    if (!store_.is_nil() && store_ != welcome.store) forget_other_store();
+    const bool other_store = !store_.is_nil() && store_ != welcome.store;
     store_ = welcome.store;
-    if (welcome.instance == InstanceState::retired) {
-        retire_instance();
+    if (other_store) forget_other_store();
+    if (other_store || welcome.instance == InstanceState::retired) {
+        retire_instance(other_store ? kOtherStore
+                                    : "the broker has forgotten this client, which was away too long; the job may or "
+                                      "may not have been made (submit with a key to be able to repeat it)");
         link_ = Link::hello_due;
         hello_at_ms_ = now_ms;
         return;
@@ -224,29 +230,23 @@ void Session::send_again_later(const Request& request, const Refusal& refusal, s
     submits_held_until_ms_ = now_ms + pause_ms(refusal.retry_after_ms, 0);
 }
 
-/// What was sent may or may not have made a job, and can never be found out: the broker has forgotten the numbers.
-void Session::retire_instance() {
-    for (const Job& job : window_) {
-        if (job.state == Job::State::answered) continue;
-        fail(job.ticket, Code::outcome_unknown,
-             "the broker has forgotten this client, which was away too long; the job may or may not have been made "
-             "(submit with a key to be able to repeat it)");
-    }
+/// What was sent may or may not have made a job, and can never be found out: the broker does not know the numbers.
+void Session::retire_instance(const char* why) {
+    for (const Job& job : window_)
+        if (job.state != Job::State::answered) fail(job.ticket, Code::outcome_unknown, why);
     window_.clear();
     confirmed_ = 0;
     instance_ = options_.new_instance();
     welcomed_before_ = false;
 }
 
-/// Job numbers mean other jobs there.
+/// Job numbers may mean other jobs there, and what became of a job here nobody can tell any more.
 void Session::forget_other_store() {
     std::vector<AskKey> about_jobs;
     for (const auto& [key, asked] : asks_)
         if (std::holds_alternative<JobQuestion>(asked.question)) about_jobs.push_back(key);
-    const Error other_store{Code::unknown_job,
-                            "the broker has come back with another store, which does not have this job", 0};
-    for (const AskKey key : about_jobs) fail_ask(key, other_store);
-    for (const auto& [job, ticket] : take_pushed()) fail(ticket, other_store.code, other_store.text);
+    for (const AskKey key : about_jobs) fail_ask(key, {Code::outcome_unknown, kOtherStore, 0});
+    for (const auto& [job, ticket] : take_pushed()) fail(ticket, Code::outcome_unknown, kOtherStore);
 }
 
 // --- answers ---------------------------------------------------------------------------------------------------------

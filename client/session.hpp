@@ -206,7 +206,7 @@ class Session {
     void fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms = 0);
     void fail_ask(AskKey key, Error error);
     void forget_ask(AskKey key);
-    void retire_instance();
+    void retire_instance(const char* why);
     void forget_other_store();
     void end(Error error);
 

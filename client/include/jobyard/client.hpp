@@ -70,7 +70,8 @@ struct JobResult {
 class Submission {
  public:
     /// Waits until the job is durable, or it is certain that it was not made. Code::timeout says neither: ask again.
-    /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers this client).
+    /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers
+    /// this client, or has come back with another store, such as one restored from a backup).
     [[nodiscard]] Result<JobId> id(std::chrono::milliseconds limit = kDefaultTimeLimit) const;
     /// Waits until the job has ended, however it ended. Only if it was submitted with `watch` or comes from
     /// Client::watch.
