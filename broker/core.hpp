@@ -75,6 +75,8 @@ class Core {
     void load(const NumbersRow& numbers) { numbers_ = numbers; }
     void load_floor(LeaseToken floor) { floor_ = floor; }
     void load_applied(std::uint64_t seq) { sealed_seq_ = seq; }
+    /// Numbers from `first` to before `end` are of jobs that this store never had (kMetaUnknownJobs).
+    void load_unknown_jobs(JobId first, JobId end) { unknown_jobs_.emplace_back(first, end); }
     void load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn);
     void load_claim(JobId id, LeaseToken token) { old_claims_[id] = token; }
     void load_worker(std::uint64_t number, const WorkerRow& row) { awaited_[row.instance] = number; }
@@ -310,6 +312,7 @@ class Core {
         std::uint64_t number = 0;
     };
     [[nodiscard]] static ListPlace list_place(const List& list);
+    std::uint64_t numbers_go_on(std::uint64_t& next) const;
 
     // retention.cpp
     [[nodiscard]] static bool key_is_over(std::int64_t ended_at, Turn turn);
@@ -323,6 +326,7 @@ class Core {
     CoreConfig config_;
     NumbersRow numbers_;
     Counters counters_;
+    std::vector<std::pair<JobId, JobId>> unknown_jobs_;  // in order
     std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
     bool touched_ = false;          ///< the open batch will have something although it has no operation yet
     // Jobs from here on were submitted in the newest completed batch, and in the open one.

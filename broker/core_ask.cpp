@@ -30,7 +30,9 @@ bool Core::find_ended(const Found& found, JobId id, EndRow& row) {
 
 /// Of a job that is in no table: it ended and was retired, or it never was.
 Code Core::code_of_absent(JobId id) const {
-    return id.value != 0 && id.value < numbers_.next_job ? Code::retired : Code::unknown_job;
+    const bool unknown = std::any_of(unknown_jobs_.begin(), unknown_jobs_.end(),
+                                     [id](const auto& range) { return range.first <= id && id < range.second; });
+    return !unknown && id.value != 0 && id.value < numbers_.next_job ? Code::retired : Code::unknown_job;
 }
 
 // --- watching --------------------------------------------------------------------------------------------------------
@@ -380,6 +382,15 @@ Core::ListPlace Core::list_place(const List& list) {
     return place;
 }
 
+/// Moves `next` past numbers that no job of this store has; gives where it must be moved again, or numbers end.
+std::uint64_t Core::numbers_go_on(std::uint64_t& next) const {
+    for (const auto& [first, end] : unknown_jobs_) {
+        if (next < first.value) return first.value;
+        next = std::max(next, end.value);
+    }
+    return numbers_.next_job;
+}
+
 void Core::on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out) {
     const ListPlace place = list_place(list);
     const std::size_t limit = std::clamp<std::size_t>(list.limit, 1, kMaxItems);
@@ -402,7 +413,9 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
     if (!place.table) {
         std::size_t budget = kStepsPerListPage;
         while (budget > 0 && !full()) {
-            const JobHandle handle = jobs_.next_from(next, numbers_.next_job, budget);
+            const std::uint64_t end = numbers_go_on(next);
+            const JobHandle handle = jobs_.next_from(next, end, budget);
+            if (handle == kNoJob && next >= end && end != numbers_.next_job) continue;
             if (handle == kNoJob) break;
             const Job& job = jobs_[handle];
             const auto& info = ready_.info(job.class_id);

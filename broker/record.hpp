@@ -150,6 +150,7 @@ struct NumbersRow {
     std::uint64_t key_rows = 0;
 };
 
+inline constexpr std::string_view kMetaFormat = "format";    ///< kFormatVersion in decimal, since the store was made
 inline constexpr std::string_view kMetaApplied = "applied";  ///< number of the last batch applied, 8 bytes big-endian
 inline constexpr std::string_view kMetaRelied = "relied";    ///< of the last batch that the store relies on the log for
 inline constexpr std::string_view kMetaNumbers = "numbers";
@@ -157,6 +158,11 @@ inline constexpr std::string_view kMetaStore = "store";           ///< the store
 inline constexpr std::string_view kMetaEpoch = "epoch";           ///< one more at every start, 8 bytes big-endian
 inline constexpr std::string_view kMetaLogSecret = "log_secret";  ///< CommitLog::belongs_to
 inline constexpr std::string_view kMetaFloor = "floor";  ///< no token below it is good without a claim, 8 bytes
+/// In a backup: when it was made, 8 bytes big-endian. Such a store is to be restored, not to be served.
+inline constexpr std::string_view kMetaBackup = "backup";
+/// Job numbers that may have been given by the stores this one was restored from, after the backup: from, up to and
+/// without, 8 bytes big-endian each, once for each restore.
+inline constexpr std::string_view kMetaUnknownJobs = "unknown_jobs";
 
 /// Appends the row's bytes to the batch's arena.
 Slice append_row(Batch& batch, const LiveRow& row);

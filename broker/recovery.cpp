@@ -109,6 +109,9 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
         } else if (key == kMetaApplied) {
             applied = from_big_endian(value);
             core.load_applied(applied);
+        } else if (key == kMetaUnknownJobs) {
+            for (std::size_t at = 0; at + 16 <= value.size(); at += 16)
+                core.load_unknown_jobs({from_big_endian(value.substr(at))}, {from_big_endian(value.substr(at + 8))});
         }
         return true;
     });
@@ -128,6 +131,13 @@ Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn 
     if (!owner) return owner.error();
     const auto secret = store.get(Table::meta, kMetaLogSecret);
     if (!secret) return secret.error();
+    const auto backup = store.get(Table::meta, kMetaBackup);
+    if (!backup) return backup.error();
+    if (*backup || (*owner && log.is_new())) log.take_back();
+    if (*backup)
+        return Error{Code::internal,
+                     "this is a backup, which must not be served: another broker may still hold what it holds. Make a "
+                     "data directory of it: jobyard store restore BACKUP --to DIR"};
     if (*owner && log.is_new())
         return Error{
             Code::internal,
