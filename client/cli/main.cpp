@@ -29,6 +29,7 @@ void add_version(CLI::App& app, jobyard::cli::Globals& globals) {
 
 int main(int argc, char** argv) try {
     using namespace jobyard::cli;
+    if (argc > 1 && std::strcmp(argv[1], "store") == 0) return run_store(argv + 1);
     CLI::App app("jobyard: submit jobs to a broker, wait for them, look at them, steer them");
     app.name("jobyard");
     app.require_subcommand(1);
@@ -53,6 +54,8 @@ int main(int argc, char** argv) try {
     add_cancel(app, globals);
     add_stats(app, globals);
     add_dead(app, globals);
+    add_store(app);
+    add_doctor(app, globals);
     add_version(app, globals);
     // The command's words are its own, whatever they look like.
     char** const end = argv + argc;

@@ -43,6 +43,13 @@ void add_list(CLI::App& app, Globals& globals);
 void add_stats(CLI::App& app, Globals& globals);
 void add_cancel(CLI::App& app, Globals& globals);
 void add_dead(CLI::App& app, Globals& globals);
+void add_store(CLI::App& app);
+void add_doctor(CLI::App& app, Globals& globals);
+
+/// Becomes jobyard-store, whose words are its own; argv[0] is "store". Comes back only if there is none.
+int run_store(char** argv);
+/// A program that stands beside this one, or its name if it must be looked for in PATH.
+std::string sibling_program(const std::string& name);
 
 /// --broker, --json, --time-limit.
 void add_common(CLI::App& verb, Globals& globals);
