@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard::broker {

@@ -24,6 +24,7 @@
 #include "batch.hpp"
 #include "fd.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard::broker {
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 Core::Core(CoreConfig config) : config_(std::move(config)) {}

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "jobyard/assert.hpp"
 
 namespace jobyard::broker {
 namespace {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core.hpp"
+#include "jobyard/assert.hpp"
 
 namespace jobyard::broker {
 namespace {

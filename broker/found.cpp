@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard::broker {

@@ -4,6 +4,8 @@
 #include <bit>
 #include <functional>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 namespace {

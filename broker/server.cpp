@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "job_map.hpp"
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 
 namespace jobyard::broker {

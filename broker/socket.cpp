@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "jobyard/limits.hpp"
+#include "jobyard/assert.hpp"
 #include "peer/endpoint.hpp"
 #include "peer/kept_frame.hpp"
 

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "fd.hpp"
+#include "jobyard/assert.hpp"
 #include "record.hpp"
 
 namespace jobyard::broker {

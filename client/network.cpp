@@ -8,6 +8,7 @@
 #include <bitset>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "peer/endpoint.hpp"
 

@@ -3,9 +3,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "jobyard/ids.hpp"
+#include "jobyard/assert.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard {
 

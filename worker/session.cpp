@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "text.hpp"
 
 namespace jobyard::worker {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "record.hpp"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "jobyard/assert.hpp"
 #include "record.hpp"
 
 namespace jobyard::sim {

@@ -22,11 +22,12 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/backoff.hpp"
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/job_info.hpp"
 #include "jobyard/limits.hpp"
-#include "jobyard/message.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard {
@@ -67,7 +68,7 @@ struct JobResult {
 
 /// A job that was submitted or is watched: a light handle, copied freely. It may outlive its client. What is known of
 /// the job, its result included, stays in memory as long as a handle does.
-class Submission {
+class JOBYARD_API Submission {
  public:
     /// Waits until the job is durable, or it is certain that it was not made. Code::timeout says neither: ask again.
     /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers this client).
@@ -104,10 +105,12 @@ struct CancelAnswer {
     JobState state = JobState::none;
 };
 
-class Client {
+class JOBYARD_API Client {
  public:
     struct Options {
-        std::string broker = {};  ///< endpoint; empty: $JOBYARD_BROKER, else the default one of this user
+        /// Endpoint; empty: $JOBYARD_BROKER, else that of this user's own broker if it is there, else that of the
+        /// machine's (ipc:///run/jobyard/broker) if this user may use it.
+        std::string broker = {};
         /// How long a submit may wait, for room here or for the broker to take it, before it fails.
         std::chrono::milliseconds submit_limit = kDefaultTimeLimit;
         /// Try jobs again that the broker refused `busy`, `queue_full` or `disk_full`, until the limit.
@@ -168,7 +171,7 @@ class Client {
     Result<BrokerStats> stats(std::chrono::milliseconds limit = kDefaultTimeLimit);
 
  private:
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/result.hpp"
@@ -84,10 +85,10 @@ struct BrokerStats {
 };
 
 /// From the MessagePack map in a JOBS or STATS payload; unknown keys are passed over.
-Result<JobInfo> decode_job_info(std::string_view map);
-Result<BrokerStats> decode_stats(std::string_view map);
+JOBYARD_API Result<JobInfo> decode_job_info(std::string_view map);
+JOBYARD_API Result<BrokerStats> decode_stats(std::string_view map);
 
 /// The state of that name ("queued"); JobState::none if there is none.
-JobState job_state_from(std::string_view word);
+JOBYARD_API JobState job_state_from(std::string_view word);
 
 }  // namespace jobyard

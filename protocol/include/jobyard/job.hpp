@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "jobyard/export.hpp"
+
 namespace jobyard {
 
 enum class JobState : std::uint8_t {
@@ -45,9 +47,9 @@ enum class Outcome : std::uint8_t {
     lease_expired = 7,  ///< the worker lives but did not renew; charged to the crash budget
 };
 
-const char* to_string(JobState state);
-const char* to_string(Reason reason);
-const char* to_string(Outcome outcome);
+JOBYARD_API const char* to_string(JobState state);
+JOBYARD_API const char* to_string(Reason reason);
+JOBYARD_API const char* to_string(Outcome outcome);
 
 [[nodiscard]] inline bool has_ended(JobState state) {
     return state == JobState::completed || state == JobState::dead || state == JobState::cancelled ||

@@ -11,10 +11,12 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/backoff.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/limits.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard {
 
@@ -85,14 +87,6 @@ struct Refusal {
     std::uint32_t retry_after_ms = 0;
     std::uint8_t min_version = kProtocolVersion;
     std::uint8_t max_version = kProtocolVersion;
-};
-
-struct Backoff {
-    std::uint32_t initial_ms = kDefaultBackoffInitialMs;
-    std::uint32_t factor_percent = kDefaultBackoffFactorPercent;
-    std::uint32_t max_ms = kDefaultBackoffMaxMs;
-    std::uint32_t jitter_percent = kDefaultBackoffJitterPercent;
-    friend bool operator==(const Backoff&, const Backoff&) = default;
 };
 
 struct SubmitItem {

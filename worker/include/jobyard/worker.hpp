@@ -20,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/result.hpp"
 
@@ -38,7 +39,7 @@ struct Job {
 };
 
 /// A handler's line to the library while it runs. Every call may be made from any thread until the handler returns.
-class Context {
+class JOBYARD_API Context {
  public:
     /// When the attempt will be failed for having run too long; `time_point::max()` if the job has no timeout.
     [[nodiscard]] std::chrono::steady_clock::time_point deadline() const;
@@ -61,7 +62,7 @@ class Context {
 
  private:
     friend class WorkerThreads;
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     explicit Context(Impl& impl) : impl_(impl) {}
     Impl& impl_;
 };
@@ -123,7 +124,7 @@ struct WorkerOptions {
     std::function<void(LogLevel, const std::string&)> log = {};
 };
 
-class Worker {
+class JOBYARD_API Worker {
  public:
     explicit Worker(WorkerOptions options);
     /// run() must have returned.
@@ -146,7 +147,7 @@ class Worker {
     void stop_now();
 
  private:
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     std::unique_ptr<Impl> impl_;
 };
 
