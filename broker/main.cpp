@@ -24,6 +24,7 @@
 #include "data_directory.hpp"
 #include "recovery.hpp"
 #include "server.hpp"
+#include "service/notifier.hpp"
 #include "socket.hpp"
 #include "store.hpp"
 
@@ -95,8 +96,13 @@ Result<Opened> open_store_or_make_room(const Config& config, DataDirectory& dire
     return open_store(config, directory);
 }
 
-void tell_ready(const Config& config, const Socket& socket) {
-    for (const std::string& endpoint : socket.endpoints()) spdlog::info("listening on {}", endpoint);
+void tell_ready(const Config& config, const Socket& socket, const service::Notifier& manager) {
+    std::string listening = "listening on";
+    for (const std::string& endpoint : socket.endpoints()) {
+        spdlog::info("listening on {}", endpoint);
+        listening += ' ' + endpoint;
+    }
+    manager.ready(listening);
     if (config.ready_fd < 0) return;
     std::string text = "READY\n";
     for (const std::string& endpoint : socket.endpoints()) text += endpoint + "\n";
@@ -106,6 +112,7 @@ void tell_ready(const Config& config, const Socket& socket) {
 }
 
 int run(const Config& config) {
+    service::Notifier manager = service::Notifier::from_environment();
     // Every thread made from here on inherits the mask: signals are read where the loop waits.
     sigset_t signals;
     sigemptyset(&signals);
@@ -124,9 +131,9 @@ int run(const Config& config) {
     auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
-    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket);
+    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket, manager);
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
-    tell_ready(config, **socket);
+    tell_ready(config, **socket, manager);
     if (auto ended = server.run(); !ended) {
         spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended",
                          ended.error().text);

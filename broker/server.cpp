@@ -47,6 +47,12 @@ std::uint64_t random_seed() {
     return seed;
 }
 
+/// Never longer than whoever watches over the loop is patient.
+int longest_sleep(const service::Notifier& manager) {
+    const auto interval = manager.watchdog_interval();
+    return interval ? static_cast<int>(std::min<std::int64_t>(interval->count(), kLongestSleepMs)) : kLongestSleepMs;
+}
+
 /// As they came from the socket.
 class ReceivedFrames : public Inbox::Frames {
  public:
@@ -81,11 +87,12 @@ void BrokerClock::tick(std::int64_t may_sleep_ms) {
 }
 
 Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
-               Socket& socket)
+               Socket& socket, service::Notifier& manager)
     : directory_(directory),
       store_(store),
       log_(log),
       socket_(socket),
+      manager_(manager),
       core_(core),
       random_(random_seed()),
       batches_(applied_seq, {core.numbers().next_job}, {}),
@@ -114,20 +121,23 @@ Output Server::output() { return {&batches_.open(), {}}; }
 Result<void> Server::run() {
     core_.start(turn());
     watch_disk();
+    const int longest_sleep_ms = longest_sleep(manager_);
     for (;;) {
-        int sleep_ms = kLongestSleepMs;
+        int sleep_ms = longest_sleep_ms;
         if (more_input_ || !gone_.empty() || (!backlog_.empty() && !full())) {
             sleep_ms = 0;
         } else {
             const std::int64_t until = core_.next_deadline() - clock_.now();
-            sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, kLongestSleepMs));
+            sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, longest_sleep_ms));
         }
         socket_.wait({signals_.get(), committer_.fd(), applier_.fd(), reader_.fd()}, sleep_ms,
                      last_ops_ <= kFewOps ? kStayAwake : 0us);
         clock_.tick(sleep_ms);
+        manager_.alive();
         signalfd_siginfo signal;
         if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
             spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
+            manager_.stopping();
             return say_goodbye();
         }
         const auto began = std::chrono::steady_clock::now();

@@ -24,6 +24,7 @@
 #include "inbox.hpp"
 #include "outbox.hpp"
 #include "reader.hpp"
+#include "service/notifier.hpp"
 #include "socket.hpp"
 #include "store.hpp"
 
@@ -49,7 +50,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
  public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
-           Socket& socket);
+           Socket& socket, service::Notifier& manager);
     /// Until a signal. An error: the store failed, and nothing that was not durable has been answered.
     Result<void> run();
 
@@ -86,6 +87,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Store& store_;
     CommitLog& log_;
     Socket& socket_;
+    service::Notifier& manager_;
     Core& core_;
     BrokerClock clock_;
     std::uint64_t random_;

@@ -17,11 +17,13 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "jobyard/worker.hpp"
 #include "keeper.hpp"
 #include "peer/endpoint.hpp"
 #include "runner.hpp"
+#include "service/notifier.hpp"
 
 namespace {
 
@@ -121,8 +123,10 @@ sigset_t block_stop_signals() {
 /// Turns signals into calls, in a thread of its own, until it is destroyed.
 class SignalThread {
  public:
-    SignalThread(const sigset_t& signals, jobyard::Worker& worker)
-        : signals_(signalfd(-1, &signals, SFD_CLOEXEC)), quit_(eventfd(0, EFD_CLOEXEC)), thread_([this, &worker] {
+    SignalThread(const sigset_t& signals, jobyard::Worker& worker, const jobyard::service::Notifier& manager)
+        : signals_(signalfd(-1, &signals, SFD_CLOEXEC)),
+          quit_(eventfd(0, EFD_CLOEXEC)),
+          thread_([this, &worker, &manager] {
               pollfd fds[] = {{signals_, POLLIN, 0}, {quit_, POLLIN, 0}};
               for (bool first = true;; first = false) {
                   while (poll(fds, 2, -1) < 0) {
@@ -130,6 +134,7 @@ class SignalThread {
                   if (fds[1].revents != 0) return;
                   signalfd_siginfo signal{};
                   if (read(signals_, &signal, sizeof signal) < 0) continue;
+                  if (first) manager.stopping();
                   first ? worker.stop() : worker.stop_now();
               }
           }) {}
@@ -165,7 +170,7 @@ bool close_log() {
     return closed->get_future().wait_for(kMoment) == std::future_status::ready;
 }
 
-int run(const Config& config, const jobyard::worker::Keeper& keeper) {
+int run(const Config& config, const jobyard::worker::Keeper& keeper, jobyard::service::Notifier& manager) {
     const sigset_t stops = block_stop_signals();
     spdlog::set_default_logger(spdlog::create_async_nb<spdlog::sinks::stderr_sink_mt>("jobyard-worker"));
     spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l jobyard-worker[%P] %v");
@@ -173,6 +178,11 @@ int run(const Config& config, const jobyard::worker::Keeper& keeper) {
 
     jobyard::WorkerOptions options = config.worker;
     options.log = log_line;
+    options.pulse_interval = manager.watchdog_interval().value_or(options.pulse_interval);
+    options.pulse = [&, first = true]() mutable {
+        if (std::exchange(first, false)) manager.ready("serves " + config.worker.broker);
+        manager.alive();
+    };
     jobyard::Worker worker(options);
     worker.on(std::string(jobyard::worker::kCommandType),
               [&](const jobyard::Job& job, jobyard::Context& context) -> jobyard::HandlerResult {
@@ -184,7 +194,7 @@ int run(const Config& config, const jobyard::worker::Keeper& keeper) {
     spdlog::info("starting: broker={}", config.worker.broker);
     jobyard::WorkerEnd end;
     {
-        const SignalThread signals(stops, worker);
+        const SignalThread signals(stops, worker, manager);
         end = worker.run();
     }
     int code = kUnexpected;
@@ -208,6 +218,7 @@ int main(int argc, char** argv) {
     Config config;
     if (const auto code = parse(argc, argv, config)) return *code;
     open_standard_streams();
+    jobyard::service::Notifier manager = jobyard::service::Notifier::from_environment();
     // First of all, while there is one thread and nothing is open that the keeper would hold.
     const auto keeper = jobyard::worker::Keeper::start();
     if (!keeper) {
@@ -215,7 +226,7 @@ int main(int argc, char** argv) {
         return kUnexpected;
     }
     try {
-        return run(config, *keeper);
+        return run(config, *keeper, manager);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "jobyard-worker: %s\n", e.what());
         return kUnexpected;

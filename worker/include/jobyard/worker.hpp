@@ -122,6 +122,11 @@ struct WorkerOptions {
     /// Is told of incidents, a line for each. Called by the thread in run() or a slot's, one at a time; it must return
     /// soon. May be empty.
     std::function<void(LogLevel, const std::string&)> log = {};
+    /// Is called from the loop that speaks with the broker, at once when run() begins and then about every
+    /// `pulse_interval`, the broker being there or not: what a watchdog wants to hear. If it stops, the loop hangs. It
+    /// must return at once. May be empty.
+    std::function<void()> pulse = {};
+    std::chrono::milliseconds pulse_interval{1'000};
 };
 
 class JOBYARD_API Worker {
