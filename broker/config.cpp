@@ -1,6 +1,7 @@
 #include "config.hpp"
 
 #include <fcntl.h>
+#include <grp.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -22,6 +23,8 @@ constexpr const char* kExamples = R"(
 Examples:
   jobyard-broker --data /var/lib/jobyard
       for the workers and clients of this user on this machine
+  jobyard-broker --data /var/lib/jobyard --listen ipc:///run/jobyard/broker --group jobyard
+      for the members of a group, who find it there
   jobyard-broker --data /var/lib/jobyard --listen tcp://127.0.0.1:7466
       for all users of this machine
   jobyard-broker --data /var/lib/jobyard --listen tcp://0.0.0.0:7466 --insecure
@@ -90,6 +93,12 @@ Result<void> set_limit(Limits& limits, std::string_view setting) {
     return {};
 }
 
+Result<gid_t> group_of(const std::string& name) {
+    const ::group* found = ::getgrnam(name.c_str());
+    if (found != nullptr) return found->gr_gid;
+    return bad("--group " + name + ": there is no group of that name; groupadd makes one");
+}
+
 std::string limits_table() {
     std::string table = "\nLimits (--limit NAME=VALUE; bytes also as 64K, 16M, 1G):\n";
     for (const LimitName& limit : kLimitNames) {
@@ -126,6 +135,7 @@ Result<void> check(const Config& config) {
 std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) {
     Config config;
     std::string map_size;
+    std::string group;
     std::vector<std::string> limits;
 
     CLI::App app("jobyard-broker keeps jobs on disk and hands them to workers.", "jobyard-broker");
@@ -141,6 +151,9 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
                    "else ipc://$XDG_RUNTIME_DIR/jobyard/broker,\n"
                    "else ipc:///tmp/jobyard-UID/broker")
         ->option_text("ENDPOINT...");
+    app.add_option("--group", group,
+                   "Let the members of this group use the ipc sockets;\nwithout it only this user may")
+        ->option_text("GROUP");
     app.add_flag("--insecure", config.insecure, "Allow addresses that other machines can reach");
     app.add_option("--log-level", config.log_level,
                    "Least of what is logged: trace, debug, info (default),\nwarn, error")
@@ -177,6 +190,11 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
     }
     if (config.listen.empty()) config.listen.push_back(broker_endpoint({}));
     const auto finish = [&]() -> Result<void> {
+        if (!group.empty()) {
+            const auto gid = group_of(group);
+            if (!gid) return gid.error();
+            config.group = *gid;
+        }
         if (!map_size.empty()) {
             const auto bytes = read_number(map_size, true);
             if (!bytes) return bad("--map-size: " + bytes.error().text);

@@ -1,7 +1,10 @@
 #pragma once
 // The command line as a value: complete, consistent, and nothing done about it yet.
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,6 +27,7 @@ enum class Exit : int {
 struct Config {
     std::string data;
     std::vector<std::string> listen;
+    std::optional<gid_t> group;  ///< whose members may use the ipc sockets
     bool insecure = false;
     std::string log_level = "info";
     std::string log_file;  ///< empty: standard error

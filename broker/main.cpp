@@ -128,7 +128,7 @@ int run(const Config& config) {
     if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
     const auto opened = open_store_or_make_room(config, **directory);
     if (!opened) return fail(Exit::data_directory, opened.error());
-    auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
+    auto socket = Socket::open(config.listen, config.group);  // last, so that nobody meets half a broker
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
     Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket, manager);

@@ -65,7 +65,7 @@ Network::Network(const Client::Options& options)
       max_pending_bytes_(options.max_pending_bytes),
       max_payload_(kMaxPayloadBytes),
       session_(session_options(options), steady_ms()) {
-    room_->endpoint = broker_endpoint(options.broker);
+    room_->endpoint = client_endpoint(options.broker);
     if (Result<void> checked = check_endpoint(room_->endpoint); !checked) {
         refusal_ = checked.error();
     } else if (auto socket = PeerSocket::open({room_->endpoint, kReconnectMaxMs, kSocketLingerMs}); !socket) {

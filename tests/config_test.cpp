@@ -46,6 +46,12 @@ TEST_F(ConfigTest, DataIsAllItNeeds) {
     EXPECT_TRUE(mentions(refused({}), "--data"));
 }
 
+TEST_F(ConfigTest, AGroupIsNamedAndMustExist) {
+    EXPECT_FALSE(accepted({"--data", "/d"}).group);
+    EXPECT_EQ(accepted({"--data", "/d", "--group", "root"}).group, gid_t{0});
+    EXPECT_TRUE(mentions(refused({"--data", "/d", "--group", "no such"}), "there is no group of that name"));
+}
+
 TEST_F(ConfigTest, EveryOptionReachesItsField) {
     const Config config = accepted({"--data",
                                     "/d",

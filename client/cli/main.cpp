@@ -33,7 +33,9 @@ int main(int argc, char** argv) try {
     app.name("jobyard");
     app.require_subcommand(1);
     app.footer(
-        "\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker).\n"
+        "\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker) if it "
+        "is\n"
+        "there, else the machine's (/run/jobyard/broker) if this user may use it.\n"
         "Colour and progress bars appear on a terminal only; NO_COLOR turns colour off.\n\n"
         "Exit codes: 0 ok; 1 a job did not complete; 2 wrong usage; 3 no broker, or the time limit passed; 4 refused.\n"
         "submit --wait exits as the command did.\n\n"

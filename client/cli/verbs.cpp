@@ -17,7 +17,8 @@ std::chrono::milliseconds Globals::wait_limit() const {
 }
 
 void add_common(CLI::App& verb, Globals& globals) {
-    verb.add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
+    verb.add_option("--broker", globals.broker,
+                    "Endpoint of the broker [$JOBYARD_BROKER, else this user's own, else the machine's]");
     verb.add_flag("--json", globals.json, "Print JSON, one object a line");
     verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
         ->check(is_duration(std::chrono::days(3650)));
@@ -42,13 +43,13 @@ std::unique_ptr<Client> connected_client(const Globals& globals) {
     const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
     Result<void> connected = client->connect(at_first);
     if (!connected && connected.error().code == Code::timeout && at_first < globals.call_limit()) {
-        Progress progress("waiting for the broker at " + broker_endpoint(globals.broker));
+        Progress progress("waiting for the broker at " + client_endpoint(globals.broker));
         progress.show(-1, "…");
         connected = client->connect(globals.call_limit() - at_first);
     }
     if (connected) return client;
     if (connected.error().code == Code::timeout)
-        complain("the broker at " + broker_endpoint(globals.broker) + " could not be reached within " +
+        complain("the broker at " + client_endpoint(globals.broker) + " could not be reached within " +
                  short_duration(globals.call_limit()) +
                  "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
     else complain(connected.error());

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace jobyard {
 namespace {
@@ -21,13 +22,28 @@ std::string default_directory() {
     return "/tmp/jobyard-" + std::to_string(getuid());
 }
 
+/// What somebody has asked for; empty if nobody has.
+std::string named_endpoint(std::string given) {
+    if (!given.empty()) return given;
+    const char* configured = std::getenv("JOBYARD_BROKER");
+    return configured == nullptr ? "" : configured;
+}
+
 }  // namespace
 
 std::string broker_endpoint(std::string given) {
-    if (!given.empty()) return given;
-    const char* configured = std::getenv("JOBYARD_BROKER");
-    if (configured != nullptr && *configured != '\0') return configured;
-    return std::string(kIpc) + default_directory() + "/broker";
+    std::string named = named_endpoint(std::move(given));
+    return named.empty() ? std::string(kIpc) + default_directory() + "/broker" : named;
+}
+
+std::string client_endpoint(std::string given, const std::string& machine_directory) {
+    std::string named = named_endpoint(std::move(given));
+    if (!named.empty()) return named;
+    const bool has_own = access((default_directory() + "/broker").c_str(), F_OK) == 0;
+    // The directory and not the socket, which is away while that broker starts again.
+    if (!has_own && access(machine_directory.c_str(), X_OK) == 0)
+        return std::string(kIpc) + machine_directory + "/broker";
+    return broker_endpoint({});
 }
 
 Result<void> check_address(const std::string& endpoint) {
