@@ -302,9 +302,7 @@ TEST_F(WorkerLibrary, PulsesWhileItsLoopTurnsAndNotWhileThatHangs) {
     };
     run();
     more_pulses();
-    broker->welcome();
-    more_pulses();
-    broker.reset();  // of which the loop tells, to somebody who does not return
+    broker->welcome();  // of which the loop tells, to somebody who does not return
     hangs.wait(false);
     const int then = pulses;
     std::this_thread::sleep_for(50ms);
@@ -312,6 +310,8 @@ TEST_F(WorkerLibrary, PulsesWhileItsLoopTurnsAndNotWhileThatHangs) {
     go = true;
     go.notify_all();
     more_pulses();
+    worker->stop_now();
+    join();  // what it calls is on this stack
 }
 
 TEST_F(WorkerLibrary, MakesExceptionsRetryableFailures) {
