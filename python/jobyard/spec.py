@@ -1,0 +1,82 @@
+"""A job to make: what may be said of it, and its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobyard import messages as m
+from jobyard.errors import BadField, TooLarge
+from jobyard.words import MAX_MESSAGE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES
+
+LARGEST_PAYLOAD = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES  # of any message; the broker's own limit is lower
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The pause before attempt n+1: `initial` × `factor`^(n-1) seconds, at most `longest`, plus up to `jitter` of it."""
+
+    initial: float = 1.0
+    factor: float = 2.0
+    longest: float = 60.0
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job to make. Times are in seconds."""
+
+    type: str  # decides which workers can run it
+    payload: bytes = b""
+    queue: str = "default"
+    priority: int = 5  # 1 to 10, 10 first
+    key: str = ""  # your own name for it within its queue: the same key again makes no second job
+    delay: float = 0.0
+    timeout: float = 300.0  # of one attempt; 0: none
+    max_attempts: int = 4
+    backoff: Backoff = field(default_factory=Backoff)
+    watch: bool = False  # have the result sent as soon as there is one, without being asked for it
+
+    def pack(self) -> bytes:
+        """The item of a SUBMIT. A list with a wrong item is refused whole, so each is checked here, before it joins others."""
+        require_name("type", self.type)
+        require_name("queue", self.queue)
+        if self.key:
+            require_name("key", self.key)
+        if not isinstance(self.payload, (bytes, bytearray, memoryview)):
+            raise BadField(f"bytes were expected, not {type(self.payload).__name__}", field="payload")
+        if len(self.payload) > LARGEST_PAYLOAD:
+            raise TooLarge(f"{len(self.payload)} bytes; no message holds more than {LARGEST_PAYLOAD}", field="payload")
+        backoff = self.backoff
+        return m.encode_item(
+            m.SubmitItem(
+                0,
+                len(self.payload),
+                self.queue,
+                self.type,
+                _within("priority", self.priority, 1, 10),
+                self.watch,
+                _within("delay", self.delay, 0, 366 * _DAY, 1000),
+                _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
+                _within("max_attempts", self.max_attempts, 1, 1000),
+                self.key,
+                _within("backoff.initial", backoff.initial, 0, 7 * _DAY, 1000),
+                _within("backoff.factor", backoff.factor, 1, 100, 100),
+                _within("backoff.longest", backoff.longest, 0, 7 * _DAY, 1000),
+                _within("backoff.jitter", backoff.jitter, 0, 1, 100),
+            )
+        )
+
+
+def require_name(name: str, value: str) -> None:
+    """Queues, types, keys and names of workers: 1 to 255 bytes of UTF-8 without control characters."""
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
+        raise BadField(f"{name}: {value!r:.60}; text of 1 to {MAX_NAME_BYTES} bytes was expected", field=name)
+    if not value.isprintable() and any(ord(each) < 32 or ord(each) == 127 for each in value):
+        raise BadField(f"{name}: {value!r:.60}; text without control characters was expected", field=name)
+
+
+def _within(name: str, value: float, least: float, most: float, scale: int = 1) -> int:
+    if not least <= value <= most:
+        raise BadField(f"{name}: {value}; {least:g} to {most:g} was expected", field=name)
+    return round(value * scale)

@@ -1,0 +1,418 @@
+"""The worker's part of the conversation: credit, leases, ends, claims. No I/O; see conversation.py."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from jobyard import messages as m
+from jobyard.conversation import NEVER, SOFTWARE, Conversation, Phase, log
+from jobyard.errors import BadMessage, Closed, JobyardError, refusal
+from jobyard.words import (
+    MAX_ERROR_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HELD_JOBS,
+    MAX_ITEMS,
+    MAX_MESSAGE_BYTES,
+    MAX_TAIL_BYTES,
+    MINOR,
+    VERSION,
+    Code,
+    Outcome,
+)
+
+GATHER = 64  # so many ends do not wait for the answer to those before them
+LISTS_OUT = 16
+STARTED_AFTER = 0.01
+ITEMS_BYTES = MAX_HEADER_BYTES - 64
+PAYLOAD_BYTES = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES
+
+
+class Cause(Enum):
+    """Why a handler is to stop."""
+
+    cancelled = auto()
+    lease_lost = auto()  # the job belongs to somebody else
+    timeout = auto()
+    leaving = auto()  # the worker is
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    result: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    error: str
+    retryable: bool = True
+    result: bytes = b""
+    tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The attempt is charged to nobody, and the job goes back to its queue."""
+
+
+End = Success | Failure | HandBack
+
+
+@dataclass(eq=False, slots=True)
+class Lease:
+    """A job this worker holds."""
+
+    item: m.DispatchItem
+    payload: bytes
+    begun_at: float | None = None
+    deadline: float = NEVER  # of the attempt
+    stop: Cause | None = None
+    over: bool = False  # its end is reported, or nobody wants to hear of it
+    progress: float = 0.0
+    progress_text: str = ""
+    tell: Callable[[], None] = field(default=lambda: None)  # the driver's: tells the handler to stop
+
+    @property
+    def key(self) -> m.LeaseItem:
+        return m.LeaseItem(self.item.job, self.item.token)
+
+
+@dataclass(eq=False, slots=True)
+class _Report:
+    """The end of an attempt, kept until it is answered."""
+
+    key: m.LeaseItem
+    kind: Any  # Complete, Fail or Release
+    item: bytes
+    payload: bytes = b""
+
+
+class WorkerCore(Conversation):
+    def __init__(
+        self,
+        name: str,
+        slots: int,
+        credit: int,
+        queues: Sequence[str],
+        types: Sequence[str],
+        chance: random.Random | None = None,
+    ) -> None:
+        super().__init__(longest_pause=1.0, chance=chance)
+        self.to_stop: deque[Lease] = deque()  # handlers to tell, by the driver
+        self._drained_at: tuple[float, float] | None = None  # when to stop handlers, and when to leave without them
+        self._name = name
+        self._slots = slots
+        self._credit = credit
+        self._credit_said = 0
+        self._queues = queues
+        self._types = types
+        self._waiting: deque[Lease] = deque()
+        self._running: dict[int, Lease] = {}  # by token; also those that are over, until their handler returns
+        self._to_say_started: deque[Lease] = deque()
+        self._reports: dict[int, _Report] = {}  # by token; all that are not answered
+        self._reports_new: deque[_Report] = deque()
+        self._reports_out: dict[int, list[_Report]] = {}  # by request, in this session
+        self._reports_later: list[tuple[float, list[_Report]]] = []
+        self._renewals_out: dict[int, list[m.LeaseItem]] = {}
+        self._renew_at = NEVER
+        self._claims: list[m.Claim] = []
+
+    # What the driver says.
+
+    def begin(self, now: float) -> Lease | None:
+        """The next job for a free slot."""
+        if not self._waiting or len(self._running) >= self._slots:
+            return None
+        lease = self._waiting.popleft()
+        lease.begun_at = now
+        if lease.item.timeout_ms:
+            lease.deadline = now + lease.item.timeout_ms / 1000
+        self._running[lease.item.token] = lease
+        self._to_say_started.append(lease)
+        return lease
+
+    def returned(self, lease: Lease, end: End, now: float) -> None:
+        """The handler is back; its slot is free."""
+        del self._running[lease.item.token]
+        if not lease.over:
+            self._report(lease, end, now)
+
+    def drain(self, now: float, stop_after: float, leave_after: float) -> None:
+        """Takes nothing more; what was not begun goes back. What still runs then is told to stop, and goes back too."""
+        self._drained_at = now + stop_after, now + stop_after + leave_after
+        self._hand_back_waiting(now)
+
+    def drained(self, now: float) -> bool:
+        """Nothing runs and every end is answered; or there is no more time."""
+        return self._drained_at is not None and (
+            now >= self._drained_at[1] or not (self._running or self._waiting or self._reports)
+        )
+
+    @property
+    def left_behind(self) -> tuple[int, int]:
+        """Handlers that have not returned, and ends that were not answered."""
+        return len(self._running), len(self._reports)
+
+    def goodbye(self, now: float) -> None:
+        if self.phase is Phase.talking:
+            self._say(m.Goodbye(), now)
+        self.close(Closed("the worker has stopped"))
+
+    # What a conversation asks for.
+
+    def _greeting(self) -> m.Hello:
+        held = [m.Claim(*lease.key) for lease in (*self._running.values(), *self._waiting) if not lease.over]
+        finished = [m.Claim(*report.key, finished=True) for report in self._reports.values()]
+        self._claims = (held + finished)[:MAX_HELD_JOBS]
+        self._credit_said = self._wanted_credit()
+        return m.Hello(
+            min_version=VERSION,
+            max_version=VERSION,
+            minor=MINOR,
+            role=2,
+            instance=self._instance,
+            name=self._name,
+            software=SOFTWARE,
+            store=self.welcome.store if self.welcome else None,
+            resumed=self.welcome is not None,
+            slots=self._slots,
+            credit=self._credit_said,
+            queues=self._queues,
+            types=self._types,
+            claims=self._claims,
+        )
+
+    def _welcomed(self, welcome: m.Welcome, before: m.Welcome | None, now: float) -> None:
+        if len(welcome.claims) != len(self._claims):
+            raise BadMessage(f"{len(welcome.claims)} codes for {len(self._claims)} claims")
+        leases = {lease.item.token: lease for lease in (*self._running.values(), *self._waiting)}
+        for claim, code in zip(self._claims, welcome.claims):
+            if claim.token in leases:
+                self._lease_answered(leases[claim.token], code, now)
+        self._claims = []
+        self._reports_new = deque(self._reports.values())
+        self._renew_at = now + welcome.renew_ms / 1000
+
+    def _session_lost(self, now: float) -> None:
+        self._reports_out.clear()
+        self._reports_later.clear()
+        self._renewals_out.clear()
+        self._renew_at = NEVER
+
+    def _received(self, message: m.Message, request: int, payload: bytes, now: float) -> None:
+        if isinstance(message, m.Dispatch):
+            for item, part in zip(message.items, m.payloads(message.items, payload)):
+                self._waiting.append(Lease(item, part))
+            if self._drained_at is not None:
+                self._hand_back_waiting(now)
+        elif isinstance(message, m.Stop):
+            for stop in message.items:
+                self._stop_told(stop, now)
+        elif isinstance(message, m.Answers) and request in self._reports_out:
+            for report in self._reports_out.pop(request):
+                self._reports.pop(report.key.token, None)
+        elif isinstance(message, m.Answers) and request in self._renewals_out:
+            leases = {lease.item.token: lease for lease in (*self._running.values(), *self._waiting)}
+            for key, answer in zip(self._renewals_out.pop(request), message.items):
+                if key.token in leases:
+                    self._lease_answered(leases[key.token], answer.code, now)
+
+    def _request_refused(self, error: m.Error, request: int, now: float) -> None:
+        reports = self._reports_out.pop(request, None)
+        if reports is not None and error.code == Code.busy:
+            self._reports_later.append((now + self._retry_after(error.retry_after_ms), reports))
+        elif reports is not None:
+            for report in reports:
+                log.error("the end of job %d is refused: %s", report.key.job, refusal(error.code, error.text, error.field))
+                self._reports.pop(report.key.token, None)
+        elif self._renewals_out.pop(request, None) is not None and error.code == Code.busy:
+            self._renew_at = min(self._renew_at, now + self._retry_after(error.retry_after_ms))
+
+    def _advance(self, now: float) -> None:
+        for lease in self._running.values():
+            if now >= lease.deadline and not lease.over:
+                self._time_out(lease, now)
+            if self._drained_at is not None and now >= self._drained_at[0]:
+                self._stop(lease, Cause.leaving)
+        if self.phase is not Phase.talking:
+            return
+        # Before the ends: a slot that is stuck is not offered again by the end of its job.
+        if (credit := self._wanted_credit()) != self._credit_said:
+            self._credit_said = credit
+            self._say(m.Credit(credit), now)
+        self._send_reports(now)
+        self._send_started(now)
+        if now >= self._renew_at:
+            self._renew(now)
+
+    def _due(self) -> float:
+        due = min((lease.deadline for lease in self._running.values() if not lease.over), default=NEVER)
+        if self._drained_at is not None:
+            stop_at, leave_at = self._drained_at
+            due = min(due, leave_at, *(stop_at for lease in self._running.values() if lease.stop is None))
+        if self.phase is Phase.talking:
+            due = min(due, self._renew_at, *(at for at, _ in self._reports_later), NEVER)
+            if self._to_say_started:
+                due = min(due, (self._to_say_started[0].begun_at or 0.0) + STARTED_AFTER)
+        return due
+
+    def _ended(self, reason: JobyardError) -> None:
+        for lease in self._running.values():
+            self._lose(lease)
+        self._waiting.clear()
+
+    # Leases.
+
+    def _wanted_credit(self) -> int:
+        """A handler whose lease is over keeps its slot until it returns; nothing can run there."""
+        stuck = sum(lease.over for lease in self._running.values())
+        return 0 if self._drained_at is not None else max(self._credit - stuck, 0)
+
+    def _hand_back_waiting(self, now: float) -> None:
+        while self._waiting:
+            self._report(self._waiting.popleft(), HandBack(), now)
+
+    def _lease_answered(self, lease: Lease, code: object, now: float) -> None:
+        if code == Code.stale_lease:
+            self._lose(lease)
+        elif code == Code.cancel_requested:
+            self._cancel(lease, now)
+
+    def _stop_told(self, stop: m.StopItem, now: float) -> None:
+        for lease in (*self._running.values(), *self._waiting):
+            if lease.item.token == stop.token:
+                self._cancel(lease, now) if stop.reason == 1 else self._lose(lease)
+                return
+
+    def _cancel(self, lease: Lease, now: float) -> None:
+        if lease.begun_at is None:
+            self._waiting.remove(lease)
+            lease.stop = Cause.cancelled
+            self._report(lease, Failure("cancelled before it began"), now)
+        else:
+            self._stop(lease, Cause.cancelled)
+
+    def _lose(self, lease: Lease) -> None:
+        if lease.begun_at is None:
+            self._waiting.remove(lease)
+        elif not lease.over:
+            lease.over = True
+            self._stop(lease, Cause.lease_lost)
+
+    def _time_out(self, lease: Lease, now: float) -> None:
+        seconds = lease.item.timeout_ms / 1000
+        self._report_failure(lease, Failure(f"took longer than {seconds:g} s"), Outcome.timeout, now)
+        self._stop(lease, Cause.timeout)
+
+    def _stop(self, lease: Lease, cause: Cause) -> None:
+        if lease.stop is None:
+            lease.stop = cause
+            self.to_stop.append(lease)
+
+    def _send_started(self, now: float) -> None:
+        late: list[bytes] = []
+        while self._to_say_started and len(late) < MAX_ITEMS:
+            lease = self._to_say_started[0]
+            if lease.item.token in self._running and not lease.over:
+                if now < (lease.begun_at or 0.0) + STARTED_AFTER:
+                    break
+                late.append(m.encode_item(lease.key))
+            self._to_say_started.popleft()
+        if late:
+            self._say_list(m.Started, late, now)
+
+    def _renew(self, now: float) -> None:
+        assert self.welcome is not None
+        self._renew_at = now + self.welcome.renew_ms / 1000
+        held = [lease for lease in (*self._running.values(), *self._waiting) if not lease.over]
+        items = [
+            m.encode_item(m.RenewItem(*lease.key, progress=lease.progress, text=lease.progress_text)) for lease in held
+        ]
+        at = 0
+        while at < len(items):
+            end, size = at, 0
+            while end < len(items) and end - at < MAX_ITEMS and size + len(items[end]) <= ITEMS_BYTES:
+                size += len(items[end])
+                end += 1
+            request = self._say_list(m.Renew, items[at:end], now)
+            self._renewals_out[request] = [lease.key for lease in held[at:end]]
+            at = end
+
+    # Ends.
+
+    def _report(self, lease: Lease, end: End, now: float) -> None:
+        if isinstance(end, Failure) and lease.stop is Cause.leaving:
+            end = HandBack()  # it failed because it was told to stop
+        if isinstance(end, HandBack) and lease.stop is Cause.cancelled:
+            end = Failure("cancelled")
+        limit = self.welcome.max_result if self.welcome else PAYLOAD_BYTES
+        if isinstance(end, Success) and len(end.result) > limit:
+            end = Failure(f"the result has {len(end.result)} bytes; the broker takes {limit}", retryable=False)
+        if isinstance(end, Success):
+            item = m.CompleteItem(0, len(end.result), *lease.key, duration_ms=_duration(lease, now))
+            self._keep(_Report(lease.key, m.Complete, m.encode_item(item), end.result))
+        elif isinstance(end, Failure):
+            outcome = Outcome.cancelled if lease.stop is Cause.cancelled else Outcome.failed
+            self._report_failure(lease, end, outcome, now)
+        else:
+            self._keep(_Report(lease.key, m.Release, m.encode_item(lease.key)))
+        lease.over = True
+
+    def _report_failure(self, lease: Lease, failure: Failure, outcome: Outcome, now: float) -> None:
+        error, result = failure.error, failure.result
+        limit = self.welcome.max_result if self.welcome else PAYLOAD_BYTES
+        if len(result) > limit:
+            error, result = f"{error} (its result of {len(result)} bytes is more than the broker takes)", b""
+        item = m.FailItem(
+            0,
+            len(result),
+            *lease.key,
+            duration_ms=_duration(lease, now),
+            outcome=outcome,
+            retryable=failure.retryable,
+            error=first_bytes(error, MAX_ERROR_BYTES),
+            tail=last_bytes(failure.tail, MAX_TAIL_BYTES),
+        )
+        self._keep(_Report(lease.key, m.Fail, m.encode_item(item), result))
+        lease.over = True
+
+    def _keep(self, report: _Report) -> None:
+        self._reports[report.key.token] = report
+        self._reports_new.append(report)
+
+    def _send_reports(self, now: float) -> None:
+        for at, reports in [each for each in self._reports_later if each[0] <= now]:
+            self._reports_later.remove((at, reports))
+            self._reports_new.extendleft(reversed(reports))
+        while self._reports_new and (
+            not self._reports_out or (len(self._reports_new) >= GATHER and len(self._reports_out) < LISTS_OUT)
+        ):
+            kind = self._reports_new[0].kind
+            reports, items_bytes, payload_bytes = [], 0, 0
+            while self._reports_new and len(reports) < MAX_ITEMS and self._reports_new[0].kind is kind:
+                report = self._reports_new[0]
+                items_bytes += len(report.item)
+                payload_bytes += len(report.payload)
+                if reports and (items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES):
+                    break
+                reports.append(self._reports_new.popleft())
+            payload = b"".join([report.payload for report in reports])
+            request = self._say_list(kind, [report.item for report in reports], now, payload=payload)
+            self._reports_out[request] = reports
+
+
+def first_bytes(text: str, size: int) -> str:
+    """As much of the text as has `size` bytes of UTF-8."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
+
+
+def last_bytes(text: str, size: int) -> str:
+    return text.encode(errors="replace")[-size:].decode(errors="ignore")
+
+
+def _duration(lease: Lease, now: float) -> int:
+    return 0 if lease.begun_at is None else max(round((now - lease.begun_at) * 1000), 0)
