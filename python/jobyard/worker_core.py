@@ -119,7 +119,7 @@ class WorkerCore(Conversation):
         self._reports_later: list[tuple[float, list[_Report]]] = []
         self._renewals_out: dict[int, list[m.LeaseItem]] = {}
         self._renew_at = NEVER
-        self._claims: list[m.Claim] = []
+        self._claims: tuple[m.Claim, ...] = ()
 
     # What the driver says.
 
@@ -167,7 +167,7 @@ class WorkerCore(Conversation):
     def _greeting(self) -> m.Hello:
         held = [m.Claim(*lease.key) for lease in (*self._running.values(), *self._waiting) if not lease.over]
         finished = [m.Claim(*report.key, finished=True) for report in self._reports.values()]
-        self._claims = (held + finished)[:MAX_HELD_JOBS]
+        self._claims = tuple((held + finished)[:MAX_HELD_JOBS])
         self._credit_said = self._wanted_credit()
         return m.Hello(
             min_version=VERSION,
@@ -193,7 +193,7 @@ class WorkerCore(Conversation):
         for claim, code in zip(self._claims, welcome.claims):
             if claim.token in leases:
                 self._lease_answered(leases[claim.token], code, now)
-        self._claims = []
+        self._claims = ()
         self._reports_new = deque(self._reports.values())
         self._renew_at = now + welcome.renew_ms / 1000
 
