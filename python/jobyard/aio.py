@@ -19,9 +19,10 @@ from jobyard import messages as m
 from jobyard.client import DEFAULT_BACKOFF, TIME_LIMIT, known
 from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
 from jobyard.conversation import NEVER
+from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Closed, JobyardError, TimedOut
 from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
-from jobyard.link import Link, default_endpoint
+from jobyard.link import Link
 from jobyard.spec import Backoff, JobSpec
 from jobyard.words import state_number
 
@@ -68,7 +69,7 @@ class AsyncClient:
         self._submit_limit = submit_limit
         self._events = asyncio.get_running_loop()
         self._core = ClientCore(grant, max_pending, max_pending_bytes)
-        self._link = Link(self._core, broker or default_endpoint())
+        self._link = Link(self._core, broker_endpoint(broker))
         self._read: tuple[int, ...] = ()
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -24,9 +24,10 @@ from typing import Any, TypeVar
 
 from jobyard import messages as m
 from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
-from jobyard.errors import Busy, Closed, Forked, JobyardError, TimedOut
+from jobyard.endpoint import broker_endpoint
+from jobyard.errors import Busy, Forked, JobyardError, TimedOut
 from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
-from jobyard.link import LinkLoop, default_endpoint
+from jobyard.link import LinkLoop
 from jobyard.spec import Backoff, JobSpec
 from jobyard.words import state_number
 
@@ -95,8 +96,9 @@ class Client:
         self._submit_limit = submit_limit
         self._process = os.getpid()
         self._core = ClientCore(grant, max_pending, max_pending_bytes)
-        self._loop = LinkLoop(self._core, broker or default_endpoint())
+        self._loop = LinkLoop(self._core, broker_endpoint(broker))
         self._lock = self._loop.lock
+        self._closing = False
         self._waiters = 0  # for room, or for the last answer
         self._thread = threading.Thread(target=self._loop.run, args=(self._go_on,), name="jobyard", daemon=True)
         self._thread.start()
@@ -114,6 +116,7 @@ class Client:
             answered = self._wait_until(lambda: self._core.unanswered == 0 or self._core.over is not None, timeout)
             left = self._core.unanswered
             self._core.goodbye(time.monotonic())
+            self._closing = True
             self._loop.wake()
         self._thread.join()
         if must_be_answered and not answered:
@@ -225,7 +228,7 @@ class Client:
     def _go_on(self) -> bool:
         if self._waiters:
             self._lock.notify_all()
-        return not isinstance(self._core.over, Closed)
+        return not self._closing
 
     def _require_same_process(self) -> None:
         if os.getpid() != self._process:

@@ -48,6 +48,8 @@ class Conversation(ABC):
         self._connect_at = 0.0
         self._hello_at = NEVER
         self._hello_request = 0
+        self._hello_said_at = 0.0
+        self._advanced_at = 0.0
         self._since = 0.0  # of the phase
         self._heard_at = 0.0
         self._said_at = 0.0
@@ -112,6 +114,7 @@ class Conversation(ABC):
         if now >= self._hello_at:
             self._hello(now)
         self._advance(now)
+        self._advanced_at = now
         if self.phase is Phase.talking and now >= self._said_at + self._heartbeat:
             self._say(m.Heartbeat(), now)
 
@@ -198,6 +201,7 @@ class Conversation(ABC):
         self._session = 0
         self._hello_at = NEVER
         self._hello_request = self._say(self._greeting(), now)
+        self._hello_said_at = now
         self._enter(Phase.greeting, now)
 
     def _take(self, welcome: m.Welcome, session: int, now: float) -> None:

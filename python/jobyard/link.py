@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from jobyard.conversation import Conversation
+from jobyard.endpoint import require_private
 from jobyard.errors import JobyardError
 from jobyard.words import MAX_FRAME_BYTES, Code
 
@@ -30,15 +30,6 @@ _GONE = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
 _MESSAGES_PER_TURN = 256
-
-
-def default_endpoint() -> str:
-    """$JOBYARD_BROKER, else the broker of this user on this machine."""
-    if chosen := os.environ.get("JOBYARD_BROKER"):
-        return chosen
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return f"ipc://{runtime}/jobyard/broker"
-    return f"ipc:///tmp/jobyard-{os.getuid()}/broker"
 
 
 class Link:
@@ -86,10 +77,11 @@ class Link:
 
     def _connect(self, now: float) -> None:
         try:
-            _require_private(self._endpoint)
+            require_private(self._endpoint)
             dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
             self._dealer = dealer
             dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+            dealer.setsockopt(zmq.IPV6, 1)
             dealer.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
             dealer.setsockopt(zmq.LINGER, 0)
             # No limits here: what may be on its way is limited by windows, credit and grants.
@@ -187,17 +179,3 @@ class LinkLoop:
         wait = min(max(due - time.monotonic(), 0.0), 3600.0)
         if any(descriptor == self._wake_read for descriptor, _ in poll.poll(wait * 1000)):
             os.read(self._wake_read, 4096)
-
-
-def _require_private(endpoint: str) -> None:
-    """Whoever may write to the directory of an ipc socket could put a broker of their own there."""
-    if not endpoint.startswith("ipc:///"):
-        return
-    directory = os.path.dirname(endpoint.removeprefix("ipc://"))
-    try:
-        status = os.stat(directory)
-    except FileNotFoundError:
-        return  # no broker yet
-    if status.st_uid not in (0, os.getuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        text = f"others can write to {directory}; a directory that only its user can write to was expected (mode 0700)"
-        raise JobyardError(text, code=Code.not_allowed, field="broker")

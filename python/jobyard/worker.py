@@ -35,8 +35,9 @@ from types import FrameType
 from typing import TypeVar
 
 from jobyard.conversation import log
+from jobyard.endpoint import broker_endpoint
 from jobyard.errors import BadField, Closed
-from jobyard.link import LinkLoop, default_endpoint
+from jobyard.link import LinkLoop
 from jobyard.spec import require_name
 from jobyard.words import (
     MAX_HEADER_BYTES,
@@ -143,7 +144,7 @@ class Worker:
         """
         self._check()
         self._core = WorkerCore(self._name, self._slots, self._credit, self._queues, tuple(self._handlers))
-        self._loop = LinkLoop(self._core, self._broker or default_endpoint())
+        self._loop = LinkLoop(self._core, broker_endpoint(self._broker))
         threads = 0
         if any(not inspect.iscoroutinefunction(handler) for handler in self._handlers.values()):
             threads = self._slots

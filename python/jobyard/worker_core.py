@@ -68,6 +68,7 @@ class Lease:
 
     item: m.DispatchItem
     payload: bytes
+    held_until: float  # at least
     begun_at: float | None = None
     deadline: float = NEVER  # of the attempt
     stop: Cause | None = None
@@ -117,7 +118,7 @@ class WorkerCore(Conversation):
         self._reports_new: deque[_Report] = deque()
         self._reports_out: dict[int, list[_Report]] = {}  # by request, in this session
         self._reports_later: list[tuple[float, list[_Report]]] = []
-        self._renewals_out: dict[int, list[m.LeaseItem]] = {}
+        self._renewals_out: dict[int, tuple[float, list[m.LeaseItem]]] = {}  # with when they were sent
         self._renew_at = NEVER
         self._claims: tuple[m.Claim, ...] = ()
 
@@ -125,6 +126,9 @@ class WorkerCore(Conversation):
 
     def begin(self, now: float) -> Lease | None:
         """The next job for a free slot."""
+        while self._waiting and self._waiting[0].held_until <= now:
+            # This process stood still, and the broker may have given the job to somebody else.
+            self._report(self._waiting.popleft(), HandBack(), now)
         if not self._waiting or len(self._running) >= self._slots:
             return None
         lease = self._waiting.popleft()
@@ -189,10 +193,10 @@ class WorkerCore(Conversation):
     def _welcomed(self, welcome: m.Welcome, before: m.Welcome | None, now: float) -> None:
         if len(welcome.claims) != len(self._claims):
             raise BadMessage(f"{len(welcome.claims)} codes for {len(self._claims)} claims")
-        leases = {lease.item.token: lease for lease in (*self._running.values(), *self._waiting)}
+        if before is not None and welcome.store != before.store:
+            self._forget_store()
         for claim, code in zip(self._claims, welcome.claims):
-            if claim.token in leases:
-                self._lease_answered(leases[claim.token], code, now)
+            self._lease_answered(claim.token, code, self._hello_said_at, now)
         self._claims = ()
         self._reports_new = deque(self._reports.values())
         self._renew_at = now + welcome.renew_ms / 1000
@@ -205,8 +209,11 @@ class WorkerCore(Conversation):
 
     def _received(self, message: m.Message, request: int, payload: bytes, now: float) -> None:
         if isinstance(message, m.Dispatch):
+            assert self.welcome is not None
+            # It may have waited here since the last turn, if this process stood still.
+            held_until = self._advanced_at + self.welcome.lease_ms / 1000
             for item, part in zip(message.items, m.payloads(message.items, payload)):
-                self._waiting.append(Lease(item, part))
+                self._waiting.append(Lease(item, part, held_until))
             if self._drained_at is not None:
                 self._hand_back_waiting(now)
         elif isinstance(message, m.Stop):
@@ -216,10 +223,9 @@ class WorkerCore(Conversation):
             for report in self._reports_out.pop(request):
                 self._reports.pop(report.key.token, None)
         elif isinstance(message, m.Answers) and request in self._renewals_out:
-            leases = {lease.item.token: lease for lease in (*self._running.values(), *self._waiting)}
-            for key, answer in zip(self._renewals_out.pop(request), message.items):
-                if key.token in leases:
-                    self._lease_answered(leases[key.token], answer.code, now)
+            sent_at, keys = self._renewals_out.pop(request)
+            for key, answer in zip(keys, message.items):
+                self._lease_answered(key.token, answer.code, sent_at, now)
 
     def _request_refused(self, error: m.Error, request: int, now: float) -> None:
         reports = self._reports_out.pop(request, None)
@@ -256,6 +262,8 @@ class WorkerCore(Conversation):
             due = min(due, leave_at, *(stop_at for lease in self._running.values() if lease.stop is None))
         if self.phase is Phase.talking:
             due = min(due, self._renew_at, *(at for at, _ in self._reports_later), NEVER)
+            if self._reports_new and not self._reports_out:
+                return 0.0
             if self._to_say_started:
                 due = min(due, (self._to_say_started[0].begun_at or 0.0) + STARTED_AFTER)
         return due
@@ -270,23 +278,47 @@ class WorkerCore(Conversation):
     def _wanted_credit(self) -> int:
         """A handler whose lease is over keeps its slot until it returns; nothing can run there."""
         stuck = sum(lease.over for lease in self._running.values())
-        return 0 if self._drained_at is not None else max(self._credit - stuck, 0)
+        if self._drained_at is not None or stuck == self._slots:
+            return 0
+        return max(self._credit - stuck, 0)
 
     def _hand_back_waiting(self, now: float) -> None:
         while self._waiting:
             self._report(self._waiting.popleft(), HandBack(), now)
 
-    def _lease_answered(self, lease: Lease, code: object, now: float) -> None:
-        if code == Code.stale_lease:
+    def _find(self, token: int) -> Lease | None:
+        """Unless it is over."""
+        lease = self._running.get(token) or next((each for each in self._waiting if each.item.token == token), None)
+        return None if lease is None or lease.over else lease
+
+    def _lease_answered(self, token: int, code: int, asked_at: float, now: float) -> None:
+        assert self.welcome is not None
+        lease = self._find(token)
+        if lease is None:
+            return
+        if code not in (Code.ok, Code.cancel_requested):
             self._lose(lease)
-        elif code == Code.cancel_requested:
+            return
+        lease.held_until = asked_at + self.welcome.lease_ms / 1000  # the broker counts from later
+        if code == Code.cancel_requested:
             self._cancel(lease, now)
 
     def _stop_told(self, stop: m.StopItem, now: float) -> None:
+        lease = self._find(stop.token)
+        if lease is None:
+            return
+        if stop.reason == 1:
+            self._cancel(lease, now)
+        else:
+            self._lose(lease)
+
+    def _forget_store(self) -> None:
+        """Numbers and tokens mean other jobs there, so not even an end may be told."""
         for lease in (*self._running.values(), *self._waiting):
-            if lease.item.token == stop.token:
-                self._cancel(lease, now) if stop.reason == 1 else self._lose(lease)
-                return
+            self._lose(lease)
+        if self._reports:
+            log.error("the broker has another store; %d ends of jobs of the old one are dropped", len(self._reports))
+        self._reports.clear()
 
     def _cancel(self, lease: Lease, now: float) -> None:
         if lease.begun_at is None:
@@ -304,8 +336,9 @@ class WorkerCore(Conversation):
             self._stop(lease, Cause.lease_lost)
 
     def _time_out(self, lease: Lease, now: float) -> None:
-        seconds = lease.item.timeout_ms / 1000
-        self._report_failure(lease, Failure(f"took longer than {seconds:g} s"), Outcome.timeout, now)
+        failure = Failure(f"ran for longer than its timeout of {lease.item.timeout_ms / 1000:g} s")
+        outcome = Outcome.cancelled if lease.stop is Cause.cancelled else Outcome.timeout
+        self._report_failure(lease, failure, outcome, now)
         self._stop(lease, Cause.timeout)
 
     def _stop(self, lease: Lease, cause: Cause) -> None:
@@ -339,7 +372,7 @@ class WorkerCore(Conversation):
                 size += len(items[end])
                 end += 1
             request = self._say_list(m.Renew, items[at:end], now)
-            self._renewals_out[request] = [lease.key for lease in held[at:end]]
+            self._renewals_out[request] = now, [lease.key for lease in held[at:end]]
             at = end
 
     # Ends.

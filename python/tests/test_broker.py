@@ -238,7 +238,7 @@ class Lives(Yard):
         client = self.client()
         job = client.submit("deaf", timeout=0.05, max_attempts=1)
         ended = job.wait(timeout=30)
-        self.assertEqual((ended.state, ended.error), ("dead", "took longer than 0.05 s"))
+        self.assertEqual((ended.state, ended.error), ("dead", "ran for longer than its timeout of 0.05 s"))
         self.assertEqual(client.show(job.id()).attempts[0].outcome, "timeout")
         other = client.submit("echo", payload=b"x", watch=True)
         eventually(lambda: client.show(other.id()).reason == "no_free_slot", "the broker knows that no slot is free")

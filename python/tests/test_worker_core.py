@@ -118,6 +118,12 @@ class Working(Case):
         self.core.returned(lease, Success(b"late"), self.talk.now)
         self.talk.heard(m.Credit)
 
+    def test_with_all_slots_stuck_nothing_is_taken(self) -> None:
+        self.talk.begin()
+        self.started(1), self.started(2)
+        self.talk.tell(m.Stop([m.StopItem(1, 1_001, 2), m.StopItem(2, 1_002, 2)]))
+        self.assertEqual(self.talk.heard(m.Credit)[0].credit, 0)
+
     def test_failures_and_releases(self) -> None:
         self.talk.begin()
         lease = self.started(1)
@@ -202,6 +208,31 @@ class ComingBack(Case):
         self.core.returned(goes_on, Success(), self.talk.now)
         *_, complete = self.talk.heard(m.Credit, m.Started, m.Credit, m.Complete)
         self.assertEqual([item.job for item in complete.items], [1])
+
+    def test_another_store_is_told_of_nothing(self) -> None:
+        """Its numbers and tokens may be the same, and mean other jobs."""
+        self.talk.begin()
+        ended, runs = self.started(1), self.started(2)
+        self.core.returned(ended, Success(), self.talk.now)
+        self.talk.heard(m.Complete)
+        self.talk.break_off()
+        self.talk.connect()
+        with self.assertLogs("jobyard", "ERROR"):
+            self.talk.welcome(2, claims=[Code.stale_lease] * 2, store=b"T" * 16)
+        self.assertEqual(self.stops(), [(2, Cause.lease_lost)])
+        self.assertEqual(self.core.left_behind, (1, 0))
+        self.core.returned(runs, Success(), self.talk.now)
+        self.talk.heard(m.Credit, m.Credit)
+
+    def test_what_was_held_for_too_long_is_not_begun(self) -> None:
+        """As after a stop of this process: the broker may have given it to somebody else."""
+        self.talk.begin()
+        self.talk.now += 31  # since the last turn
+        self.dispatch(1)
+        self.talk.heard(m.Renew)
+        self.assertIsNone(self.core.begin(self.talk.now))
+        self.assertLess(self.core.due(), self.talk.now)
+        self.assertEqual(self.talk.heard(m.Release)[0].items, [m.LeaseItem(1, 1_001)])
 
     def test_a_cancel_that_was_asked_for_meanwhile_is_told(self) -> None:
         self.talk.begin()
