@@ -114,7 +114,7 @@ class AsyncClient:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), spec.payload, spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
             if not await self._wait_until(self._core.has_room, self._submit_limit):
                 raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")
             if self._core.submit(submit):
@@ -190,7 +190,11 @@ class AsyncClient:
 
     def _turn(self) -> None:
         self._stop_turning()
-        more = self._link.turn()
+        try:
+            more = self._link.turn()
+        except BaseException as bug:
+            self._core.close(JobyardError(f"the connection to the broker has ended: {bug!r}"))
+            raise
         self._read = self._link.descriptors()
         for descriptor in self._read:
             self._events.add_reader(descriptor, self._schedule)

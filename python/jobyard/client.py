@@ -189,7 +189,7 @@ class Client:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), spec.payload, spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
             with self._lock:
                 if not self._wait_until(self._core.has_room, self._submit_limit):
                     raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")

@@ -48,6 +48,7 @@ LISTS_OUT = 16  # of the 64 messages of a session that may wait for the disk
 ASKS_OUT = 32
 ITEMS_BYTES = MAX_HEADER_BYTES - 64  # what a header has room for beside its numbers
 PAYLOAD_BYTES = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES
+LONGEST_RETRY_MS = 5_000
 RESULT_OVERHEAD = 64  # what a result counts beside its payload
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class Submit:
     ended: Future[Ended] | None = None
     sent: bool = False
     refused: JobyardError | None = None  # the last time
+    refusals: int = 0
 
     @property
     def size(self) -> int:
@@ -364,7 +366,9 @@ class ClientCore(Conversation):
             if isinstance(why, Busy) and now < submit.give_up_at:
                 submit.sent, submit.refused = False, why
                 heapq.heappush(self._time_limits, (submit.give_up_at, next(self._tie), submit))
-                self._put_off(submit, answer.retry_after_ms, now)
+                # Twice as long each time: a full queue is not asked again and again by all it refused.
+                self._put_off(submit, min(answer.retry_after_ms << submit.refusals, LONGEST_RETRY_MS), now)
+                submit.refusals = min(submit.refusals + 1, 10)
             else:
                 self._fail(submit, why)
 

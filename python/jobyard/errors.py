@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class JobyardError(Exception):
     """`retry_after` is in seconds; it is set where trying again later may help."""
 
-    code: int
+    code: int = Code.closed
 
     def __init__(self, text: str, *, code: int | None = None, field: str = "", retry_after: float = 0.0) -> None:
         super().__init__(text)

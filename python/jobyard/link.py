@@ -156,21 +156,33 @@ class LinkLoop:
 
     def run(self, go_on: Callable[[], bool]) -> None:
         """Turns until `go_on`, which is called under the lock after each turn, says no."""
-        while True:
+        try:
+            while self._turn(go_on):
+                pass
+        except BaseException as bug:
             with self.lock:
-                # Before the turn: a wake() from here on is about what the turn may not have seen.
-                self._asleep = True
-                more = self._link.turn()
-                if not go_on():
-                    self._asleep = False  # nothing to wake any more
-                    break
-                descriptors = self._link.descriptors()
-                due = self._conversation.due()
-            if not more:
-                self._sleep(descriptors, due)
-        self._link.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+                self._conversation.close(JobyardError(f"the connection to the broker has ended: {bug!r}"))
+                go_on()
+            raise
+        finally:
+            with self.lock:
+                self._asleep = False  # there is nothing to wake any more
+            self._link.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _turn(self, go_on: Callable[[], bool]) -> bool:
+        with self.lock:
+            # Before the turn: a wake() from here on is about what the turn may not have seen.
+            self._asleep = True
+            more = self._link.turn()
+            if not go_on():
+                return False
+            descriptors = self._link.descriptors()
+            due = self._conversation.due()
+        if not more:
+            self._sleep(descriptors, due)
+        return True
 
     def _sleep(self, descriptors: tuple[int, ...], due: float) -> None:
         poll = select.poll()

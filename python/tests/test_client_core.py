@@ -243,10 +243,12 @@ class SubmitWindow(Case):
     def test_a_job_that_is_refused_for_too_long_says_why(self) -> None:
         self.talk.begin()
         submit = self.submit(limit=self.talk.now + 1)
-        for _ in range(2):
+        for pause in (0.3, 0.6):  # twice as long each time
             self.talk.heard(m.Submit)
-            self.talk.tell(m.Answers([m.AnswerItem(Code.busy, 0, 0, "many", "", 400)]), request=self.talk.request)
-            self.talk.pass_time(0.51)
+            self.talk.tell(m.Answers([m.AnswerItem(Code.busy, 0, 0, "many", "", 300)]), request=self.talk.request)
+            self.talk.pass_time(pause - 0.01)
+            self.talk.heard()
+            self.talk.pass_time(pause)
         with self.assertRaisesRegex(Busy, "many"):
             submit.made.result(0)
         self.assertEqual(self.core.unanswered, 0)
@@ -325,6 +327,73 @@ class SubmitWindow(Case):
             self.assertIsInstance(why, Closed)
         with self.assertRaises(Closed):
             self.submit()
+
+
+class Broker:
+    """Just so much of a broker that makes jobs; its answers get lost with their connection, and it is busy by chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.made: dict[tuple[bytes, int], int] = {}  # by instance and number
+        self.payloads: list[bytes] = []
+        self.confirmed: dict[bytes, int] = {}
+
+    def submit(self, instance: bytes, submit: m.Submit, payload: bytes) -> m.Message:
+        if self.chance.random() < 0.1:
+            return m.Error(Code.busy, retry_after_ms=10)
+        confirmed = self.confirmed[instance] = max(self.confirmed.get(instance, 0), submit.confirmed)
+        answers = []
+        for place, part in enumerate(m.payloads(submit.items, payload)):
+            number = submit.first_number + place
+            if (instance, number) not in self.made:
+                if number <= confirmed or number > confirmed + 500:
+                    raise AssertionError(f"number {number} with {confirmed} confirmed")
+                if self.chance.random() < 0.1:
+                    answers.append(m.AnswerItem(Code.queue_full, 0, 0, "", "", 10))
+                    continue
+                self.payloads.append(part)
+                self.made[instance, number] = len(self.payloads)
+            answers.append(m.AnswerItem(Code.ok, self.made[instance, number], 3))
+        return m.Answers(answers)
+
+
+class Chaos(unittest.TestCase):
+    def test_each_job_is_made_once_whatever_is_lost(self) -> None:
+        for seed in range(10):
+            with self.subTest(seed=seed):
+                self.run_with(random.Random(seed))
+
+    def run_with(self, chance: random.Random) -> None:
+        broker, core = Broker(chance), ClientCore(chance=chance)
+        talk, session, hello = Talk(core), 0, None
+        submits: list[Submit] = []
+        steps = 0
+        while core.unanswered or len(submits) < 1_000:
+            steps += 1
+            self.assertLess(steps, 20_000, "it does not come to an end")
+            for _ in range(chance.choice((0, 0, 1, 100)) if len(submits) < 1_000 else 0):
+                payload = b"%d" % len(submits)
+                submits.append(Submit(JobSpec("t", payload).pack(), payload, False, 1e9))
+                core.submit(submits[-1])
+            if core.should_connect(talk.now):
+                hello = talk.connect()
+                session += 1
+                talk.welcome(session, instance=1 if hello.resumed else 0, window=500)
+            talk.pass_time(chance.uniform(0, 0.1))
+            outbox = core.outbox[:]
+            core.outbox.clear()
+            for header, payload in outbox:
+                _, request, message = m.decode(header)
+                if isinstance(message, m.Submit):
+                    assert hello is not None
+                    answer = broker.submit(hello.instance, message, payload)
+                    if chance.random() < 0.3:
+                        core.lost(talk.now)
+                        break
+                    talk.tell(answer, request=request)
+        self.assertEqual(sorted(broker.payloads), sorted(b"%d" % number for number in range(len(submits))))
+        for number, submit in enumerate(submits):
+            self.assertEqual(broker.payloads[submit.made.result(0).job - 1], b"%d" % number)
 
 
 class Results(Case):
