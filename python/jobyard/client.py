@@ -153,7 +153,7 @@ class Client:
         return _wait(self._watch([job])[0], timeout)
 
     def cancel(self, job: int, timeout: float | None = TIME_LIMIT) -> str:
-        """"cancelled" (it is), "cancel_requested" (it runs; its worker is told), or how it had ended before."""
+        """ "cancelled" (it is), "cancel_requested" (it runs; its worker is told), or how it had ended before."""
         return self._ask(m.Cancel([job]), timeout, lambda reply: cancelled(reply, job))
 
     def redrive(self, job: int, timeout: float | None = TIME_LIMIT) -> None:

@@ -403,7 +403,9 @@ class ClientCore(Conversation):
 
     def _forget_window(self) -> None:
         """The broker has forgotten what this instance sent, or it is another one."""
-        why = OutcomeUnknown("the broker was away for too long, or lost its store: the job may or may not have been made")
+        why = OutcomeUnknown(
+            "the broker was away for too long, or lost its store: the job may or may not have been made"
+        )
         for each in self._lists.values():
             for submit in each.submits:
                 self._fail(submit, why)

@@ -1,8 +1,8 @@
 """What every peer of a broker does, whatever it is there for: connect, HELLO, heartbeats, and all of it again.
 
 A conversation is a state machine without any I/O. Whoever drives it (link.py) says what happened and what time it is;
-it says what to send (`outbox`), whether to connect or to hang up, and when it wants to be asked again (`due`). Times are
-seconds of a monotonic clock. The client's and the worker's part are in client_core.py and worker_core.py.
+it says what to send (`outbox`), whether to connect or to hang up, and when it wants to be asked again (`due`). Times
+are seconds of a monotonic clock. The client's and the worker's part are in client_core.py and worker_core.py.
 """
 
 from __future__ import annotations
@@ -138,33 +138,40 @@ class Conversation(ABC):
     # What the client's and the worker's part add.
 
     @abstractmethod
-    def _greeting(self) -> m.Hello: ...
+    def _greeting(self) -> m.Hello:
+        ...
 
     @abstractmethod
     def _welcomed(self, welcome: m.Welcome, before: m.Welcome | None, now: float) -> None:
         """A session has begun; `before`: the last WELCOME to this instance, if there was one."""
 
     @abstractmethod
-    def _session_lost(self, now: float) -> None: ...
+    def _session_lost(self, now: float) -> None:
+        ...
 
     @abstractmethod
-    def _received(self, message: m.Message, request: int, payload: bytes, now: float) -> None: ...
+    def _received(self, message: m.Message, request: int, payload: bytes, now: float) -> None:
+        ...
 
     def _unreadable(self, wrong: BadMessage) -> bool:
         """True if only one question suffers from it."""
         return False
 
     @abstractmethod
-    def _request_refused(self, error: m.Error, request: int, now: float) -> None: ...
+    def _request_refused(self, error: m.Error, request: int, now: float) -> None:
+        ...
 
     @abstractmethod
-    def _advance(self, now: float) -> None: ...
+    def _advance(self, now: float) -> None:
+        ...
 
     @abstractmethod
-    def _due(self) -> float: ...
+    def _due(self) -> float:
+        ...
 
     @abstractmethod
-    def _ended(self, reason: JobyardError) -> None: ...
+    def _ended(self, reason: JobyardError) -> None:
+        ...
 
     # What they use.
 

@@ -31,7 +31,9 @@ def require_private(endpoint: str) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise _refused(f"{directory} is not a directory; remove it")
     if found.st_uid != os.getuid():
-        raise _refused(f"{directory} belongs to user {found.st_uid}, who could be listening there; name another endpoint")
+        raise _refused(
+            f"{directory} belongs to user {found.st_uid}, who could be listening there; name another endpoint"
+        )
     if found.st_mode & 0o077:
         raise _refused(f"{directory} is open to other users; run: chmod 700 {directory}")
 

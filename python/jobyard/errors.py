@@ -128,8 +128,7 @@ class JobRetired(JobFailed):
 
 
 _REFUSALS: dict[int, type[Refused]] = {
-    kind.code: kind
-    for kind in (Busy, QueueFull, DiskFull, Conflict, UnknownJob, Retired, NotDead, TooLarge, BadField)
+    kind.code: kind for kind in (Busy, QueueFull, DiskFull, Conflict, UnknownJob, Retired, NotDead, TooLarge, BadField)
 }
 
 

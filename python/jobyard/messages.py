@@ -360,8 +360,19 @@ class _Form:
         return array
 
 
-_ITEMS = (Claim, SubmitItem, AnswerItem, ResultItem, JobItem, DispatchItem, LeaseItem, RenewItem, CompleteItem, FailItem,
-          StopItem)
+_ITEMS = (
+    Claim,
+    SubmitItem,
+    AnswerItem,
+    ResultItem,
+    JobItem,
+    DispatchItem,
+    LeaseItem,
+    RenewItem,
+    CompleteItem,
+    FailItem,
+    StopItem,
+)
 _FORMS: dict[Any, _Form] = {cls: _Form(cls) for cls in (*_CLASSES.values(), *_ITEMS)}
 
 

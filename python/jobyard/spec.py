@@ -14,7 +14,8 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The pause before attempt n+1: `initial` × `factor`^(n-1) seconds, at most `longest`, plus up to `jitter` of it."""
+    """The pause before attempt n+1: `initial` × `factor`^(n-1), at most `longest`, plus up to `jitter` of it.
+    In seconds."""
 
     initial: float = 1.0
     factor: float = 2.0
@@ -38,7 +39,7 @@ class JobSpec:
     watch: bool = False  # have the result sent as soon as there is one, without being asked for it
 
     def pack(self) -> bytes:
-        """The item of a SUBMIT. A list with a wrong item is refused whole, so each is checked here, before it joins others."""
+        """The item of a SUBMIT. What is wrong with it is raised here, where whoever wrote it can see it."""
         require_name("type", self.type)
         require_name("queue", self.queue)
         if self.key:

@@ -8,9 +8,9 @@
 
     worker.run()
 
-A handler returns the result, or None for an empty one. It raises Fail or any other exception if the attempt failed, and
-Release to hand the job back uncharged. A handler that is `async` runs in one event loop with all others of its kind, and
-is cancelled where it awaits when it should stop; the others have a thread each and look at `job.cancelled`.
+A handler returns the result, or None for an empty one. It raises Fail or any other exception if the attempt failed,
+and Release to hand the job back uncharged. A handler that is `async` runs in one event loop with all others of its
+kind, and is cancelled where it awaits when it should stop; the others have a thread each and look at `job.cancelled`.
 
 A job may be run more than once (a worker may die between doing and reporting); its end is recorded once. What a handler
 changes elsewhere should bear that: pass on `job.token`, which only grows, and refuse what comes with a smaller one.
@@ -98,7 +98,8 @@ H = TypeVar("H", bound=Handler)
 
 class Worker:
     """`slots` handlers run at once; `credit` jobs at most are held, running ones included (default: as many as slots).
-    After stop(), handlers may go on for `drain` seconds, and then have `stop_grace` to stop."""
+    After stop(), handlers may go on for `drain` seconds. One that was told to stop has `stop_grace` seconds; when none
+    of all slots has stopped by then, run() raises: a thread cannot be ended from outside, so end the process."""
 
     def __init__(
         self,
@@ -137,13 +138,14 @@ class Worker:
         return register
 
     def run(self, *, signals: bool = True) -> None:
-        """Connects, and runs jobs until stopped. It keeps trying while the broker is away, and through any number of its
-        restarts; ends are kept until the broker has answered them. Once in the life of a Worker.
+        """Connects, and runs jobs until stopped. It keeps trying while the broker is away, and through any number of
+        its restarts; ends are kept until the broker has answered them. Once in the life of a Worker.
 
         In the main thread SIGTERM and SIGINT stop it, the second time at once; `signals=False` leaves them alone.
         """
         self._check()
-        self._core = WorkerCore(self._name, self._slots, self._credit, self._queues, tuple(self._handlers))
+        types = tuple(self._handlers)
+        self._core = WorkerCore(self._name, self._slots, self._credit, self._queues, types, self._stop_grace)
         self._loop = LinkLoop(self._core, broker_endpoint(self._broker))
         threads = 0
         if any(not inspect.iscoroutinefunction(handler) for handler in self._handlers.values()):
@@ -170,8 +172,8 @@ class Worker:
             raise self._core.over
 
     def stop(self) -> None:
-        """Makes run() finish: nothing new is begun, jobs that were not begun go back at once, running ones may end. From
-        any thread and from a signal handler."""
+        """Makes run() finish: nothing new is begun, jobs that were not begun go back at once, running ones may end.
+        From any thread and from a signal handler."""
         self._ask_to_stop(1)
 
     def stop_now(self) -> None:
@@ -210,7 +212,7 @@ class Worker:
         if self._stop_asked > self._stop_taken:
             self._stop_taken = self._stop_asked
             if self._stop_taken == 1:
-                self._core.drain(now, self._drain, self._stop_grace)
+                self._core.drain(now, self._drain)
             else:
                 self._core.drain(now, 0.0, STOP_NOW_GRACE)
             self._loop.wake()  # another turn: there is something to say

@@ -100,6 +100,7 @@ class WorkerCore(Conversation):
         credit: int,
         queues: Sequence[str],
         types: Sequence[str],
+        stop_grace: float = 15.0,
         chance: random.Random | None = None,
     ) -> None:
         super().__init__(longest_pause=1.0, chance=chance)
@@ -111,6 +112,8 @@ class WorkerCore(Conversation):
         self._credit_said = 0
         self._queues = queues
         self._types = types
+        self._stop_grace = stop_grace
+        self._all_stuck_at = NEVER  # since when
         self._waiting: deque[Lease] = deque()
         self._running: dict[int, Lease] = {}  # by token; also those that are over, until their handler returns
         self._to_say_started: deque[Lease] = deque()
@@ -145,9 +148,9 @@ class WorkerCore(Conversation):
         if not lease.over:
             self._report(lease, end, now)
 
-    def drain(self, now: float, stop_after: float, leave_after: float) -> None:
+    def drain(self, now: float, stop_after: float, grace: float | None = None) -> None:
         """Takes nothing more; what was not begun goes back. What still runs then is told to stop, and goes back too."""
-        self._drained_at = now + stop_after, now + stop_after + leave_after
+        self._drained_at = now + stop_after, now + stop_after + (self._stop_grace if grace is None else grace)
         self._hand_back_waiting(now)
 
     def drained(self, now: float) -> bool:
@@ -233,7 +236,9 @@ class WorkerCore(Conversation):
             self._reports_later.append((now + self._retry_after(error.retry_after_ms), reports))
         elif reports is not None:
             for report in reports:
-                log.error("the end of job %d is refused: %s", report.key.job, refusal(error.code, error.text, error.field))
+                log.error(
+                    "the end of job %d is refused: %s", report.key.job, refusal(error.code, error.text, error.field)
+                )
                 self._reports.pop(report.key.token, None)
         elif self._renewals_out.pop(request, None) is not None and error.code == Code.busy:
             self._renew_at = min(self._renew_at, now + self._retry_after(error.retry_after_ms))
@@ -244,6 +249,13 @@ class WorkerCore(Conversation):
                 self._time_out(lease, now)
             if self._drained_at is not None and now >= self._drained_at[0]:
                 self._stop(lease, Cause.leaving)
+        if self._stuck < self._slots:
+            self._all_stuck_at = NEVER
+        elif self._all_stuck_at == NEVER:
+            self._all_stuck_at = now
+        elif now >= self._all_stuck_at + self._stop_grace and self._drained_at is None:
+            self.close(JobyardError(f"no handler has stopped when told to; all {self._slots} slots are stuck"))
+            return
         if self.phase is not Phase.talking:
             return
         # Before the ends: a slot that is stuck is not offered again by the end of its job.
@@ -256,7 +268,12 @@ class WorkerCore(Conversation):
             self._renew(now)
 
     def _due(self) -> float:
-        due = min((lease.deadline for lease in self._running.values() if not lease.over), default=NEVER)
+        due = min(
+            (
+                self._all_stuck_at + self._stop_grace,
+                *(lease.deadline for lease in self._running.values() if not lease.over),
+            )
+        )
         if self._drained_at is not None:
             stop_at, leave_at = self._drained_at
             due = min(due, leave_at, *(stop_at for lease in self._running.values() if lease.stop is None))
@@ -277,10 +294,13 @@ class WorkerCore(Conversation):
 
     def _wanted_credit(self) -> int:
         """A handler whose lease is over keeps its slot until it returns; nothing can run there."""
-        stuck = sum(lease.over for lease in self._running.values())
-        if self._drained_at is not None or stuck == self._slots:
+        if self._drained_at is not None or self._stuck == self._slots:
             return 0
-        return max(self._credit - stuck, 0)
+        return max(self._credit - self._stuck, 0)
+
+    @property
+    def _stuck(self) -> int:
+        return sum(lease.over for lease in self._running.values())
 
     def _hand_back_waiting(self, now: float) -> None:
         while self._waiting:

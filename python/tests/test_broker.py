@@ -142,6 +142,18 @@ class Submitting(Yard):
         self.assertEqual(client.submit("t").id(), 2)
 
 
+class OverTcp(Yard):
+    listen = "tcp://127.0.0.1:0"
+
+    def test_all_of_it_works_there_too_also_after_a_kill(self) -> None:
+        self.start_worker("w")
+        client = self.client()
+        for payload in (b"before", b"after"):
+            self.assertEqual(client.submit("echo", payload=payload).result(timeout=30), payload)
+            self.kill_broker()
+            self.start_broker()
+
+
 class FullQueue(Yard):
     flags = ("--limit", "queue_jobs=10")
 
@@ -204,7 +216,9 @@ class Lives(Yard):
         job = client.submit("hopeless")
         with self.assertRaisesRegex(JobDead, "there is no hope") as raised:
             job.result(timeout=30)
-        self.assertEqual((raised.exception.ended.reason, raised.exception.ended.payload), ("not_retryable", b"what is left"))
+        self.assertEqual(
+            (raised.exception.ended.reason, raised.exception.ended.payload), ("not_retryable", b"what is left")
+        )
         self.assertEqual([each.id for each in client.list(state="dead")], [job.id()])
         self.open_gate()
         client.redrive(job.id())

@@ -330,7 +330,7 @@ class SubmitWindow(Case):
 
 
 class Broker:
-    """Just so much of a broker that makes jobs; its answers get lost with their connection, and it is busy by chance."""
+    """Just so much of a broker that makes jobs. Answers get lost with their connection; it is busy by chance."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

@@ -95,7 +95,9 @@ class Leaving(Yard):
         self.open_gate()
         self.assertEqual([job.result(timeout=30) for job in jobs], [b"through"] * 3)
         self.assertEqual(leaving.wait(timeout=30), 0)
-        self.assertEqual([name for name, _, attempt in self.executions() if attempt == 1], ["leaving", *["staying"] * 2])
+        self.assertEqual(
+            [name for name, _, attempt in self.executions() if attempt == 1], ["leaving", *["staying"] * 2]
+        )
 
     def test_what_does_not_end_in_time_is_stopped_and_handed_back(self) -> None:
         for handler in ("gated", "gated_async"):

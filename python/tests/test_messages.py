@@ -65,7 +65,9 @@ class WorkedExamples(unittest.TestCase):
                 self.assertEqual(m.encode(message, session, request), example["header"])
                 items = getattr(message, "items", [])
                 if items and hasattr(items[0], "payload_length"):
-                    self.assertEqual(b"".join(m.payloads(items, example.get("payload", b""))), example.get("payload", b""))
+                    self.assertEqual(
+                        b"".join(m.payloads(items, example.get("payload", b""))), example.get("payload", b"")
+                    )
                     packed = [m.encode_item(item) for item in items]
                     before = [value for value in message if isinstance(value, int)]
                     self.assertEqual(m.encode_list(type(message), packed, session, request, *before), example["header"])
@@ -80,9 +82,7 @@ class WorkedExamples(unittest.TestCase):
 class Reading(unittest.TestCase):
     def test_what_is_nil_or_left_out_has_its_default_and_what_is_beyond_is_ignored(self) -> None:
         header = msgpack.packb([1, 30, 7, 0, [[0, 2, 41, 99, 1, "q", "t", None, 5, 6, "new"]], "newer"])
-        self.assertEqual(
-            m.decode(header), (7, 0, m.Dispatch([m.DispatchItem(0, 2, 41, 99, 1, "q", "t", 0, 5, 6)]))
-        )
+        self.assertEqual(m.decode(header), (7, 0, m.Dispatch([m.DispatchItem(0, 2, 41, 99, 1, "q", "t", 0, 5, 6)])))
 
     def test_a_message_of_a_later_minor_version_is_none(self) -> None:
         self.assertEqual(m.decode(msgpack.packb([1, 99, 7, 3, "?"])), (7, 3, None))

@@ -14,7 +14,7 @@ class Case(unittest.TestCase):
     credit = 2
 
     def setUp(self) -> None:
-        self.core = WorkerCore("w", 2, self.credit, ("default",), ("t",), random.Random(1))
+        self.core = WorkerCore("w", 2, self.credit, ("default",), ("t",), 15.0, random.Random(1))
         self.talk = Talk(self.core)
 
     def dispatch(self, *jobs: int, timeout_ms: int = 0) -> None:
@@ -77,7 +77,9 @@ class Working(Case):
         self.talk.heard(m.Started)
         self.talk.now += 10
         renew = self.talk.heard(m.Renew)[0]
-        self.assertEqual([tuple(item) for item in renew.items], [(1, 1_001, 0.5, "half"), (2, 1_002, 0, ""), (3, 1_003, 0, "")])
+        self.assertEqual(
+            [tuple(item) for item in renew.items], [(1, 1_001, 0.5, "half"), (2, 1_002, 0, ""), (3, 1_003, 0, "")]
+        )
         self.talk.answer(Code.ok, Code.stale_lease, Code.cancel_requested, jobs=[1, 2, 3])
         self.assertEqual(self.talk.heard(m.Fail)[0].items[0].outcome, 4)  # 3, which had not begun; 2 is dropped
         self.assertIsNone(self.core.begin(self.talk.now))
@@ -123,6 +125,12 @@ class Working(Case):
         self.started(1), self.started(2)
         self.talk.tell(m.Stop([m.StopItem(1, 1_001, 2), m.StopItem(2, 1_002, 2)]))
         self.assertEqual(self.talk.heard(m.Credit)[0].credit, 0)
+        self.talk.now += 0.02
+        self.talk.heard()
+        self.talk.pass_time(14.9)
+        self.assertIsNone(self.core.over)
+        self.talk.pass_time(0.2)
+        self.assertIn("all 2 slots are stuck", str(self.core.over))
 
     def test_failures_and_releases(self) -> None:
         self.talk.begin()
@@ -144,7 +152,7 @@ class Working(Case):
         self.assertIn("393217 bytes", item.error)
 
     def test_ends_are_cut_to_the_limits_of_a_message(self) -> None:
-        core = WorkerCore("w", 20, 20, ("default",), ("t",), random.Random(1))
+        core = WorkerCore("w", 20, 20, ("default",), ("t",), 15.0, random.Random(1))
         self.core, self.talk = core, Talk(core)
         self.talk.begin()
         self.dispatch(*range(1, 21))

@@ -35,11 +35,12 @@ class Yard(unittest.TestCase):
     """A test with a directory, a broker in it, and whatever programs it starts; all gone at its end."""
 
     flags: tuple[str, ...] = ("--reconnect-grace", "300")
+    listen = ""  # an ipc socket in the directory
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="jobyard-python-"))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        self.endpoint = f"ipc://{self.directory}/broker"
+        self.endpoint = self.listen or f"ipc://{self.directory}/broker"
         self.start_broker()
 
     def start_broker(self, data: str = "data") -> None:
@@ -53,6 +54,7 @@ class Yard(unittest.TestCase):
         with os.fdopen(read) as ready:
             if ready.readline() != "READY\n":
                 raise AssertionError("the broker did not start:\n" + (self.directory / "errors").read_text())
+            self.endpoint = ready.readline().strip()
 
     def kill_broker(self) -> None:
         kill(self.broker)
