@@ -268,22 +268,19 @@ class WorkerCore(Conversation):
             self._renew(now)
 
     def _due(self) -> float:
-        due = min(
-            (
-                self._all_stuck_at + self._stop_grace,
-                *(lease.deadline for lease in self._running.values() if not lease.over),
-            )
-        )
-        if self._drained_at is not None:
+        due = [lease.deadline for lease in self._running.values() if not lease.over]
+        if self._drained_at is None:
+            due.append(self._all_stuck_at + self._stop_grace)
+        else:
             stop_at, leave_at = self._drained_at
-            due = min(due, leave_at, *(stop_at for lease in self._running.values() if lease.stop is None))
+            due += [leave_at, *(stop_at for lease in self._running.values() if lease.stop is None)]
         if self.phase is Phase.talking:
-            due = min(due, self._renew_at, *(at for at, _ in self._reports_later), NEVER)
+            due += [self._renew_at, *(at for at, _ in self._reports_later)]
             if self._reports_new and not self._reports_out:
-                return 0.0
+                due.append(0.0)
             if self._to_say_started:
-                due = min(due, (self._to_say_started[0].begun_at or 0.0) + STARTED_AFTER)
-        return due
+                due.append((self._to_say_started[0].begun_at or 0.0) + STARTED_AFTER)
+        return min(due, default=NEVER)
 
     def _ended(self, reason: JobyardError) -> None:
         for lease in self._running.values():

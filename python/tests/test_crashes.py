@@ -46,9 +46,9 @@ class BrokerKill(Yard):
         self.kill_broker()
         self.start_broker()
         eventually(lambda: counter(client, "jobs", "running") == 2, "the worker has claimed them")
-        self.assertEqual(client.submit("echo", payload=b"new").result(timeout=30), b"new")
+        self.assertEqual(client.submit("echo", payload=b"new").result(timeout=60), b"new")
         self.open_gate()
-        self.assertEqual([job.result(timeout=30) for job in jobs], [b"through"] * 2)
+        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 2)
         infos = [client.show(job.id()) for job in jobs]
         self.assertEqual([(len(info.attempts), info.token) for info in infos], [(1, token) for token in tokens])
         self.assertEqual([self.begun(job.id()) for job in jobs], [["w"]] * 2)
@@ -62,7 +62,7 @@ class BrokerKill(Yard):
         self.open_gate()
         eventually((self.directory / f"through-{job.id()}").exists, "the handler returns")
         self.start_broker()
-        self.assertEqual(job.result(timeout=30), b"through")
+        self.assertEqual(job.result(timeout=60), b"through")
         self.assertEqual(self.begun(job.id()), ["w"])
 
 
@@ -75,7 +75,7 @@ class WorkerKill(Yard):
         kill(first)
         self.start_worker("second", "slots=4")
         self.open_gate()
-        self.assertEqual([job.result(timeout=30) for job in jobs], [b"through"] * 4)
+        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 4)
         attempts = [client.show(job.id()).attempts for job in jobs]
         self.assertEqual([each[-1].worker for each in attempts], ["second"] * 4)
         self.assertEqual(sum(each[0].outcome == "worker_lost" for each in attempts), 4)
@@ -93,8 +93,8 @@ class Leaving(Yard):
         self.start_worker("staying", "slots=2")
         eventually(lambda: len(self.executions()) == 3, "they run elsewhere")
         self.open_gate()
-        self.assertEqual([job.result(timeout=30) for job in jobs], [b"through"] * 3)
-        self.assertEqual(leaving.wait(timeout=30), 0)
+        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 3)
+        self.assertEqual(leaving.wait(timeout=60), 0)
         self.assertEqual(
             [name for name, _, attempt in self.executions() if attempt == 1], ["leaving", *["staying"] * 2]
         )
@@ -107,7 +107,7 @@ class Leaving(Yard):
                 job = client.submit(handler, watch=True, max_attempts=1)
                 eventually(lambda: bool(self.begun(job.id())), "it runs")
                 leaving.send_signal(signal.SIGTERM)
-                self.assertEqual(leaving.wait(timeout=30), 0)
+                self.assertEqual(leaving.wait(timeout=60), 0)
                 self.assertEqual(client.show(job.id()).state, "queued")
                 self.assertEqual(client.cancel(job.id()), "cancelled")
 
@@ -120,7 +120,7 @@ class Leaving(Yard):
         eventually(lambda: counter(client, "jobs", "queued") == 1, "the one that waited is back in its queue")
         self.assertIsNone(leaving.poll())
         leaving.send_signal(signal.SIGTERM)
-        self.assertEqual(leaving.wait(timeout=30), 0)
+        self.assertEqual(leaving.wait(timeout=60), 0)
 
 
 if __name__ == "__main__":
