@@ -51,7 +51,7 @@ class AsyncSubmission:
         job = await self.id(timeout)
         if self._ended is None:
             self._ended = self._client._watch([job])[0]
-        return await _wait(self._ended, None if limit is None else limit - time.monotonic())
+        return await _wait(self._ended, None if limit is None else max(limit - time.monotonic(), 0.0))
 
 
 class AsyncClient:

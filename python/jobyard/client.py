@@ -65,7 +65,7 @@ class Submission:
         limit = None if timeout is None else time.monotonic() + timeout
         if self._ended is None:
             self._ended = self._client._watch([self.id(timeout)])[0]
-        return _wait(self._ended, None if limit is None else limit - time.monotonic())
+        return _wait(self._ended, None if limit is None else max(limit - time.monotonic(), 0.0))
 
     def has_id(self) -> bool:
         """Without waiting: id() would answer at once."""
