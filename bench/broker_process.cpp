@@ -23,6 +23,8 @@ void BrokerProcess::start() {
     std::array<int, 2> ready{};
     if (::pipe2(ready.data(), O_CLOEXEC) != 0) throw std::runtime_error("no pipe can be made");
     std::vector<std::string> command{program_beside_this("jobyard-broker"),
+                                     "--config",
+                                     "/dev/null",  // not what this machine's own broker is set to
                                      "--data",
                                      directory_.path() + "/data",
                                      "--listen",

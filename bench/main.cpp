@@ -6,6 +6,7 @@
 #include "latency.hpp"
 #include "limits.hpp"
 #include "options.hpp"
+#include "program/generate.hpp"
 #include "scratch.hpp"
 #include "subcommand.hpp"
 #include "throughput.hpp"
@@ -116,6 +117,8 @@ int main(int argc, char** argv) {
     clean_up_when_interrupted();
     CLI::App app{"Measures jobyard on this machine. Runs a broker on a temporary directory and workers of its own."};
     app.name("jobyard-bench");
+    app.set_version_flag("--version", "jobyard-bench " JOBYARD_VERSION);
+    jobyard::program::add_generate(app, 1, nullptr);
     app.require_subcommand(1);
     ThroughputOptions throughput;
     LatencyOptions latency;

@@ -38,8 +38,10 @@ enum class Table : std::uint8_t {
     workers,    ///< number → a worker that was not lost and has not left
     claims,     ///< job → a token of an earlier epoch that is still good
     events,     ///< first event number → packed events
+    queues,     ///< queue, or queue and type → what was set for it
+    tasks,      ///< number → something done to many jobs
 };
-inline constexpr std::size_t kTables = 15;
+inline constexpr std::size_t kTables = 17;
 const char* to_string(Table table);
 
 struct Slice {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "found.hpp"
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 #include "record.hpp"
 

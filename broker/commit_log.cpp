@@ -130,7 +130,8 @@ Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory,
         file.fd = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         struct stat info {};
         if (!file.fd || ::fstat(file.fd.get(), &info) != 0) return log->failure("cannot open the commit log", errno);
-        if (static_cast<std::uint64_t>(info.st_size) < kFirstBytes) {
+        file.found_bytes = static_cast<std::uint64_t>(info.st_size);
+        if (file.found_bytes < kFirstBytes) {
             const std::vector<char> zeros(kFirstBytes - static_cast<std::uint64_t>(info.st_size));
             const int error = write_whole(file.fd.get(), {piece(zeros.data(), zeros.size())},
                                           static_cast<std::uint64_t>(info.st_size));
@@ -142,6 +143,23 @@ Result<std::unique_ptr<CommitLog>> CommitLog::open(const std::string& directory,
     }
     if (log->is_new_)
         if (auto synced = sync_directory(directory); !synced) return synced.error();
+    return log;
+}
+
+Result<std::unique_ptr<CommitLog>> CommitLog::open_to_read(const std::string& directory) {
+    std::unique_ptr<CommitLog> log(new CommitLog(directory, kMaxLogBytes));
+    for (std::size_t i = 0; i < log->files_.size(); ++i) {
+        const std::string path = directory + "/log." + std::to_string(i);
+        struct stat info {};
+        File& file = log->files_[i];
+        file.fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!file.fd || ::fstat(file.fd.get(), &info) != 0) return log->failure("cannot open the commit log", errno);
+        file.bytes = static_cast<std::uint64_t>(info.st_size);
+        if (file.bytes < kFirstBytes)
+            return Error{Code::internal, path +
+                                             " is cut short, and with it perhaps jobs that were acknowledged; "
+                                             "restore a backup"};
+    }
     return log;
 }
 
@@ -266,6 +284,15 @@ void CommitLog::give_up() {
     const std::lock_guard lock(mutex_);
     given_up_ = true;
     room_.notify_one();
+}
+
+void CommitLog::take_back() const {
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+        const std::string path = directory_ + "/log." + std::to_string(i);
+        if (files_[i].found_bytes == 0) ::unlink(path.c_str());
+        else if (files_[i].found_bytes < kFirstBytes)
+            static_cast<void>(::ftruncate(files_[i].fd.get(), static_cast<off_t>(files_[i].found_bytes)));
+    }
 }
 
 void CommitLog::belongs_to(const Uuid& store, std::uint64_t secret) {

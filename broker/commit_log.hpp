@@ -24,6 +24,7 @@
 #include "batch.hpp"
 #include "fd.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard::broker {
 
@@ -36,12 +37,18 @@ class CommitLog {
     static Result<std::unique_ptr<CommitLog>> open(const std::string& directory,
                                                    std::uint64_t max_bytes = kMaxLogBytes);
 
+    /// The files as they are, for replay() alone: beside a broker, or of one that is not running. Whatever is appended
+    /// meanwhile may be missed; if a file is used again meanwhile, replay() fails.
+    static Result<std::unique_ptr<CommitLog>> open_to_read(const std::string& directory);
+
     /// Of which store it is, as every record says, and with what its checksums begin: a number that is another one at
     /// each start and told to nobody, so that neither what an earlier start left behind nor a payload made to look like
     /// a record is ever taken for one. Of the last start before replay(), of this one before append().
     void belongs_to(const Uuid& store, std::uint64_t secret);
     /// Whether open() made it, or a part of it.
     [[nodiscard]] bool is_new() const { return is_new_; }
+    /// Leaves the files as open() found them: for a store that should have had a log, so that it is refused again.
+    void take_back() const;
 
     /// Gives every batch above `applied`, in order. For start-up, before anything is appended. An error if there are
     /// later batches but not the next one: then the store is older than its log.
@@ -70,6 +77,7 @@ class CommitLog {
         Fd fd;
         std::uint64_t bytes = 0;     ///< to be used of it
         std::uint64_t last_seq = 0;  ///< of the batches in it
+        std::uint64_t found_bytes = 0;
     };
     CommitLog(std::string directory, std::uint64_t max_bytes)
         : directory_(std::move(directory)), max_bytes_(max_bytes) {}

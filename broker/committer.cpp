@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 Committer::Committer(CommitLog& log) : log_(log), thread_([this] { run(); }) {}

@@ -1,12 +1,18 @@
 #pragma once
-// The command line as a value: complete, consistent, and nothing done about it yet.
+// What the broker is told, as a value: complete, consistent, and nothing done about it yet. `settings()` is the table
+// that flags, environment, file, checks and reference are made from.
+
+#include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "jobyard/result.hpp"
 #include "limits.hpp"
+#include "program/settings.hpp"
 
 namespace jobyard::broker {
 
@@ -24,6 +30,8 @@ enum class Exit : int {
 struct Config {
     std::string data;
     std::vector<std::string> listen;
+    std::string group_name;      ///< whose members may use the ipc sockets; empty: nobody else
+    std::optional<gid_t> group;  ///< its number
     bool insecure = false;
     std::string log_level = "info";
     std::string log_file;  ///< empty: standard error
@@ -31,9 +39,21 @@ struct Config {
     int ready_fd = -1;  ///< -1: nobody waits for it
     Timing timing;
     Limits limits;
+    std::vector<std::string> notes;  ///< odd, but no error: for the log
 };
 
-/// The configuration; or, once help, the version or what is wrong has been printed, the exit to take.
+/// Every setting, pointing into `config`, which must outlive the table.
+program::Table settings(Config& config);
+
+/// What no single setting can tell.
+Result<void> check(const Config& config);
+
+/// The configuration; or, once help, the version, the effective settings or what is wrong has been printed, the exit to
+/// take.
 std::variant<Config, Exit> read_command_line(int argc, const char* const* argv);
+
+/// Reads all sources again and takes over into `running` what can change while the broker runs. An error, which says
+/// what is wrong, changes nothing.
+Result<std::vector<program::Change>> reread(Config& running, int argc, const char* const* argv);
 
 }  // namespace jobyard::broker

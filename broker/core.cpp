@@ -3,16 +3,27 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 Core::Core(CoreConfig config) : config_(std::move(config)) {}
 
 // --- start-up --------------------------------------------------------------------------------------------------------
 
-void Core::load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn) {
+void Core::load_live(JobId id, const LiveRow& submitted, const StateRow* state, Turn turn) {
+    LiveRow row = submitted;
+    if (state != nullptr) {
+        row.held = state->held;
+        if (state->priority != 0) row.priority = state->priority;
+        if (!state->queue.empty()) row.queue = state->queue;
+    }
     const JobHandle handle = add_job(id, row);
     Job& job = jobs_[handle];
-    std::int64_t wait = 0;
+    job.changed = row.priority != submitted.priority || row.queue != submitted.queue;
+    JobState waiting = JobState::none;
+    std::int64_t due = 0;
+    std::uint64_t pause = 0;
     if (state != nullptr) {
         job.has_state_row = true;
         job.order = state->order;
@@ -22,24 +33,34 @@ void Core::load_live(JobId id, const LiveRow& row, const StateRow* state, Turn t
         job.token = {state->token_floor};
         job.cancel_requested = state->cancel_requested;
         if (job.cancel_requested) cancelled_before_.push_back(id);
-        // A wall clock that was set back meanwhile must not make a pause longer than it was meant to be.
-        if (state->due_at != 0) {
-            wait = std::min<std::int64_t>(state->due_at - turn.wall, state->pause_ms);
-            job.granted_at = state->due_at;
-        }
-        if (state->due_at != 0) set_state(job, JobState::retrying);
-    } else if (row.delay_ms > 0) {
-        job.granted_at = row.created_at + static_cast<std::int64_t>(row.delay_ms);
-        wait = std::min(job.granted_at - turn.wall, static_cast<std::int64_t>(row.delay_ms));
-        set_state(job, JobState::scheduled);
+        due = state->due_at;
+        pause = state->pause_ms;
+        if (state->scheduled) waiting = JobState::scheduled;
+        else if (due != 0) waiting = JobState::retrying;
+    } else if (row.delay_ms > 0 || row.held) {
+        pause = row.delay_ms;
+        if (row.delay_ms > 0) due = row.created_at + static_cast<std::int64_t>(row.delay_ms);
+        waiting = JobState::scheduled;
     }
-    if (wait > 0) {
-        deadlines_.set(handle, turn.now + wait);
-    } else {
-        job.granted_at = 0;
-        set_state(job, JobState::queued);
-        ready_.push(handle);
-    }
+    // A wall clock that was set back meanwhile must not make a pause longer than it was meant to be.
+    if (due != 0) job.granted_at = std::min(due, turn.wall + static_cast<std::int64_t>(pause));
+    count_expiry(handle, row, state == nullptr ? 0 : state->round_at, state == nullptr ? 0 : state->ready_at, turn);
+    wait_or_enqueue(handle, waiting, turn);
+}
+
+void Core::wait_or_enqueue(JobHandle handle, JobState waiting, Turn turn) {
+    Job& job = jobs_[handle];
+    if (!job.held && job.granted_at <= turn.wall) return enqueue(handle);
+    set_state(job, waiting);
+    arm(handle, job.held ? INT64_MAX : turn.now + (job.granted_at - turn.wall));
+}
+
+void Core::enqueue(JobHandle handle) {
+    Job& job = jobs_[handle];
+    job.granted_at = 0;
+    set_state(job, JobState::queued);
+    arm(handle, INT64_MAX);
+    ready_.push(handle);
 }
 
 JobHandle Core::add_job(JobId id, const LiveRow& row) {
@@ -52,11 +73,12 @@ JobHandle Core::add_job(JobId id, const LiveRow& row) {
     job.chunks = static_cast<std::uint16_t>(row.chunks);
     job.max_attempts = static_cast<std::uint16_t>(row.max_attempts);
     job.priority = row.priority;
+    job.held = row.held;
     job.class_id = ready_.class_of(row.queue, row.type);
     job.backoff = intern(row.backoff).value_or(0);
     if (!row.key.empty()) {
         job.has_key = true;
-        keys_[id] = {idempotency_row_key(row.queue, row.key), std::string(row.key), row.content};
+        keys_[id] = {name_pair_key(row.queue, row.key), std::string(row.key), row.content, row.key_ttl_ms};
     }
     queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
     ++queue_counts_[ready_.info(job.class_id).queue].unended;
@@ -72,7 +94,43 @@ void Core::forget_job(JobHandle handle) {
     --queue_counts_[ready_.info(job.class_id).queue].unended;
     counters_.payload_bytes -= job.payload_size;
     if (job.has_key) keys_.erase(job.id);
+    if (job.expires) expiries_.erase(handle);
     jobs_.remove(handle);
+}
+
+/// `round_at` and `ready_at` are 0 for a job that counts from its submit.
+void Core::count_expiry(JobHandle handle, const LiveRow& row, std::int64_t round_at, std::int64_t ready_at, Turn turn) {
+    if (row.deadline_ms == 0 && row.queue_timeout_ms == 0) return;
+    jobs_[handle].expires = true;
+    Expiry& expiry = expiries_[handle];
+    expiry.round_at = round_at;
+    expiry.ready_at = ready_at;
+    expiry.queue_timeout_ms = row.queue_timeout_ms;
+    // Here too a clock that was set back must not make it longer.
+    const auto until = [&](std::int64_t from, std::uint64_t length) {
+        const auto ms = static_cast<std::int64_t>(length);
+        return turn.now + std::min(from + ms - turn.wall, ms);
+    };
+    if (row.deadline_ms != 0) expiry.deadline = until(round_at != 0 ? round_at : row.created_at, row.deadline_ms);
+    if (row.queue_timeout_ms == 0 || ready_at < 0) return;
+    const auto first_ready = row.created_at + static_cast<std::int64_t>(row.delay_ms);
+    const std::int64_t wait =
+        std::clamp<std::int64_t>(first_ready - turn.wall, 0, static_cast<std::int64_t>(row.delay_ms));
+    expiry.start_by = ready_at != 0 ? until(ready_at, row.queue_timeout_ms)
+                                    : until(std::min(first_ready, turn.wall), row.queue_timeout_ms) + wait;
+}
+
+std::int64_t Core::expires_at(JobHandle handle) const {
+    const Job& job = jobs_[handle];
+    if (!job.expires) return INT64_MAX;
+    const Expiry& expiry = expiries_.at(handle);
+    return job.leased() || job.held ? expiry.deadline : std::min(expiry.deadline, expiry.start_by);
+}
+
+void Core::arm(JobHandle handle, std::int64_t at) {
+    at = std::min(at, expires_at(handle));
+    if (at == INT64_MAX) deadlines_.drop(handle);
+    else deadlines_.set(handle, at);
 }
 
 void Core::start(Turn turn) {
@@ -95,8 +153,13 @@ bool from_worker(const Message& message) {
 bool from_submitter(const Message& message) {
     return std::holds_alternative<Submit>(message) || std::holds_alternative<Watch>(message) ||
            std::holds_alternative<Grant>(message) || std::holds_alternative<Cancel>(message) ||
-           std::holds_alternative<Redrive>(message) || std::holds_alternative<Show>(message) ||
-           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message);
+           std::holds_alternative<Redrive>(message) || std::holds_alternative<Change>(message) ||
+           std::holds_alternative<SetQueue>(message) || std::holds_alternative<ListQueues>(message) ||
+           std::holds_alternative<StartTask>(message) || std::holds_alternative<ListTasks>(message) ||
+           std::holds_alternative<StopTask>(message) || std::holds_alternative<Show>(message) ||
+           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message) ||
+           std::holds_alternative<ReadEvents>(message) || std::holds_alternative<ListWorkers>(message) ||
+           std::holds_alternative<SteerWorker>(message);
 }
 
 }  // namespace
@@ -135,11 +198,13 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     const Message& message = envelope.message;
     if (const auto* submit = std::get_if<Submit>(&message)) {
         for (const SubmitItem& item : submit->items)
-            if (!item.key.empty()) row(Table::keys, idempotency_row_key(item.queue, item.key));
+            if (!item.key.empty()) row(Table::keys, name_pair_key(item.queue, item.key));
     } else if (const auto* watch = std::get_if<Watch>(&message)) {
         if_any_is_absent(watch->jobs, ended);
     } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
         if_any_is_absent(cancel->jobs, ended);
+    } else if (const auto* change = std::get_if<Change>(&message)) {
+        if_any_is_absent(change->jobs, ended);
     } else if (const auto* redrive = std::get_if<Redrive>(&message)) {
         for (const JobId job : redrive->jobs) {
             ended(job);
@@ -154,6 +219,8 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     } else if (const auto* list = std::get_if<List>(&message)) {
         const auto place = list_place(*list);
         if (place.table) needs.push_back({Need::Kind::after, *place.table, place.after, kListPage});
+    } else if (const auto* events = std::get_if<ReadEvents>(&message)) {
+        needs_of(*events, needs);
     } else if (const auto* complete = std::get_if<Complete>(&message)) {
         ends(complete->items);
     } else if (const auto* fail = std::get_if<Fail>(&message)) {
@@ -211,10 +278,28 @@ void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payloa
         on_cancel(*session, request, *cancel, found, turn, out);
     } else if (const auto* redrive = std::get_if<Redrive>(&message)) {
         on_redrive(*session, request, *redrive, found, turn, out);
+    } else if (const auto* change = std::get_if<Change>(&message)) {
+        on_change(*session, request, *change, found, turn, out);
+    } else if (const auto* set = std::get_if<SetQueue>(&message)) {
+        on_set_queue(*session, request, *set, turn, out);
+    } else if (const auto* queues = std::get_if<ListQueues>(&message)) {
+        on_list_queues(*session, request, *queues, out);
+    } else if (const auto* start = std::get_if<StartTask>(&message)) {
+        on_start_task(*session, request, *start, turn, out);
+    } else if (const auto* tasks = std::get_if<ListTasks>(&message)) {
+        on_list_tasks(*session, request, *tasks, out);
+    } else if (const auto* stop = std::get_if<StopTask>(&message)) {
+        on_stop_task(*session, request, *stop, turn, out);
     } else if (const auto* show = std::get_if<Show>(&message)) {
         on_show(*session, request, *show, found, out);
     } else if (const auto* list = std::get_if<List>(&message)) {
         on_list(*session, request, *list, found, out);
+    } else if (const auto* events = std::get_if<ReadEvents>(&message)) {
+        on_read_events(*session, request, *events, found, turn, out);
+    } else if (const auto* workers = std::get_if<ListWorkers>(&message)) {
+        on_list_workers(*session, request, *workers, turn, out);
+    } else if (const auto* steer = std::get_if<SteerWorker>(&message)) {
+        on_steer_worker(*session, request, *steer, out);
     } else if (std::holds_alternative<AskStats>(message)) {
         Outgoing& stats = answer(*session, request, Stats{}, out);
         append_stats(stats.bytes);
@@ -251,16 +336,27 @@ void Core::refuse(PeerId peer, SessionId session, RequestId request, Code code, 
     message.envelope.message = refusal;
 }
 
+void Core::set_limits(const Limits& limits) {
+    const Limits told = std::exchange(config_.limits, limits);
+    config_.limits.payload_bytes = told.payload_bytes;
+    config_.limits.result_bytes = told.result_bytes;
+}
+
 void Core::expire(Turn turn, Output& out) {
     if (window_open_ && (turn.now >= window_ends_ || awaited_.empty())) close_claim_window(turn, out);
     while (!deadlines_.empty() && deadlines_.next_at() <= turn.now) {
         const JobHandle handle = deadlines_.next_job();
-        Job& job = jobs_[handle];
+        const Job& job = jobs_[handle];
+        // Nothing ends while workers are still coming back: what waits may be running, or even done.
+        if (window_open_ && (job.leased() || turn.now >= expires_at(handle))) {
+            deadlines_.set(handle, window_ends_ + (job.leased() ? config_.timing.lease_ms : 0));
+            continue;
+        }
+        if (turn.now >= expires_at(handle)) {
+            expire_job(handle, turn, out);
+            continue;
+        }
         if (job.leased()) {
-            if (window_open_) {  // no lease ends while workers are still coming back
-                deadlines_.set(handle, window_ends_ + config_.timing.lease_ms);
-                continue;
-            }
             Session& session = *sessions_.at(job.worker);
             queue_stop(session, job, StopReason::lease_lost, out);
             const bool timed_out = job.hard_end != 0 && turn.now >= job.hard_end;
@@ -271,18 +367,17 @@ void Core::expire(Turn turn, Output& out) {
             reposition(session);
             continue;
         }
-        deadlines_.drop(handle);
-        job.granted_at = 0;
-        set_state(job, JobState::queued);
-        ready_.push(handle);
+        enqueue(handle);
     }
     expire_sessions(turn, out);
+    expire_followers(turn, out);
 }
 
 std::int64_t Core::next_deadline() const {
     std::int64_t next = next_session_check_;
     if (!deadlines_.empty()) next = std::min(next, deadlines_.next_at());
     if (window_open_) next = std::min(next, window_ends_);
+    if (!followers_.empty()) next = std::min(next, followers_.begin()->first);
     return std::min(next, next_agenda());
 }
 
@@ -342,17 +437,6 @@ void Core::address(Outgoing& message, const Session& session) {
     message.envelope.session = session.id;
 }
 
-void Core::record(EventKind kind, JobId job, std::uint64_t count) {
-    touched_ = true;
-    numbers_.next_event += count;
-    if (!events_.empty() && events_.back().kind == kind &&
-        events_.back().job.value + events_.back().count == job.value) {
-        events_.back().count += count;
-    } else {
-        events_.push_back({kind, job, count});
-    }
-}
-
 void Core::seal(Turn turn, Output& out) {
     Batch& batch = *out.batch;
     for (const std::uint64_t number : dirty_instances_) {
@@ -374,38 +458,30 @@ void Core::seal(Turn turn, Output& out) {
     touched_ = false;
 }
 
-/// Many events to a row: kind, job and count of each, under the number of the first.
-void Core::write_events(Turn turn, Output& out) {
-    std::uint64_t number = numbers_.next_event;
-    for (const Event& event : events_) number -= event.count;
-    for (std::size_t at = 0; at < events_.size();) {
-        constexpr std::size_t kPerRow = 100;  // at most 15 bytes each: a row stays inside a page
-        const std::size_t count = std::min(kPerRow, events_.size() - at);
-        EventsRow row;
-        row.wall = turn.wall;
-        const Slice key = out.batch->append(big_endian(number));
-        for (std::size_t i = at; i < at + count; ++i) {
-            row.events.push_back({static_cast<std::uint8_t>(events_[i].kind), events_[i].job, events_[i].count});
-            number += events_[i].count;
-        }
-        at += count;
-        const Slice value = append_row(*out.batch, row);
-        numbers_.event_bytes += value.size;
-        out.batch->put(Table::events, key, value);
-    }
-    events_.clear();
-}
-
-void Core::write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out) {
+void Core::write_state(JobHandle handle, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    job.has_state_row = true;
     StateRow row;
     row.order = job.order;
     row.errors = job.errors;
     row.crashes = job.crashes;
     row.attempts = job.attempts;
     row.token_floor = job.token.value;
-    row.due_at = due_at;
-    row.pause_ms = pause_ms;
+    row.scheduled = job.state == JobState::scheduled;
+    if (row.scheduled || job.state == JobState::retrying) {
+        row.due_at = job.granted_at;
+        row.pause_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(job.granted_at - turn.wall, 0));
+    }
     row.cancel_requested = job.cancel_requested;
+    row.held = job.held;
+    if (job.changed) {
+        row.priority = job.priority;
+        row.queue = ready_.info(job.class_id).queue_name;
+    }
+    if (job.expires) {
+        row.round_at = expiries_.at(handle).round_at;
+        row.ready_at = expiries_.at(handle).ready_at;
+    }
     const Slice key = out.batch->append(job_key(job.id));
     out.batch->put(Table::state, key, append_row(*out.batch, row));
 }
@@ -413,7 +489,8 @@ void Core::write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_
 // --- what is derived -------------------------------------------------------------------------------------------------
 
 void Core::set_state(Job& job, JobState state) {
-    QueueCounts& queue = queue_counts_[ready_.info(job.class_id).queue];
+    const QueueId queue_id = ready_.info(job.class_id).queue;
+    QueueCounts& queue = queue_counts_[queue_id];
     const auto count = [&](JobState which, std::uint64_t by) {
         if (which == JobState::none) return;
         counters_.by_state[static_cast<std::size_t>(which)] += by;
@@ -423,6 +500,7 @@ void Core::set_state(Job& job, JobState state) {
     count(job.state, std::uint64_t{0} - 1);
     job.state = state;
     count(job.state, 1);
+    if (queue.max_running != 0) reconsider(queue_id);
 }
 
 std::optional<std::uint16_t> Core::intern(const Backoff& backoff) {
@@ -469,7 +547,7 @@ void Core::check_invariants() const {
         ++counted.by_state[static_cast<std::size_t>(job.state)];
         counted.payload_bytes += job.payload_size;
         JOBYARD_ASSERT(job.leased() == (job.worker != 0));
-        JOBYARD_ASSERT(job.leased() || job.state == JobState::queued || job.timer != 0xffffffff);
+        JOBYARD_ASSERT(job.leased() || job.state == JobState::queued || job.held || job.timer != 0xffffffff);
         JOBYARD_ASSERT(!job.cancel_requested || job.leased() || window_open_);
         if (job.leased()) {
             JOBYARD_ASSERT(sessions_.contains(job.worker));

@@ -9,8 +9,10 @@
 // at once, and a first grant, which writes nothing, waits only for what it speaks of: `grant_rests_on()`.
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
-// (windows, keys, submit), core_work.cpp (grants, leases, ends), core_ask.cpp (watch, show, list, cancel, redrive),
-// retention.cpp (what is forgotten, and when).
+// (windows, keys, submit), core_work.cpp (grants, leases, ends), core_steer.cpp (cancel, redrive, change),
+// core_tasks.cpp (the same for many jobs), core_queues.cpp (what is set for a queue), core_workers.cpp (who works here,
+// drain), core_events.cpp (the event stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is
+// forgotten, and when).
 
 #include <cstdint>
 #include <deque>
@@ -72,12 +74,21 @@ class Core {
     explicit Core(CoreConfig config);
 
     // --- start-up: the rows of the last run, in any order except that live rows come in job order ---
-    void load(const NumbersRow& numbers) { numbers_ = numbers; }
+    void load(const NumbersRow& numbers) {
+        numbers_ = numbers;
+        newest_event_ = numbers.next_event - 1;
+    }
     void load_floor(LeaseToken floor) { floor_ = floor; }
     void load_applied(std::uint64_t seq) { sealed_seq_ = seq; }
+    /// Numbers from `first` to before `end` are of jobs that this store never had (kMetaUnknownJobs).
+    void load_unknown_jobs(JobId first, JobId end) { unknown_jobs_.emplace_back(first, end); }
     void load_live(JobId id, const LiveRow& row, const StateRow* state, Turn turn);
     void load_claim(JobId id, LeaseToken token) { old_claims_[id] = token; }
-    void load_worker(std::uint64_t number, const WorkerRow& row) { awaited_[row.instance] = number; }
+    void load_queue(std::string_view key, const QueueRow& row);
+    void load_task(std::uint64_t number, const TaskRow& row);
+    void load_worker(std::uint64_t number, const WorkerRow& row) {
+        awaited_[row.instance] = {number, std::string(row.name), row.draining};
+    }
     void load_instance(std::uint64_t number, const InstanceRow& row, Turn turn);
     /// Opens the claim window.
     void start(Turn turn);
@@ -102,6 +113,9 @@ class Core {
     void peer_gone(PeerId peer, Turn turn);
     void expire(Turn turn, Output& out);
     void set_free_disk(std::uint64_t bytes) { free_disk_ = bytes; }
+    /// From now on. What is over a lower limit stays; retention takes ended jobs to it step by step. The two that peers
+    /// were told when they came stay as they are.
+    void set_limits(const Limits& limits);
 
     /// One bounded step of what is done in the background: what it needs, if there is something to do, and the step.
     [[nodiscard]] std::vector<Need> agenda_needs(Turn turn);
@@ -161,10 +175,14 @@ class Core {
         std::uint64_t pushed = 0;
         std::uint32_t watches = 0;
         std::deque<PendingResult> results;
-        bool listed = false;  ///< in with_results_
+        bool listed = false;          ///< in with_results_
+        std::uint32_t followers = 0;  ///< in followers_
         // A worker:
         std::uint64_t row = 0;
         std::uint64_t welcome_rests_on = 0;
+        bool draining = false;
+        std::string software;
+        std::int64_t connected_at = 0;  ///< wall clock
         std::uint32_t slots = 0;
         std::uint32_t credit = 0;
         std::uint32_t outstanding = 0;
@@ -187,23 +205,75 @@ class Core {
         std::string row_key;
         std::string name;
         ContentHash content{};
+        std::uint64_t ttl_ms = 0;  ///< after the job's end
     };
-    enum class EventKind : std::uint8_t {
-        submitted = 1,
-        completed = 2,
-        failed = 3,
-        dead = 4,
-        cancelled = 5,
-        cancel_requested = 6,
-        redriven = 7,
-        worker_lost = 8,
-        released = 9,
-        retired = 10,
+    /// Of a job that may expire. Broker clock: it is dead from `deadline` on, and if nobody was given it before
+    /// `start_by`. Wall clock: what these count from, as in StateRow.
+    struct Expiry {
+        std::int64_t deadline = INT64_MAX;
+        std::int64_t start_by = INT64_MAX;
+        std::uint64_t queue_timeout_ms = 0;
+        std::int64_t round_at = 0;
+        std::int64_t ready_at = 0;
     };
+    /// What somebody has set for a queue.
+    struct QueueSettings {
+        std::int64_t paused_at = 0;
+        std::string by;
+        std::string why;
+        RetryPolicy retry;
+    };
+    /// How a job is tried, once nothing is left open.
+    struct Retries {
+        std::uint32_t max_attempts = kDefaultMaxAttempts;
+        std::uint32_t timeout_ms = kDefaultTimeoutMs;
+        Backoff backoff;
+    };
+    static constexpr ClassId kNoClass = 0xffff;
     struct Event {
         EventKind kind;
+        ClassId class_id = kNoClass;
+        std::uint32_t note = 0;  ///< in notes_, from 1; 0: none
         JobId job;
         std::uint64_t count = 1;  ///< of jobs with consecutive numbers
+        std::string_view worker;  ///< of a session, or of one in left_sessions_
+    };
+    struct Note {
+        std::string queue;
+        std::string type;
+        std::string worker;
+        std::string text;
+    };
+    struct EventFilter {
+        std::string queue;
+        std::string type;
+        JobId job;
+        std::vector<EventKind> kinds;
+        [[nodiscard]] bool lets_through(const EventsRow& row, const EventsRow::Entry& entry) const;
+    };
+    /// An EVENTS in the making.
+    struct EventPage {
+        Events events;
+        Outgoing message;
+        std::uint64_t asked_after = 0;
+        std::uint32_t left = 0;
+        bool take(RowView bytes, const EventFilter& filter);
+        void append(const EventsRow& row, const EventsRow::Entry& entry, std::uint64_t number, std::uint64_t skip,
+                    std::uint64_t count);
+    };
+    /// A READ_EVENTS that waits for an event behind `after`, the newest that there is.
+    struct Follower {
+        SessionIndex session = 0;
+        RequestId request;
+        std::uint64_t after = 0;
+        std::uint32_t limit = 0;
+        EventFilter filter;
+    };
+    /// A worker known at the crash that is not back yet.
+    struct Awaited {
+        std::uint64_t row = 0;
+        std::string name;
+        bool draining = false;
     };
     struct Attempted {  // how an attempt ended, as whoever ended it sees it
         Outcome outcome = Outcome::none;
@@ -212,11 +282,18 @@ class Core {
         std::string_view error;
         std::string_view tail;
         std::string_view result;
+        std::uint64_t delay_ms = 0;  ///< released: not before so long from now
     };
     struct QueueCounts {
         std::uint64_t unended = 0;
         std::uint64_t queued = 0;
         std::uint64_t running = 0;
+        std::uint32_t max_running = 0;  ///< 0: no limit
+        bool paused = false;
+        // Since the broker started:
+        std::uint64_t completed = 0;
+        std::uint64_t failed = 0;  ///< attempts, those with lost workers included
+        std::uint64_t dead = 0;
     };
 
     // core.cpp
@@ -229,13 +306,39 @@ class Core {
     Outgoing& answer(const Session& session, RequestId request, Message message, Output& out);
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);
-    void record(EventKind kind, JobId job, std::uint64_t count = 1);
-    void write_state(const Job& job, std::int64_t due_at, std::uint32_t pause_ms, Output& out);
+    void write_state(JobHandle handle, Turn turn, Output& out);
     JobHandle add_job(JobId id, const LiveRow& row);
+    void count_expiry(JobHandle handle, const LiveRow& row, std::int64_t round_at, std::int64_t ready_at, Turn turn);
+    [[nodiscard]] std::int64_t expires_at(JobHandle handle) const;
+    /// The job wakes at `at`, or before, if it expires before.
+    void arm(JobHandle handle, std::int64_t at);
+    void enqueue(JobHandle handle);
+    /// For a job whose due time is in `granted_at`: it waits until then, or is queued if that has passed.
+    void wait_or_enqueue(JobHandle handle, JobState waiting, Turn turn);
     void forget_job(JobHandle handle);
     [[nodiscard]] Backoff backoff(const Job& job) const { return backoffs_[job.backoff]; }
     [[nodiscard]] std::optional<std::uint16_t> intern(const Backoff& backoff);
+
+    // core_events.cpp
+    /// Notes an event of a job. The worker's name is a session's; the text is kept.
+    void record(EventKind kind, JobId job, ClassId class_id, std::string_view worker = {}, std::string_view text = {});
+    /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
+    void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
+    [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
+    [[nodiscard]] EventsRow::Subject subject_of(const Event& event) const;
     void write_events(Turn turn, Output& out);
+    void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
+    void on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
+                        Output& out);
+    void answer_events(const Session& session, RequestId request, EventPage& page, Output& out);
+    void tell_followers(Output& out);
+    void expire_followers(Turn turn, Output& out);
+    void forget_followers(const Session& session);
+
+    // core_workers.cpp
+    void append_map(const Session& worker, bool with_jobs, Turn turn, std::string& bytes) const;
+    void on_list_workers(Session& session, RequestId request, const ListWorkers& list, Turn turn, Output& out);
+    void on_steer_worker(Session& session, RequestId request, const SteerWorker& steer, Output& out);
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
@@ -256,12 +359,13 @@ class Core {
                    const Found& found, Turn turn, Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::optional<ClassId> known_class,
                                                    std::uint64_t number, const Session& session,
-                                                   const Instance& instance, std::size_t watched,
+                                                   const Instance& instance, std::size_t watched, Turn turn,
                                                    Outgoing& texts) const;
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
-    Answer make_job(const SubmitItem& item, const KeptBytes& kept, const ContentHash& content, Turn turn, Output& out);
+    Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
+                    Turn turn, Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 
@@ -274,7 +378,9 @@ class Core {
     [[nodiscard]] Code repeated(JobId job, LeaseToken token, Outcome outcome, const Found& found) const;
     void grant(Session& session, JobHandle handle, Turn turn, Output& out);
     void flush_dispatch(Session& session, Output& out);
+    [[nodiscard]] AttemptRow record_of(const Job& job, const Attempted& attempted, Turn turn) const;
     void end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out);
+    void expire_job(JobHandle handle, Turn turn, Output& out);
     void end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
                  Turn turn, Output& out);
     void retry_later(JobHandle handle, Turn turn, Output& out);
@@ -285,12 +391,58 @@ class Core {
     void queue_stop(Session& session, const Job& job, StopReason reason, Output& out);
     [[nodiscard]] std::string_view worker_name(const Job& job) const;
 
-    // core_ask.cpp
-    void on_watch(Session& session, RequestId request, const Watch& watch, const Found& found, Turn turn, Output& out);
+    // core_queues.cpp
+    void on_set_queue(Session& session, RequestId request, const SetQueue& set, Turn turn, Output& out);
+    void on_list_queues(Session& session, RequestId request, const ListQueues& list, Output& out);
+    void append_queue_map(QueueId id, std::string& bytes) const;
+    [[nodiscard]] static std::optional<Answer> refusal_of(const RetryPolicy& policy);
+    void reconsider(QueueId queue);
+    [[nodiscard]] Retries retries_of(const SubmitItem& item, std::optional<ClassId> known_class) const;
+
+    // core_steer.cpp
+    Answer cancel_job(JobHandle handle, Turn turn, Output& out);
+    Answer redrive_job(JobId id, const Found& found, Turn turn, Output& out);
     void on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
                    Output& out);
     void on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn,
                     Output& out);
+    void on_change(Session& session, RequestId request, const Change& change, const Found& found, Turn turn,
+                   Output& out);
+    [[nodiscard]] std::optional<Answer> refusal_of(const Change& change, JobId id, const Found& found) const;
+    void apply(const Change& change, JobHandle handle, Turn turn, Output& out);
+
+    // core_tasks.cpp
+    struct BulkTask {
+        TaskRow row;  ///< without its texts, which are these
+        std::string queue;
+        std::string type;
+        std::string error;
+        std::string by;
+        std::string only;
+        std::vector<JobId> chosen;       ///< to redrive, once their rows are here
+        std::uint64_t chosen_up_to = 0;  ///< the cursor when that is done
+        bool last_page = false;          ///< and nothing comes behind them
+        std::int64_t rests_until = 0;
+    };
+    void on_start_task(Session& session, RequestId request, const StartTask& start, Turn turn, Output& out);
+    void on_list_tasks(Session& session, RequestId request, const ListTasks& list, Output& out);
+    void on_stop_task(Session& session, RequestId request, const StopTask& stop, Turn turn, Output& out);
+    [[nodiscard]] std::int64_t next_bulk_step() const;
+    [[nodiscard]] std::vector<Need> bulk_needs(Turn turn);
+    void bulk_step(const Found& found, Turn turn, Output& out);
+    void cancel_some(BulkTask& task, Turn turn, Output& out);
+    void look_at_dead(BulkTask& task, const Found& found, Turn turn, Output& out);
+    void redrive_chosen(BulkTask& task, const Found& found, Turn turn, Output& out);
+    [[nodiscard]] static bool names(const BulkTask& task, std::string_view job_key);
+    [[nodiscard]] static bool wants(const BulkTask& task, std::string_view queue, std::string_view type,
+                                    std::int64_t at);
+    void end_task(BulkTask& task, TaskState state, Turn turn);
+    static void write_task(std::uint64_t number, const BulkTask& task, Output& out);
+
+    // core_ask.cpp
+    void answer_maps(const Session& session, RequestId request, std::string_view next,
+                     const std::vector<std::string>& maps, Output& out);
+    void on_watch(Session& session, RequestId request, const Watch& watch, const Found& found, Turn turn, Output& out);
     void on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out);
     void on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out);
     void watch(Session& session, Job& job);
@@ -310,11 +462,12 @@ class Core {
         std::uint64_t number = 0;
     };
     [[nodiscard]] static ListPlace list_place(const List& list);
+    std::uint64_t numbers_go_on(std::uint64_t& next) const;
 
     // retention.cpp
-    [[nodiscard]] static bool key_is_over(std::int64_t ended_at, Turn turn);
-    enum class Task : std::uint8_t { none, done, dead, keys, events };
-    static constexpr std::size_t kTasks = 5;
+    [[nodiscard]] static bool key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn);
+    enum class Task : std::uint8_t { none, done, dead, keys, events, bulk };
+    static constexpr std::size_t kTasks = 6;
     [[nodiscard]] std::int64_t trim_due(Task task) const;
     [[nodiscard]] std::uint64_t rows_over(Task task) const;
     [[nodiscard]] std::int64_t next_agenda() const;
@@ -323,6 +476,7 @@ class Core {
     CoreConfig config_;
     NumbersRow numbers_;
     Counters counters_;
+    std::vector<std::pair<JobId, JobId>> unknown_jobs_;  // in order
     std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
     bool touched_ = false;          ///< the open batch will have something although it has no operation yet
     // Jobs from here on were submitted in the newest completed batch, and in the open one.
@@ -340,6 +494,9 @@ class Core {
     std::map<std::array<std::uint32_t, 4>, std::uint16_t> backoff_ids_;
     std::uint16_t last_backoff_ = 0;  // most are like the one before
     std::map<JobId, Key> keys_;       // of unended jobs that have one
+    std::map<JobHandle, Expiry> expiries_;
+    std::map<QueueId, QueueSettings> queue_settings_;
+    std::map<ClassId, RetryPolicy> type_policies_;
     std::map<JobHandle, std::pair<double, std::string>> progress_;
     std::map<JobId, std::set<SessionIndex>> more_watchers_;
 
@@ -362,11 +519,21 @@ class Core {
 
     bool window_open_ = false;
     std::int64_t window_ends_ = 0;
-    std::map<Uuid, std::uint64_t> awaited_;  // workers known at the crash, not back yet; their row
+    std::map<Uuid, Awaited> awaited_;
     std::map<JobId, LeaseToken> old_claims_;
     std::vector<JobId> cancelled_before_;  // cancel requested before the crash
 
-    std::vector<Event> events_;  // of the open batch
+    std::map<std::uint64_t, BulkTask> tasks_;  // those that run, and the last that ended
+    std::size_t running_tasks_ = 0;
+    std::uint64_t last_bulk_ = 0;  // which of them has, or had, its step
+
+    // Of the open batch:
+    std::vector<Event> events_;
+    std::vector<Note> notes_;
+    std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
+    std::uint64_t newest_event_ = 0;                                 // of the newest sealed batch that has any
+    std::multimap<std::int64_t, Follower> followers_;                // by when they are answered at the latest
+    std::vector<std::pair<std::string, std::string>> fresh_events_;  // rows that they have not been told of
 
     // What is done in the background, one step at a time.
     struct Pass {
@@ -378,6 +545,7 @@ class Core {
     };
     Task step_ = Task::none;
     bool step_is_for_age_ = false;
+    bool bulk_was_last_ = false;
     std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;

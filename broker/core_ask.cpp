@@ -1,4 +1,4 @@
-// What people and their programs ask: watch, cancel, redrive, show, list, stats.
+// What people and their programs ask: watch, show, list, stats.
 
 #include <algorithm>
 
@@ -30,7 +30,9 @@ bool Core::find_ended(const Found& found, JobId id, EndRow& row) {
 
 /// Of a job that is in no table: it ended and was retired, or it never was.
 Code Core::code_of_absent(JobId id) const {
-    return id.value != 0 && id.value < numbers_.next_job ? Code::retired : Code::unknown_job;
+    const bool unknown = std::any_of(unknown_jobs_.begin(), unknown_jobs_.end(),
+                                     [id](const auto& range) { return range.first <= id && id < range.second; });
+    return !unknown && id.value != 0 && id.value < numbers_.next_job ? Code::retired : Code::unknown_job;
 }
 
 // --- watching --------------------------------------------------------------------------------------------------------
@@ -163,123 +165,20 @@ void Core::flush_results(Session& session, Output& out) {
     }
 }
 
-// --- steering --------------------------------------------------------------------------------------------------------
-
-void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
-                     Output& out) {
-    Answers answers;
-    for (const JobId id : cancel.jobs) {
-        const JobHandle handle = jobs_.find(id);
-        if (handle == kNoJob) {
-            EndRow row;
-            const bool by_this_message =
-                std::any_of(answers.items.begin(), answers.items.end(),
-                            [&](const Answer& answer) { return answer.job == id && answer.code == Code::ok; });
-            if (by_this_message) answers.items.push_back({Code::ended, id, JobState::cancelled});
-            else if (find_ended(found, id, row)) answers.items.push_back({Code::ended, id, row.state});
-            else answers.items.push_back({code_of_absent(id), id});
-            continue;
-        }
-        Job& job = jobs_[handle];
-        if (!job.leased()) {
-            end_job(handle, JobState::cancelled, Reason::none, {}, {}, turn, out);
-            answers.items.push_back({Code::ok, id, JobState::cancelled});
-            continue;
-        }
-        answers.items.push_back({Code::cancel_requested, id, job.state});
-        if (job.cancel_requested) continue;
-        job.cancel_requested = true;
-        // While it is leased the token is live, not a floor: after a restart its worker may still claim it.
-        job.has_state_row = true;
-        write_state(job, 0, 0, out);
-        record(EventKind::cancel_requested, id);
-        queue_stop(*sessions_.at(job.worker), job, StopReason::cancel, out);
-    }
-    answer(session, request, std::move(answers), out);
-}
-
-void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn,
-                      Output& out) {
-    Answers answers;
-    for (const JobId id : redrive.jobs) {
-        if (const Job* live = job(id)) {
-            answers.items.push_back({Code::not_dead, id, live->state});
-            continue;
-        }
-        const std::string key = job_key(id);
-        const auto dead_bytes = found.get(Table::dead, key);
-        const auto buried_bytes = found.get(Table::buried, key);
-        EndRow dead;
-        LiveRow live;
-        if (!dead_bytes || !buried_bytes) {
-            const bool ended = find_ended(found, id, dead);
-            answers.items.push_back(
-                {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none});
-            continue;
-        }
-        if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live)) {
-            answers.items.push_back({Code::not_dead, id, JobState::dead, "its record is damaged"});
-            continue;
-        }
-        if (free_disk_ < config_.limits.submit_free_bytes) {
-            answers.items.push_back(
-                {Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000});
-            continue;
-        }
-        if (queue_is_full(live.queue)) {
-            answers.items.push_back(
-                {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000});
-            continue;
-        }
-        Batch& batch = *out.batch;
-        // Forgotten a day after the job ended: it may name another job by now.
-        const bool key_forgotten = !live.key.empty() && key_is_over(dead.ended_at, turn);
-        if (key_forgotten) live.key = {};
-        const JobHandle handle = add_job(id, live);
-        Job& job = jobs_[handle];
-        job.order = numbers_.next_job;  // behind all that are here now
-        job.attempts = static_cast<std::uint16_t>(dead.last.attempt);
-        job.token = {dead.last.token.value + 1};
-        job.has_state_row = true;
-        if (dead.last.outcome != Outcome::none) {
-            const Slice attempt_key = batch.append(job_part_key(id, dead.last.attempt));
-            batch.put(Table::attempts, attempt_key, append_row(batch, dead.last));
-        }
-        for (std::uint32_t n = 0; n < dead.result_chunks; ++n) batch.erase(Table::results, job_part_key(id, n));
-        batch.erase(Table::dead, key);
-        if (key_forgotten) {
-            batch.erase(Table::buried, key);
-            const Slice live_key = batch.append(key);
-            batch.put(Table::live, live_key, append_row(batch, live));
-        } else {
-            batch.move(Table::buried, Table::live, key);
-        }
-        if (job.has_key) {
-            const Key& named = keys_.at(id);
-            const Slice name_key = batch.append(named.row_key);
-            batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, JobState::none}));
-            batch.erase(Table::key_ends, big_endian(static_cast<std::uint64_t>(dead.ended_at)) + key);
-        }
-        --numbers_.dead_rows;
-        set_state(job, JobState::queued);
-        ready_.push(handle);
-        write_state(job, 0, 0, out);
-        record(EventKind::redriven, id);
-        answers.items.push_back({Code::ok, id, JobState::queued});
-    }
-    answer(session, request, std::move(answers), out);
-}
-
 // --- showing ---------------------------------------------------------------------------------------------------------
 
 Reason Core::waiting_for(const Job& job) const {
+    if (job.held) return Reason::held;
     if (job.state == JobState::scheduled) return Reason::delayed;
     if (job.state == JobState::retrying) return Reason::backoff;
     if (job.state != JobState::queued) return Reason::none;
     if (window_open_) return Reason::claim_window;
     if (free_disk_ < config_.limits.dispatch_free_bytes) return Reason::disk_full;
+    const QueueId queue = ready_.info(job.class_id).queue;
+    if (!ready_.open(queue)) return queue_counts_[queue].paused ? Reason::queue_paused : Reason::queue_limit;
     for (const auto& [index, session] : sessions_)
-        if (session->role == Role::worker && session->gone_at < 0 && ready_.serves(session->service, job.class_id))
+        if (session->role == Role::worker && session->gone_at < 0 && !session->draining &&
+            ready_.serves(session->service, job.class_id))
             return Reason::no_free_slot;
     return Reason::no_worker;
 }
@@ -339,6 +238,20 @@ std::vector<AttemptRow> Core::attempts_of(const Found& found, JobId id) {
     return attempts;
 }
 
+void Core::answer_maps(const Session& session, RequestId request, std::string_view next,
+                       const std::vector<std::string>& maps, Output& out) {
+    Outgoing& message = answer(session, request, Maps{}, out);
+    Maps list;
+    list.next = message.keep(std::string(next));
+    for (const std::string& map : maps) {
+        const Slice slice{static_cast<std::uint32_t>(message.bytes.size()), static_cast<std::uint32_t>(map.size())};
+        message.bytes += map;
+        message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
+        list.items.push_back({slice.size});
+    }
+    message.envelope.message = std::move(list);
+}
+
 void Core::on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out) {
     Jobs jobs;
     Outgoing message;
@@ -380,6 +293,15 @@ Core::ListPlace Core::list_place(const List& list) {
     return place;
 }
 
+/// Moves `next` past numbers that no job of this store has; gives where it must be moved again, or numbers end.
+std::uint64_t Core::numbers_go_on(std::uint64_t& next) const {
+    for (const auto& [first, end] : unknown_jobs_) {
+        if (next < first.value) return first.value;
+        next = std::max(next, end.value);
+    }
+    return numbers_.next_job;
+}
+
 void Core::on_list(Session& session, RequestId request, const List& list, const Found& found, Output& out) {
     const ListPlace place = list_place(list);
     const std::size_t limit = std::clamp<std::size_t>(list.limit, 1, kMaxItems);
@@ -402,7 +324,9 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
     if (!place.table) {
         std::size_t budget = kStepsPerListPage;
         while (budget > 0 && !full()) {
-            const JobHandle handle = jobs_.next_from(next, numbers_.next_job, budget);
+            const std::uint64_t end = numbers_go_on(next);
+            const JobHandle handle = jobs_.next_from(next, end, budget);
+            if (handle == kNoJob && next >= end && end != numbers_.next_job) continue;
             if (handle == kNoJob) break;
             const Job& job = jobs_[handle];
             const auto& info = ready_.info(job.class_id);
@@ -463,12 +387,17 @@ void Core::append_stats(std::string& bytes) const {
     std::vector<std::string> queues;
     std::size_t queue_bytes = 0;
     for (QueueId id = 0; id < queue_counts_.size() && queue_bytes < kListBytes; ++id) {
-        if (queue_counts_[id].unended == 0) continue;
+        const QueueCounts& counts = queue_counts_[id];
+        if (counts.unended + counts.completed + counts.failed + counts.dead == 0) continue;
         MapWriter map;
         map.text("name", ready_.queue_name(id));
-        map.uint("queued", queue_counts_[id].queued);
-        map.uint("running", queue_counts_[id].running);
-        map.uint("unended", queue_counts_[id].unended);
+        map.uint("queued", counts.queued);
+        map.uint("running", counts.running);
+        map.uint("unended", counts.unended);
+        map.uint("completed", counts.completed);
+        map.uint("failed", counts.failed);
+        map.uint("dead", counts.dead);
+        if (counts.queued > 0) map.integer("oldest_at", ready_.oldest_in(id));
         map.append_to(queues.emplace_back());
         queue_bytes += queues.back().size();
     }

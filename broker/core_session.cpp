@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "jobyard/assert.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -187,6 +188,8 @@ void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn
 }
 
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
+    session.software = hello.software;
+    session.connected_at = turn.wall;
     session.slots = hello.slots;
     session.credit = hello.credit;
     session.service =
@@ -196,12 +199,15 @@ void Core::join_worker(Session& session, const Hello& hello, Session* older, Wel
     if (older != nullptr) {
         session.row = older->row;
         older->row = 0;  // the row goes on with the new session
+        session.draining = older->draining;
     } else if (awaited != awaited_.end()) {
-        session.row = awaited->second;
+        session.row = awaited->second.row;
+        session.draining = awaited->second.draining;
     } else {
         session.row = numbers_.next_worker++;
         const Slice key = out.batch->append(big_endian(session.row));
         out.batch->put(Table::workers, key, append_row(*out.batch, WorkerRow{session.instance, session.name}));
+        record_about(EventKind::worker_joined, {.worker = session.name});
     }
     if (awaited != awaited_.end()) awaited_.erase(awaited);
     // A broker with another store knows nothing of these jobs, whatever their numbers.
@@ -248,7 +254,11 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
 
 void Core::close_claim_window(Turn turn, Output& out) {
     window_open_ = false;
-    for (const auto& [instance, row] : awaited_) out.batch->erase(Table::workers, big_endian(row));
+    for (const auto& [instance, worker] : awaited_) {
+        out.batch->erase(Table::workers, big_endian(worker.row));
+        record_about(EventKind::worker_left,
+                     {.worker = worker.name, .text = "it did not come back after the broker's restart"});
+    }
     awaited_.clear();
     for (const auto& [job, token] : old_claims_) {
         const JobHandle handle = jobs_.find(job);
@@ -293,6 +303,7 @@ void Core::on_goodbye(Session& session, const Goodbye& goodbye, Turn turn, Outpu
         end_attempt(session.leases, attempted, turn, out);
     }
     out.batch->erase(Table::workers, big_endian(session.row));
+    record_about(EventKind::worker_left, {.worker = session.name, .text = "it said goodbye"});
     end_session(session, turn);
 }
 
@@ -317,18 +328,24 @@ void Core::end_session(Session& session, Turn turn) {
     if (place != by_peer_.end() && place->second == session.index) by_peer_.erase(place);
     with_results_.erase(session.index);
     with_dispatch_.erase(session.index);
-    sessions_.erase(session.index);
+    forget_followers(session);
+    const auto ended = sessions_.find(session.index);
+    if (session.role == Role::worker && !events_.empty()) left_sessions_.push_back(std::move(ended->second));
+    sessions_.erase(ended);
 }
 
 void Core::lose_worker(Session& session, Turn turn, Output& out) {
     ++counters_.sessions_lost;
+    const bool closed = session.gone_at >= 0;
     while (session.leases != kNoJob) {
         Attempted attempted;
         attempted.outcome = Outcome::worker_lost;
-        attempted.error = session.gone_at >= 0 ? "the connection to its worker closed" : "its worker fell silent";
+        attempted.error = closed ? "the connection to its worker closed" : "its worker fell silent";
         end_attempt(session.leases, attempted, turn, out);
     }
     out.batch->erase(Table::workers, big_endian(session.row));
+    record_about(EventKind::worker_left,
+                 {.worker = session.name, .text = closed ? "its connection closed" : "it fell silent"});
     end_session(session, turn);
 }
 

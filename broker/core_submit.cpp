@@ -49,7 +49,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             continue;
         }
         const auto known_class = ready_.find_class(item.queue, item.type);
-        if (auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), texts)) {
+        if (auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), turn, texts)) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
@@ -57,7 +57,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         ContentHash content{};
         std::string key;
         if (!item.key.empty()) {
-            key = idempotency_row_key(item.queue, item.key);
+            key = name_pair_key(item.queue, item.key);
             content = content_hash(item, item_payload.bytes);
             KeyRow known;
             const auto made = keys_made.find(key);
@@ -78,12 +78,13 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             answers.items.push_back(*refusal);
             continue;
         }
-        if (!intern(item.backoff)) {
+        const Retries retries = retries_of(item, known_class);
+        if (!intern(retries.backoff)) {
             answers.items.push_back(
                 {Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
             continue;
         }
-        const Answer answer = make_job(item, item_payload, content, turn, out);
+        const Answer answer = make_job(item, retries, item_payload, content, turn, out);
         add_run(instance, number, answer.job);
         answers.items.push_back(answer);
         if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
@@ -99,7 +100,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
 
 /// All that can be wrong with an item, in one place and before anything changes.
 std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::optional<ClassId> known_class, std::uint64_t number,
-                                       const Session& session, const Instance& instance, std::size_t watched,
+                                       const Session& session, const Instance& instance, std::size_t watched, Turn turn,
                                        Outgoing& texts) const {
     const auto bad = [](const char* field, const char* text) {
         return Answer{Code::bad_field, {}, {}, text, field, 0};
@@ -114,14 +115,14 @@ std::optional<Answer> Core::refusal_of(const SubmitItem& item, std::optional<Cla
         return bad("priority", "a priority is 1 (last) to 10 (first)");
     if (!item.key.empty() && !is_name(item.key))
         return bad("key", "1 to 255 bytes of UTF-8 without control characters");
-    if (item.max_attempts < 1 || item.max_attempts > kMaxAttemptsLimit) return bad("max_attempts", "1 to 1000");
     if (item.delay_ms > kMaxDelayMs) return bad("delay_ms", "at most 366 days");
-    if (item.timeout_ms > kMaxTimeoutMs) return bad("timeout_ms", "at most 30 days; 0 for none");
-    if (item.backoff.initial_ms > kMaxBackoffMs) return bad("backoff_initial_ms", "at most 7 days");
-    if (item.backoff.max_ms > kMaxBackoffMs) return bad("backoff_max_ms", "at most 7 days");
-    if (item.backoff.factor_percent < 100 || item.backoff.factor_percent > kMaxBackoffFactorPercent)
-        return bad("backoff_factor_percent", "100 to 10000");
-    if (item.backoff.jitter_percent > 100) return bad("backoff_jitter_percent", "0 to 100");
+    if (item.run_at > 0 && item.delay_ms > 0) return bad("run_at", "a job has a delay or a time to run at, not both");
+    if (item.run_at > static_cast<std::uint64_t>(turn.wall) + kMaxDelayMs)
+        return bad("run_at", "at most 366 days from now, in milliseconds since 1970 UTC");
+    if (item.deadline_ms > kMaxDelayMs) return bad("deadline_ms", "at most 366 days; 0 for none");
+    if (item.queue_timeout_ms > kMaxDelayMs) return bad("queue_timeout_ms", "at most 366 days; 0 for none");
+    if (item.key_ttl_ms > kMaxKeyTtlMs) return bad("key_ttl_ms", "at most 366 days");
+    if (const auto wrong = refusal_of({item.max_attempts, item.timeout_ms, item.backoff})) return wrong;
     const std::uint64_t payload_bytes = config_.limits.payload_bytes;
     if (item.payload_length > payload_bytes)
         return Answer{Code::too_large,
@@ -169,8 +170,8 @@ bool Core::queue_is_full(std::string_view queue) const {
 
 bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
 
-Answer Core::make_job(const SubmitItem& item, const KeptBytes& kept, const ContentHash& content, Turn turn,
-                      Output& out) {
+Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
+                      Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const std::string_view payload = kept.bytes;
     const JobId id{numbers_.next_job++};
@@ -180,13 +181,19 @@ Answer Core::make_job(const SubmitItem& item, const KeptBytes& kept, const Conte
     row.priority = item.priority;
     row.created_at = turn.wall;
     row.delay_ms = item.delay_ms;
-    row.timeout_ms = item.timeout_ms;
-    row.max_attempts = item.max_attempts;
+    if (item.run_at > static_cast<std::uint64_t>(turn.wall))
+        row.delay_ms = item.run_at - static_cast<std::uint64_t>(turn.wall);
+    row.timeout_ms = retries.timeout_ms;
+    row.max_attempts = retries.max_attempts;
+    row.deadline_ms = item.deadline_ms;
+    row.queue_timeout_ms = item.queue_timeout_ms;
+    row.held = item.held;
+    row.key_ttl_ms = item.key_ttl_ms;
     row.payload_size = static_cast<std::uint32_t>(payload.size());
-    row.backoff = item.backoff;
+    row.backoff = retries.backoff;
     row.key = item.key;
     row.content = content;
-    constexpr std::size_t kFieldsAtMost = 100;  // what the numbers of a LiveRow take, keyed or not, with their tags
+    constexpr std::size_t kFieldsAtMost = 130;  // what the numbers of a LiveRow take, keyed or not, with their tags
     const std::size_t fixed = kFieldsAtMost + item.queue.size() + item.type.size() + item.key.size();
     const std::string row_key = job_key(id);
     if (fixed + payload.size() <= kRowBytes) {
@@ -212,21 +219,16 @@ Answer Core::make_job(const SubmitItem& item, const KeptBytes& kept, const Conte
     }
     const JobHandle handle = add_job(id, row);
     Job& job = jobs_[handle];
-    if (item.delay_ms > 0) {
-        job.granted_at = turn.wall + static_cast<std::int64_t>(item.delay_ms);
-        set_state(job, JobState::scheduled);
-        deadlines_.set(handle, turn.now + static_cast<std::int64_t>(item.delay_ms));
-    } else {
-        set_state(job, JobState::queued);
-        ready_.push(handle);
-    }
+    if (row.delay_ms > 0) job.granted_at = turn.wall + static_cast<std::int64_t>(row.delay_ms);
+    count_expiry(handle, row, 0, 0, turn);
+    wait_or_enqueue(handle, JobState::scheduled, turn);
     if (job.has_key) {
         const Slice key = batch.append(keys_.at(id).row_key);
         batch.put(Table::keys, key, append_row(batch, KeyRow{id, content, JobState::none}));
         ++numbers_.key_rows;
     }
     ++numbers_.submitted_total;
-    record(EventKind::submitted, id);
+    record(EventKind::submitted, id, job.class_id);
     return {Code::ok, id, job.state};
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core.hpp"
+#include "jobyard/assert.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -62,7 +63,7 @@ void Core::on_renew(Session& session, RequestId request, const Renew& renew, Tur
         }
         Job& job = jobs_[handle];
         const std::int64_t until = turn.now + config_.timing.lease_ms;
-        deadlines_.set(handle, job.hard_end == 0 ? until : std::min(until, job.hard_end));
+        arm(handle, job.hard_end == 0 ? until : std::min(until, job.hard_end));
         if (item.progress != 0 || !item.text.empty()) {
             const double share = std::isfinite(item.progress) ? std::clamp(item.progress, 0.0, 1.0) : 0.0;
             progress_[handle] = {share, std::string(clean(item.text, kMaxProgressTextBytes))};
@@ -105,7 +106,8 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
                              false,
                              "the result is larger than limit result_bytes",
                              {},
-                             {}};
+                             {},
+                             0};
                 answer = {Code::too_large, item.job};
             } else {
                 answer = {Code::ok, item.job};
@@ -116,7 +118,7 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
     const auto size_of = [](const auto& item) { return std::size_t{item.payload_length}; };
     if (const auto* complete = std::get_if<Complete>(&message)) {
         each(complete->items, size_of, [](const CompleteItem& item) {
-            return Attempted{Outcome::completed, item.duration_ms, true, {}, {}, {}};
+            return Attempted{Outcome::completed, item.duration_ms, true, {}, {}, {}, 0};
         });
     } else if (const auto* fail = std::get_if<Fail>(&message)) {
         each(fail->items, size_of, [](const FailItem& item) {
@@ -126,12 +128,21 @@ void Core::on_ends(Session& session, RequestId request, const Message& message, 
                              item.retryable,
                              clean(item.error, kMaxErrorBytes),
                              clean(item.tail, kMaxTailBytes),
-                             {}};
+                             {},
+                             0};
         });
     } else if (const auto* release = std::get_if<Release>(&message)) {
         each(
-            release->items, [](const Lease&) { return std::size_t{0}; },
-            [](const Lease&) { return Attempted{Outcome::released, 0, true, "handed back by its worker", {}, {}}; });
+            release->items, [](const ReleaseItem&) { return std::size_t{0}; },
+            [](const ReleaseItem& item) {
+                return Attempted{Outcome::released,
+                                 0,
+                                 true,
+                                 "handed back by its worker",
+                                 {},
+                                 {},
+                                 std::min(item.delay_ms, kMaxDelayMs)};
+            });
     }
     reposition(session);
     if (found == nullptr) return;
@@ -164,6 +175,7 @@ Code Core::repeated(JobId id, LeaseToken token, Outcome outcome, const Found& fo
 // --- grants ----------------------------------------------------------------------------------------------------------
 
 void Core::dispatch(Turn turn, Output& out) {
+    tell_followers(out);
     const bool may_start = !window_open_ && free_disk_ >= config_.limits.dispatch_free_bytes;
     while (may_start) {
         // The least loaded of all workers that have room and something they can take.
@@ -235,7 +247,7 @@ void Core::take_lease(Session& session, JobHandle handle, std::int64_t until) {
     if (job.next != kNoJob) jobs_[job.next].previous = handle;
     session.leases = handle;
     ++session.outstanding;
-    deadlines_.set(handle, until);
+    arm(handle, until);
 }
 
 void Core::drop_lease(JobHandle handle) {
@@ -255,7 +267,7 @@ void Core::drop_lease(JobHandle handle) {
 /// Keeps the session's place among those with room.
 void Core::reposition(Session& session) {
     std::optional<std::uint64_t> load;
-    if (session.gone_at < 0 && session.outstanding < session.credit)
+    if (session.gone_at < 0 && !session.draining && session.outstanding < session.credit)
         load = (std::uint64_t{session.outstanding} << 16U) / session.slots;
     if (load == session.free_at) return;
     std::set<Load>& free = free_[session.service];
@@ -288,11 +300,7 @@ std::string_view Core::worker_name(const Job& job) const {
 
 // --- ends ------------------------------------------------------------------------------------------------------------
 
-/// An attempt is over, however that came. Whatever does not end the job charges the right budget and raises its token
-/// floor in a batch that the next grant rests on, so the holder of this lease is fenced for ever. The caller
-/// repositions the worker, once for all that it ended.
-void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out) {
-    Job& job = jobs_[handle];
+AttemptRow Core::record_of(const Job& job, const Attempted& attempted, Turn turn) const {
     AttemptRow row;
     row.attempt = job.attempt();
     row.worker = worker_name(job);
@@ -302,6 +310,15 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
     row.outcome = attempted.outcome;
     row.error = attempted.error;
     row.tail = attempted.tail;
+    return row;
+}
+
+/// An attempt is over, however that came. Whatever does not end the job charges the right budget and raises its token
+/// floor in a batch that the next grant rests on, so the holder of this lease is fenced for ever. The caller
+/// repositions the worker, once for all that it ended.
+void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    AttemptRow row = record_of(job, attempted, turn);
     drop_lease(handle);
     if (attempted.outcome == Outcome::completed)
         return end_job(handle, JobState::completed, Reason::none, row, attempted.result, turn, out);
@@ -309,6 +326,7 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
         row.outcome = Outcome::cancelled;
         return end_job(handle, JobState::cancelled, Reason::none, row, attempted.result, turn, out);
     }
+    if (attempted.outcome != Outcome::released) ++queue_counts_[ready_.info(job.class_id).queue].failed;
     const bool own_error = attempted.outcome == Outcome::failed || attempted.outcome == Outcome::timeout ||
                            attempted.outcome == Outcome::cancelled;  // which nobody asked for
     if (own_error) {
@@ -317,29 +335,52 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
             return end_job(handle, JobState::dead, Reason::not_retryable, row, attempted.result, turn, out);
         if (job.errors >= job.max_attempts)
             return end_job(handle, JobState::dead, Reason::failed, row, attempted.result, turn, out);
-        record(EventKind::failed, job.id);
+        record(EventKind::failed, job.id, job.class_id, row.worker, row.error);
     } else if (attempted.outcome != Outcome::released) {
         ++job.crashes;
         if (job.crashes >= kCrashBudget) return end_job(handle, JobState::dead, Reason::crash_loop, row, {}, turn, out);
-        record(EventKind::worker_lost, job.id);
+        record(EventKind::worker_lost, job.id, job.class_id, row.worker, row.error);
     } else {
-        record(EventKind::released, job.id);
+        record(EventKind::released, job.id, job.class_id, row.worker, row.error);
     }
     const Slice key = out.batch->append(job_part_key(job.id, row.attempt));
     out.batch->put(Table::attempts, key, append_row(*out.batch, row));
     if (attempted.outcome != Outcome::released) ++job.attempts;
     job.token.value += 1;
-    job.has_state_row = true;
     if (job.has_claim_row) out.batch->erase(Table::claims, job_key(job.id));
     job.has_claim_row = false;
-    if (own_error) {
-        retry_later(handle, turn, out);
-    } else {
-        job.granted_at = 0;
-        set_state(job, JobState::queued);
-        ready_.push(handle);
-        write_state(job, 0, 0, out);
+    if (job.expires) {  // it has begun
+        expiries_.at(handle).start_by = INT64_MAX;
+        expiries_.at(handle).ready_at = -1;
     }
+    if (own_error) return retry_later(handle, turn, out);
+    job.granted_at = attempted.delay_ms == 0 ? 0 : turn.wall + static_cast<std::int64_t>(attempted.delay_ms);
+    wait_or_enqueue(handle, JobState::scheduled, turn);
+    write_state(handle, turn, out);
+}
+
+/// Its deadline has passed, or its time to wait for a first attempt. What still runs is stopped and not believed.
+void Core::expire_job(JobHandle handle, Turn turn, Output& out) {
+    Job& job = jobs_[handle];
+    const bool deadline = turn.now >= expiries_.at(handle).deadline;
+    Attempted attempted;
+    attempted.outcome = Outcome::timeout;
+    attempted.error = deadline ? "its deadline passed" : "no attempt began within its queue_timeout";
+    if (!job.leased()) {
+        AttemptRow last;  // none; but a redrive goes on behind what was before
+        last.attempt = job.attempts;
+        last.token = {job.token.value == 0 ? 0 : job.token.value - 1};
+        last.error = attempted.error;
+        return end_job(handle, JobState::dead, Reason::expired, last, {}, turn, out);
+    }
+    Session& session = *sessions_.at(job.worker);
+    queue_stop(session, job, StopReason::lease_lost, out);
+    AttemptRow last = record_of(job, attempted, turn);
+    drop_lease(handle);
+    if (job.cancel_requested) last.outcome = Outcome::cancelled;
+    end_job(handle, job.cancel_requested ? JobState::cancelled : JobState::dead,
+            job.cancel_requested ? Reason::none : Reason::expired, last, {}, turn, out);
+    reposition(session);
 }
 
 void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
@@ -354,8 +395,8 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     ++numbers_.retried_total;
     job.granted_at = turn.wall + pause_ms;
     set_state(job, JobState::retrying);
-    deadlines_.set(handle, turn.now + pause_ms);
-    write_state(job, job.granted_at, pause_ms, out);
+    arm(handle, turn.now + pause_ms);
+    write_state(handle, turn, out);
 }
 
 void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
@@ -387,6 +428,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     if (job.has_key) {
         row.key = keys_.at(id).name;
         row.content = keys_.at(id).content;
+        row.key_ttl_ms = keys_.at(id).ttl_ms;
     }
     constexpr std::size_t kFieldsAtMost = 160;  // what the numbers of an EndRow take with their tags
     const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
@@ -420,23 +462,31 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     if (job.has_claim_row) batch.erase(Table::claims, key);
     if (job.has_key) {
         const Key& named = keys_.at(id);
-        const Slice name_key = batch.append(named.row_key);
-        batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, state}));
-        batch.put(Table::key_ends, big_endian(static_cast<std::uint64_t>(turn.wall)) + key, named.row_key);
+        if (named.ttl_ms == 0) {
+            batch.erase(Table::keys, named.row_key);
+            --numbers_.key_rows;
+        } else {
+            const Slice name_key = batch.append(named.row_key);
+            batch.put(Table::keys, name_key, append_row(batch, KeyRow{id, named.content, state}));
+            batch.put(Table::key_ends, key_end(turn.wall, named.ttl_ms) + key, named.row_key);
+        }
     }
     const std::uint64_t row_bytes = value.size + (inlined ? 0 : row.result_size);
     switch (state) {
         case JobState::completed:
             ++numbers_.completed_total;
-            record(EventKind::completed, id);
+            record(EventKind::completed, id, job.class_id, last.worker);
+            ++queue_counts_[info.queue].completed;
             break;
         case JobState::cancelled:
             ++numbers_.cancelled_total;
-            record(EventKind::cancelled, id);
+            record(EventKind::cancelled, id, job.class_id, last.worker);
             break;
         default:
             ++numbers_.dead_total;
-            record(EventKind::dead, id);
+            record(EventKind::dead, id, job.class_id, last.worker,
+                   std::string(to_string(reason)) + ": " + std::string(last.error));
+            ++queue_counts_[info.queue].dead;
             break;
     }
     if (table == Table::dead) {

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 Fd::~Fd() {

@@ -5,9 +5,15 @@
 #include <map>
 #include <set>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard::broker {
+namespace {
+
+bool is_page(const Need& need) { return need.kind == Need::Kind::after || need.kind == Need::Kind::from; }
+
+}  // namespace
 
 Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer) {
     JOBYARD_ASSERT(needs.size() == snapshot.rows.size());
@@ -15,11 +21,19 @@ Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std
         const RowList& rows = snapshot.rows[i];
         entries_.reserve(entries_.size() + rows.size());
         for (const RowView row : rows) entries_.push_back({needs[i].table, row.key, row.value});
-        if (needs[i].kind != Need::Kind::after) continue;
+        if (!is_page(needs[i])) continue;
+        const std::string_view key = needs[i].key;
         const bool full = rows.size() == needs[i].limit;
-        pages_.push_back({needs[i].table, needs[i].key,
-                          rows.empty() ? std::string_view(needs[i].key) : entries_.back().key,
-                          full || needs[i].newest_may_lack, full});
+        Page& page = pages_.emplace_back();
+        page.table = needs[i].table;
+        page.asked = page.from = key;
+        page.last = rows.empty() ? key : entries_.back().key;
+        page.ends = full || needs[i].newest_may_lack;
+        page.more = full;
+        if (needs[i].kind == Need::Kind::after) continue;
+        const bool has_start = !rows.empty() && (*rows.begin()).key <= key;
+        page.from = has_start ? (*rows.begin()).key : std::string_view{};
+        page.with_from = true;
     }
     const auto before = [](const Entry& a, const Entry& b) { return a.place() < b.place(); };
     if (!std::is_sorted(entries_.begin(), entries_.end(), before)) std::sort(entries_.begin(), entries_.end(), before);
@@ -43,7 +57,9 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
         for (const Need* need : prefixes)
             if (need->table == table && key.starts_with(need->key)) return true;
         for (const Page& page : pages_)
-            if (page.table == table && key > page.from && (!page.ends || key <= page.last)) return true;
+            if (page.table == table && (key > page.from || (key == page.from && page.with_from)) &&
+                (!page.ends || key <= page.last))
+                return true;
         return false;
     };
     std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
@@ -58,9 +74,10 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
     for (const Need& need : needs) {
         // A prefix of less than eight bytes is a number followed by zeros at least, and by ones at most.
         Range& range = ranges.emplace_back(Range{need.table, need.key, need.key + std::string(8, '\xff')});
-        if (need.kind != Need::Kind::after) continue;
+        if (!is_page(need)) continue;
         // What went up to the key is no concern.
-        if (need.key.size() == 8) range.least = big_endian(from_big_endian(need.key) + 1);
+        range.least = page->from;
+        if (!page->with_from && need.key.size() == 8) range.least = big_endian(from_big_endian(need.key) + 1);
         if (page->ends) range.most = page->last;
         else range.most.assign(8, '\xff');
         ++page;
@@ -121,11 +138,11 @@ std::vector<RowView> Found::with_prefix(Table table, std::string_view prefix) co
 std::vector<RowView> Found::after(Table table, std::string_view key, bool& more) const {
     Page of{};
     for (const Page& page : pages_)
-        if (page.table == table && page.from == key) of = page;
+        if (page.table == table && page.asked == key) of = page;
     more = of.more;
     std::vector<RowView> rows;
-    for (auto at = from(table, key); at != entries_.end() && at->table == table; ++at) {
-        if (at->key == key) continue;
+    for (auto at = from(table, of.from); at != entries_.end() && at->table == table; ++at) {
+        if (at->key == of.from && !of.with_from) continue;
         if (of.ends && at->key > of.last) break;
         rows.push_back({at->key, at->value});
     }

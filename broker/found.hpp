@@ -23,6 +23,7 @@ struct Need {
         row,      ///< the row under `key`
         prefix,   ///< those whose key begins with `key`
         after,    ///< up to `limit` after `key`
+        from,     ///< up to `limit` from the last one on that is not behind `key`; from the first if all are
         payload,  ///< of the unended job under `key` in live: one row whose value is the payload, however it is stored
         result,   ///< of the ended job under `key`, likewise
     };
@@ -107,7 +108,8 @@ class Found {
     [[nodiscard]] std::optional<std::string_view> get(Table table, std::string_view key) const;
     /// The rows whose keys begin with `prefix`, in key order; must have been covered by a need.
     [[nodiscard]] std::vector<RowView> with_prefix(Table table, std::string_view prefix) const;
-    /// The rows after `key`, in key order, as far as the page that was read went. `more`: the table goes on behind it.
+    /// The rows after `key` (of a need `from`: those that it names), in key order, as far as the page that was read
+    /// went. `more`: the table goes on behind it.
     [[nodiscard]] std::vector<RowView> after(Table table, std::string_view key, bool& more) const;
 
  private:
@@ -118,9 +120,11 @@ class Found {
         [[nodiscard]] std::pair<Table, std::string_view> place() const { return {table, key}; }
     };
     struct Page {
-        Table table;
-        std::string_view from;
-        std::string_view last;  ///< what comes behind it belongs to the next page, if `ends`
+        Table table = Table::meta;
+        std::string_view asked;  ///< the need's key
+        std::string_view from;   ///< what comes before it does not belong to the page
+        bool with_from = false;  ///< nor does it itself, unless this is true
+        std::string_view last;   ///< what comes behind it belongs to the next page, if `ends`
         bool ends = false;
         bool more = false;
     };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "job.hpp"
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 
 namespace jobyard::broker {

@@ -37,13 +37,14 @@ struct LimitName {
     std::uint64_t Limits::*value;
     std::uint64_t max;  ///< beyond it something else breaks: a message no longer fits, a packed field overflows
     std::string_view text;
+    bool told_at_welcome = false;  ///< peers act by it, so that a change needs a restart
 };
 
 inline constexpr std::uint64_t kNoMax = UINT64_MAX;
 
 inline constexpr LimitName kLimitNames[] = {
-    {"payload_bytes", &Limits::payload_bytes, kMaxMessageBytes - kMaxHeaderBytes, "largest payload of a job"},
-    {"result_bytes", &Limits::result_bytes, kMaxMessageBytes - kMaxHeaderBytes, "largest result of a job"},
+    {"payload_bytes", &Limits::payload_bytes, kMaxMessageBytes - kMaxHeaderBytes, "largest payload of a job", true},
+    {"result_bytes", &Limits::result_bytes, kMaxMessageBytes - kMaxHeaderBytes, "largest result of a job", true},
     {"queue_jobs", &Limits::queue_jobs, UINT32_MAX, "unended jobs in one queue"},
     {"jobs", &Limits::jobs, UINT32_MAX, "unended jobs"},
     {"payload_total_bytes", &Limits::payload_total_bytes, kNoMax, "payload bytes of all unended jobs"},

@@ -9,21 +9,19 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <future>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 
-#include <spdlog/async.h>
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include "commit_log.hpp"
 #include "config.hpp"
 #include "data_directory.hpp"
+#include "program/log.hpp"
 #include "recovery.hpp"
 #include "server.hpp"
+#include "service/notifier.hpp"
 #include "socket.hpp"
 #include "store.hpp"
 
@@ -40,31 +38,11 @@ int fail(Exit exit, const Error& error) {
     return static_cast<int>(exit);
 }
 
-/// On its own thread, dropping the oldest lines rather than making the loop wait for whoever reads them.
-void open_log(const Config& config) {
-    constexpr std::size_t kLines = 8192;
-    spdlog::init_thread_pool(kLines, 1);
-    spdlog::sink_ptr sink;
-    if (config.log_file.empty()) sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
-    else sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.log_file);
-    auto logger = std::make_shared<spdlog::async_logger>("broker", sink, spdlog::thread_pool(),
-                                                         spdlog::async_overflow_policy::overrun_oldest);
-    logger->set_level(spdlog::level::from_str(config.log_level));
-    logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
-    logger->flush_on(spdlog::level::warn);
-    spdlog::set_default_logger(std::move(logger));
-}
-
-/// Whoever reads the log may have stopped reading: its last lines get a moment, and then the process ends all the same.
-[[noreturn]] void close_log_and_exit(int code) {
-    constexpr auto kMoment = std::chrono::seconds(2);
-    const auto closed = std::make_shared<std::promise<void>>();
-    std::thread([closed] {
-        spdlog::shutdown();
-        closed->set_value();
-    }).detach();
-    closed->get_future().wait_for(kMoment);
-    std::_Exit(code);
+program::LogOptions log_options(const Config& config) {
+    return {.name = "broker",
+            .pattern = "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v",
+            .level = config.log_level,
+            .file = config.log_file};
 }
 
 struct Opened {
@@ -95,8 +73,13 @@ Result<Opened> open_store_or_make_room(const Config& config, DataDirectory& dire
     return open_store(config, directory);
 }
 
-void tell_ready(const Config& config, const Socket& socket) {
-    for (const std::string& endpoint : socket.endpoints()) spdlog::info("listening on {}", endpoint);
+void tell_ready(const Config& config, const Socket& socket, const service::Notifier& manager) {
+    std::string listening = "listening on";
+    for (const std::string& endpoint : socket.endpoints()) {
+        spdlog::info("listening on {}", endpoint);
+        listening += ' ' + endpoint;
+    }
+    manager.ready(listening);
     if (config.ready_fd < 0) return;
     std::string text = "READY\n";
     for (const std::string& endpoint : socket.endpoints()) text += endpoint + "\n";
@@ -105,28 +88,57 @@ void tell_ready(const Config& config, const Socket& socket) {
     ::close(config.ready_fd);
 }
 
-int run(const Config& config) {
+/// What SIGHUP asks for. The log says what came of it.
+class Reload {
+ public:
+    Reload(Config& running, int argc, const char* const* argv) : running_(running), argc_(argc), argv_(argv) {}
+    std::optional<Limits> operator()() {
+        const auto changes = reread(running_, argc_, argv_);
+        if (!changes) {
+            spdlog::error("nothing is reloaded: {}", changes.error().text);
+            return std::nullopt;
+        }
+        if (const auto opened = program::reopen_log(log_options(running_)); !opened)
+            spdlog::error("{}; it goes on where it was", opened.error().text);
+        program::log_changes(*changes, running_.log_level);
+        return running_.limits;
+    }
+
+ private:
+    Config& running_;
+    const int argc_;
+    const char* const* const argv_;
+};
+
+int run(Config& config, int argc, const char* const* argv) {
+    service::Notifier manager = service::Notifier::from_environment();
     // Every thread made from here on inherits the mask: signals are read where the loop waits.
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
 
-    open_log(config);
+    if (const auto opened = program::open_log(log_options(config)); !opened) {
+        std::fprintf(stderr, "jobyard-broker: %s\n", opened.error().text.c_str());
+        return static_cast<int>(Exit::unexpected);
+    }
+    for (const std::string& note : config.notes) spdlog::warn("{}", note);
     auto directory = DataDirectory::open(config.data);
     if (!directory)
         return fail(directory.error().code == Code::busy ? Exit::in_use : Exit::data_directory, directory.error());
     if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
     const auto opened = open_store_or_make_room(config, **directory);
     if (!opened) return fail(Exit::data_directory, opened.error());
-    auto socket = Socket::open(config.listen);  // last, so that nobody meets half a broker
+    auto socket = Socket::open(config.listen, config.group);  // last, so that nobody meets half a broker
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
-    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket);
+    Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket, manager);
+    server.set_reload(Reload(config, argc, argv));
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
-    tell_ready(config, **socket);
+    tell_ready(config, **socket, manager);
     if (auto ended = server.run(); !ended) {
         spdlog::critical("{}; nothing that was not on disk has been answered: start again when the cause is mended",
                          ended.error().text);
@@ -143,11 +155,12 @@ int main(int argc, char** argv) {
     using jobyard::broker::Exit;
     int code = static_cast<int>(Exit::unexpected);
     try {
-        const auto parsed = jobyard::broker::read_command_line(argc, argv);
+        auto parsed = jobyard::broker::read_command_line(argc, argv);
         if (const Exit* exit = std::get_if<Exit>(&parsed)) return static_cast<int>(*exit);
-        code = jobyard::broker::run(std::get<jobyard::broker::Config>(parsed));
+        code = jobyard::broker::run(std::get<jobyard::broker::Config>(parsed), argc, argv);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "jobyard-broker: %s\n", error.what());
     }
-    jobyard::broker::close_log_and_exit(code);
+    static_cast<void>(jobyard::program::close_log());
+    std::_Exit(code);  // threads that write for a reader who has gone may still be there
 }

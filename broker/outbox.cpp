@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 #include "record.hpp"
 

@@ -4,6 +4,8 @@
 #include <bit>
 #include <functional>
 
+#include "jobyard/assert.hpp"
+
 namespace jobyard::broker {
 
 namespace {
@@ -34,14 +36,35 @@ std::optional<QueueId> ReadyQueue::find_queue(std::string_view queue) const {
     return found == queues_by_name_.end() ? std::nullopt : std::optional(found->second);
 }
 
+QueueId ReadyQueue::queue_of(std::string_view queue) {
+    const auto found = queues_by_name_.find(queue);
+    if (found != queues_by_name_.end()) return found->second;
+    const auto id = static_cast<QueueId>(queues_.size());
+    queues_by_name_.emplace(queue, id);
+    queues_.emplace_back().name = queue;
+    for (ServiceId service = 0; service < services_.size(); ++service)
+        if (has_queue(services_[service], queue)) serve(service, line_of(id, services_[service].types));
+    return id;
+}
+
+void ReadyQueue::set_open(QueueId id, bool open) {
+    Queue& queue = queues_[id];
+    if (queue.open == open) return;
+    queue.open = open;
+    for (const LineId line_id : queue.lines) {
+        Line& line = lines_[line_id];
+        line.open = open;
+        if (line.ready == 0) continue;
+        for (const Listing& service : line.services) {
+            if (open) became_ready(service, line.aged);
+            else became_empty(service);
+        }
+    }
+}
+
 ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     if (const auto found = find_class(queue, type)) return *found;
-    auto q = queues_by_name_.find(queue);
-    const bool new_queue = q == queues_by_name_.end();
-    if (new_queue) {
-        q = queues_by_name_.emplace(queue, static_cast<QueueId>(queues_.size())).first;
-        queues_.push_back({std::string(queue), {}, {}});
-    }
+    const QueueId q = queue_of(queue);
     auto t = types_by_name_.find(type);
     if (t == types_by_name_.end()) {
         t = types_by_name_.emplace(type, static_cast<std::uint32_t>(types_.size())).first;
@@ -49,13 +72,11 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     }
     const auto id = static_cast<ClassId>(classes_.size());
     Class& added = classes_.emplace_back();
-    added.info = {q->second, queues_[q->second].name, types_[t->second]};
+    added.info = {q, queues_[q].name, types_[t->second]};
     class_ids_.add(hash_of(queue, type), id);
-    queues_[q->second].classes.push_back(id);
-    for (const LineId line : queues_[q->second].lines)
+    queues_[q].classes.push_back(id);
+    for (const LineId line : queues_[q].lines)
         if (has_type(lines_[line].types, type)) join(line, id);
-    for (ServiceId service = 0; new_queue && service < services_.size(); ++service)
-        if (has_queue(services_[service], queue)) serve(service, line_of(q->second, services_[service].types));
     return id;
 }
 
@@ -97,6 +118,7 @@ ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
     Line& added = lines_.emplace_back();
     added.queue = queue;
     added.types = types;
+    added.open = queues_[queue].open;
     queues_[queue].lines.push_back(id);
     for (const ClassId class_id : queues_[queue].classes)
         if (has_type(types, classes_[class_id].info.type_name)) join(id, class_id);
@@ -130,7 +152,7 @@ void ReadyQueue::serve(ServiceId id, LineId line_id) {
     service.lines.push_back(line_id);
     service.turns.resize((service.lines.size() + 63) / 64);
     line.services.push_back(listing);
-    if (line.ready > 0) became_ready(listing, line.aged);
+    if (line.ready > 0 && line.open) became_ready(listing, line.aged);
 }
 
 ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const {
@@ -198,6 +220,13 @@ ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     return oldest;
 }
 
+std::int64_t ReadyQueue::oldest_in(QueueId queue) const {
+    Place first = Place::first_of(0xff);
+    for (const ClassId id : queues_[queue].classes)
+        if (!classes_[id].empty()) first = std::min(first, oldest(classes_[id]));
+    return first.job == kNoJob ? 0 : jobs_[first.job].created_at;
+}
+
 // In each of these the first key may be too good, or of what became empty. It is put right until it is the first all
 // the same.
 
@@ -239,7 +268,7 @@ JobHandle ReadyQueue::oldest(Service& service) {
     for (;;) {
         const std::uint32_t member = service.by_age.first().member;
         Line& line = lines_[service.lines[member]];
-        if (line.ready == 0) {
+        if (line.ready == 0 || !line.open) {
             service.by_age.drop(member);
             continue;
         }
@@ -284,9 +313,11 @@ void ReadyQueue::improved(Class& c, const Place& place, bool was_empty) {
         }
         if (was_empty && line.ready++ == 0) {
             line.aged = c.aged;
+            if (!line.open) continue;
             for (const Listing& service : line.services) became_ready(service, line.aged);
         } else if (c.aged < line.aged) {
             line.aged = c.aged;
+            if (!line.open) continue;
             for (const auto& [service, line_member] : line.services)
                 services_[service].by_age.advance(line_member, line.aged);
         }
@@ -304,7 +335,7 @@ void ReadyQueue::saw_priorities(Line& line, unsigned priorities) {
 void ReadyQueue::became_empty(const Class& c) {
     for (const Listing& listing : c.lines) {
         Line& line = lines_[listing.in];
-        if (--line.ready > 0) continue;
+        if (--line.ready > 0 || !line.open) continue;
         for (const Listing& service : line.services) became_empty(service);
     }
 }

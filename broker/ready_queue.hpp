@@ -63,10 +63,28 @@ class ReadyQueue {
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }
     [[nodiscard]] std::string_view queue_name(QueueId id) const { return queues_[id].name; }
+    /// Those whose names come after `after`, in their order, until `tell` gives false.
+    template <class Tell>
+    void for_each_queue(std::string_view after, Tell&& tell) const {
+        for (auto queue = queues_by_name_.upper_bound(after); queue != queues_by_name_.end(); ++queue)
+            if (!tell(std::string_view(queue->first), queue->second)) return;
+    }
+
+    /// The queue of this name, made if new; as with classes the caller bounds how many there are.
+    QueueId queue_of(std::string_view queue);
+    /// Jobs of a queue that is not open stay where they are and are not picked. All are open at first.
+    void set_open(QueueId queue, bool open);
+    [[nodiscard]] bool open(QueueId queue) const { return queues_[queue].open; }
 
     /// The service of workers with these queues and types, made if new.
     ServiceId service_of(std::vector<std::string> queues, std::vector<std::string> types);
     [[nodiscard]] std::size_t services() const { return services_.size(); }
+    [[nodiscard]] const std::vector<std::string>& queues_of(ServiceId id) const { return services_[id].queues; }
+    [[nodiscard]] const std::vector<std::string>& types_of(ServiceId id) const {
+        return type_sets_[services_[id].types];
+    }
+    /// When the job that is longest in the queue was submitted (wall clock); 0 if it has none that is ready.
+    [[nodiscard]] std::int64_t oldest_in(QueueId queue) const;
     [[nodiscard]] bool serves(ServiceId service, ClassId class_id) const;
     /// Whether it has a job it can take.
     [[nodiscard]] bool ready(ServiceId service) const { return services_[service].ready > 0; }
@@ -126,12 +144,14 @@ class ReadyQueue {
         std::string name;
         std::vector<ClassId> classes;
         std::vector<LineId> lines;
+        bool open = true;
     };
     struct Line {
         QueueId queue = 0;
         TypesId types = 0;
         std::uint32_t ready = 0;       // of its classes
         std::uint16_t priorities = 0;  // bit p: it has had a job of this one
+        bool open = true;              // as its queue is; its services know it as ready only while it is
         Place aged;                    // while it is ready, no service has a worse key for it
         std::vector<ClassId> classes;
         std::vector<Listing> services;

@@ -1,5 +1,7 @@
 #include "record.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <type_traits>
 
 #define XXH_INLINE_ALL
@@ -48,6 +50,7 @@ struct WriteRow {
         else if constexpr (std::is_enum_v<T>) out.uint(static_cast<std::uint64_t>(value));
         else if constexpr (std::is_same_v<T, std::int64_t>) out.integer(value);
         else if constexpr (std::is_unsigned_v<T>) out.uint(value);
+        else if constexpr (std::is_same_v<T, std::optional<std::uint32_t>>) out.uint(value.value_or(kUnset));
         else out.uint(value.value);  // an Id
     }
     template <class T>
@@ -73,7 +76,10 @@ struct ReadRow {
         } else if constexpr (std::is_enum_v<T>) value = static_cast<T>(in.uint());
         else if constexpr (std::is_same_v<T, std::int64_t>) value = in.integer();
         else if constexpr (std::is_unsigned_v<T>) value = static_cast<T>(in.uint());
-        else value.value = in.uint();
+        else if constexpr (std::is_same_v<T, std::optional<std::uint32_t>>) {
+            const auto number = static_cast<std::uint32_t>(in.uint());
+            value = number == kUnset ? std::nullopt : std::optional(number);
+        } else value.value = in.uint();
     }
     template <class T>
     void rare(T& value, const T&) {
@@ -91,6 +97,8 @@ void fields(A& a, LiveRow& r, const LiveRow& u) {
     a.rare(r.backoff.initial_ms, u.backoff.initial_ms), a.rare(r.backoff.factor_percent, u.backoff.factor_percent);
     a.rare(r.backoff.max_ms, u.backoff.max_ms), a.rare(r.backoff.jitter_percent, u.backoff.jitter_percent);
     a.rare(r.key, u.key), a.rare(r.content, u.content);
+    a.rare(r.deadline_ms, u.deadline_ms), a.rare(r.queue_timeout_ms, u.queue_timeout_ms), a.rare(r.held, u.held);
+    a.rare(r.key_ttl_ms, u.key_ttl_ms);
 }
 template <class A>
 void fields(A& a, EndRow& r, const EndRow& u) {
@@ -101,12 +109,23 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.crashes, u.crashes), a.rare(r.attempts, u.attempts), a.rare(r.payload_chunks, u.payload_chunks);
     a.rare(r.result_chunks, u.result_chunks), a.rare(r.last.ended_at, u.last.ended_at);
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
-    a.rare(r.key, u.key), a.rare(r.content, u.content);
+    a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
 }
 template <class A>
-void fields(A& a, StateRow& r, const StateRow&) {
+void fields(A& a, StateRow& r, const StateRow& u) {
     a(r.order), a(r.errors), a(r.crashes), a(r.attempts), a(r.token_floor), a(r.due_at), a(r.pause_ms),
         a(r.cancel_requested);
+    a.rare(r.priority, u.priority), a.rare(r.scheduled, u.scheduled), a.rare(r.held, u.held);
+    a.rare(r.queue, u.queue), a.rare(r.round_at, u.round_at), a.rare(r.ready_at, u.ready_at);
+}
+template <class A>
+void fields(A& a, QueueRow& r, const QueueRow& u) {
+    a(r.paused), a(r.max_running);
+    a.rare(r.paused_at, u.paused_at), a.rare(r.by, u.by), a.rare(r.why, u.why);
+    a.rare(r.retry.max_attempts, u.retry.max_attempts), a.rare(r.retry.timeout_ms, u.retry.timeout_ms);
+    BackoffPolicy& backoff = r.retry.backoff;
+    a.rare(backoff.initial_ms, {}), a.rare(backoff.factor_percent, {}), a.rare(backoff.max_ms, {});
+    a.rare(backoff.jitter_percent, {});
 }
 template <class A>
 void fields(A& a, AttemptRow& r, const AttemptRow&) {
@@ -117,14 +136,20 @@ void fields(A& a, KeyRow& r, const KeyRow&) {
     a(r.job), a(r.content), a(r.state);
 }
 template <class A>
-void fields(A& a, WorkerRow& r, const WorkerRow&) {
-    a(r.instance), a(r.name);
+void fields(A& a, WorkerRow& r, const WorkerRow& u) {
+    a(r.instance), a(r.name), a.rare(r.draining, u.draining);
 }
 template <class A>
 void fields(A& a, NumbersRow& r, const NumbersRow&) {
     a(r.next_job), a(r.next_event), a(r.next_instance), a(r.next_worker), a(r.submitted_total), a(r.completed_total);
     a(r.cancelled_total), a(r.dead_total), a(r.retried_total), a(r.done_rows), a(r.done_bytes), a(r.dead_rows);
-    a(r.event_bytes), a(r.key_rows);
+    a(r.event_bytes), a(r.key_rows), a(r.next_task);
+}
+template <class A>
+void fields(A& a, TaskRow& r, const TaskRow&) {
+    a(r.action), a(r.state), a(r.count_only), a(r.job_state), a(r.reason), a(r.queue), a(r.type), a(r.error);
+    a(r.made_before), a(r.made_after), a(r.by), a(r.started_at), a(r.ended_at), a(r.cursor), a(r.end), a(r.total);
+    a(r.looked), a(r.done), a(r.refused), a(r.only);
 }
 
 std::size_t begin_row(std::string& arena) {
@@ -192,6 +217,8 @@ Slice append_row(Batch& batch, const EndRow& row) {
     return append_fields(batch, shorter, row.result);
 }
 Slice append_row(Batch& batch, const KeyRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const QueueRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const TaskRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
 
@@ -221,6 +248,8 @@ bool read_row(std::string_view bytes, EndRow& row) {
     return true;
 }
 bool read_row(std::string_view bytes, KeyRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, QueueRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, TaskRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
 
@@ -243,11 +272,59 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
     return !in.failed();
 }
 
+namespace {
+
+/// The entries' subjects; of each subject its four words, by their places in the list of words that follows, from 1.
+void append_subjects(wire::Writer& out, const EventsRow& row) {
+    out.array(static_cast<std::uint32_t>(row.events.size()));
+    for (const EventsRow::Entry& entry : row.events) out.uint(entry.subject);
+    std::vector<std::string_view> words;
+    const auto place = [&](std::string_view word) -> std::uint64_t {
+        if (word.empty()) return 0;
+        const auto known = std::find(words.rbegin(), words.rend(), word);
+        if (known != words.rend()) return static_cast<std::uint64_t>(words.rend() - known);
+        words.push_back(word);
+        return words.size();
+    };
+    out.array(static_cast<std::uint32_t>(row.subjects.size() * 4));
+    for (const EventsRow::Subject& subject : row.subjects)
+        for (const std::string_view word : {subject.queue, subject.type, subject.worker, subject.text})
+            out.uint(place(word));
+    out.array(static_cast<std::uint32_t>(words.size()));
+    for (const std::string_view word : words) out.str(word);
+}
+
+bool read_subjects(wire::Reader& in, EventsRow& row) {
+    if (in.array() != row.events.size()) return false;
+    for (EventsRow::Entry& entry : row.events) entry.subject = static_cast<std::uint32_t>(in.uint());
+    std::vector<std::uint64_t> places;
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) places.push_back(in.uint());
+    std::vector<std::string_view> words{{}};
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) words.push_back(in.str());
+    if (in.failed() || places.size() % 4 != 0) return false;
+    for (const std::uint64_t place : places)
+        if (place >= words.size()) return false;
+    for (std::size_t i = 0; i < places.size(); i += 4)
+        row.subjects.push_back({words[places[i]], words[places[i + 1]], words[places[i + 2]], words[places[i + 3]]});
+    return std::all_of(row.events.begin(), row.events.end(),
+                       [&](const EventsRow::Entry& entry) { return entry.subject <= row.subjects.size(); });
+}
+
+}  // namespace
+
+std::uint32_t EventsRow::subject(const Subject& subject) {
+    // The newest are the likeliest: a batch has few kinds of jobs, in runs.
+    const auto known = std::find(subjects.rbegin(), subjects.rend(), subject);
+    if (known != subjects.rend()) return static_cast<std::uint32_t>(subjects.rend() - known);
+    subjects.push_back(subject);
+    return static_cast<std::uint32_t>(subjects.size());
+}
+
 Slice append_row(Batch& batch, const EventsRow& row) {
     std::string& arena = batch.arena();
     const std::size_t start = begin_row(arena);
     wire::Writer out(arena);
-    out.array(2);
+    out.array(row.subjects.empty() ? 2 : 5);
     out.integer(row.wall);
     out.array(static_cast<std::uint32_t>(row.events.size() * 3));
     std::uint64_t expected = 0;  // jobs are written as the distance from where the entry before ended: mostly 0
@@ -257,6 +334,7 @@ Slice append_row(Batch& batch, const EventsRow& row) {
         out.uint(entry.count);
         expected = entry.job.value + entry.count;
     }
+    if (!row.subjects.empty()) append_subjects(out, row);
     out.flush();
     return finish_row(batch, start);
 }
@@ -265,9 +343,11 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     std::string_view body;
     if (!open_row(bytes, body)) return false;
     wire::Reader in(body);
-    if (in.array() < 2) return false;
+    const std::uint32_t fields = in.array();
+    if (fields < 2) return false;
     row.wall = in.integer();
     row.events.clear();
+    row.subjects.clear();
     std::uint64_t expected = 0;
     for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
         EventsRow::Entry entry;
@@ -277,18 +357,22 @@ bool read_row(std::string_view bytes, EventsRow& row) {
         expected = entry.job.value + entry.count;
         row.events.push_back(entry);
     }
-    return !in.failed();
+    return !in.failed() && (fields < 5 || read_subjects(in, row));
 }
 
 std::string job_key(JobId job) { return big_endian(job.value); }
 
 std::string job_part_key(JobId job, std::uint32_t part) { return big_endian(job.value) + big_endian(part).substr(4); }
 
-std::string idempotency_row_key(std::string_view queue, std::string_view name) {
+std::string name_pair_key(std::string_view queue, std::string_view name) {
     std::string key(queue);
     key.push_back('\0');
     key.append(name);
     return key;
+}
+
+std::string key_end(std::int64_t ended_at, std::uint64_t ttl_ms) {
+    return big_endian(static_cast<std::uint64_t>(ended_at) + ttl_ms);
 }
 
 ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
@@ -297,12 +381,22 @@ ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
     out.str(item.type);
     out.uint(item.priority);
     out.uint(item.delay_ms);
-    out.uint(item.timeout_ms);
-    out.uint(item.max_attempts);
-    out.uint(item.backoff.initial_ms);
-    out.uint(item.backoff.factor_percent);
-    out.uint(item.backoff.max_ms);
-    out.uint(item.backoff.jitter_percent);
+    const Backoff usual;
+    out.uint(item.timeout_ms.value_or(kDefaultTimeoutMs));
+    out.uint(item.max_attempts.value_or(kDefaultMaxAttempts));
+    out.uint(item.backoff.initial_ms.value_or(usual.initial_ms));
+    out.uint(item.backoff.factor_percent.value_or(usual.factor_percent));
+    out.uint(item.backoff.max_ms.value_or(usual.max_ms));
+    out.uint(item.backoff.jitter_percent.value_or(usual.jitter_percent));
+    const SubmitItem plain;
+    const auto rare = [&](std::uint64_t which, std::uint64_t value, std::uint64_t unless) {
+        if (value != unless) out.uint(which), out.uint(value);
+    };
+    rare(1, item.run_at, plain.run_at);
+    rare(2, item.deadline_ms, plain.deadline_ms);
+    rare(3, item.queue_timeout_ms, plain.queue_timeout_ms);
+    rare(4, item.held, plain.held);
+    rare(5, item.key_ttl_ms, plain.key_ttl_ms);
     out.flush();
     text.append(payload);
     XXH128_canonical_t canonical;

@@ -43,6 +43,10 @@ struct LiveRow {
     Backoff backoff;
     std::string_view key = {};  ///< idempotency key; empty: none
     ContentHash content{};      ///< of a job with a key
+    std::uint64_t deadline_ms = 0;
+    std::uint64_t queue_timeout_ms = 0;
+    bool held = false;
+    std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
     std::string_view payload = {};
 };
 
@@ -53,9 +57,15 @@ struct StateRow {
     std::uint32_t crashes = 0;      ///< attempts charged to the crash budget in this round
     std::uint32_t attempts = 0;     ///< number of the last attempt with a record
     std::uint64_t token_floor = 0;  ///< every smaller token is void
-    std::int64_t due_at = 0;        ///< retrying until then; 0: not retrying
-    std::uint32_t pause_ms = 0;     ///< the pause due_at came from (bounds it when the wall clock has jumped)
+    std::int64_t due_at = 0;        ///< retrying or scheduled until then; 0: neither
+    std::uint64_t pause_ms = 0;     ///< the pause due_at came from (bounds it when the wall clock has jumped)
     bool cancel_requested = false;
+    bool scheduled = false;       ///< what it waits for until due_at is a delay, not a backoff
+    bool held = false;            ///< in place of the live row's
+    std::uint8_t priority = 0;    ///< in place of the live row's; 0: that one
+    std::string_view queue = {};  ///< likewise; empty: that one
+    std::int64_t round_at = 0;    ///< its deadline counts from then; 0: from its submit
+    std::int64_t ready_at = 0;    ///< its queue timeout counts from then; 0: from its submit and delay; -1: it is over
 };
 
 /// Table attempts.
@@ -91,6 +101,7 @@ struct EndRow {
     AttemptRow last;  ///< outcome none: it ended without running
     std::string_view key = {};
     ContentHash content{};
+    std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
     std::string_view result = {};
 };
 
@@ -99,6 +110,41 @@ struct KeyRow {
     JobId job;
     ContentHash content{};
     JobState state = JobState::none;  ///< none while the job lives
+};
+
+/// Table queues, under the queue, or under queue, NUL, type: what somebody has set for it.
+struct QueueRow {
+    bool paused = false;
+    std::int64_t paused_at = 0;
+    std::string_view by = {};
+    std::string_view why = {};
+    std::uint32_t max_running = 0;  ///< 0: no limit
+    RetryPolicy retry = {};
+};
+
+enum class TaskState : std::uint8_t { running = 0, done = 1, stopped = 2 };
+/// Table tasks: something done to many jobs, and how far it is.
+struct TaskRow {
+    TaskAction action = TaskAction::cancel;
+    TaskState state = TaskState::running;
+    bool count_only = false;
+    JobState job_state = JobState::none;
+    Reason reason = Reason::none;
+    std::string_view queue = {};
+    std::string_view type = {};
+    std::string_view error = {};
+    std::int64_t made_before = 0;  ///< 0: whenever
+    std::int64_t made_after = 0;
+    std::string_view by = {};
+    std::int64_t started_at = 0;
+    std::int64_t ended_at = 0;
+    std::uint64_t cursor = 0;  ///< jobs below it, or up to it, are done with
+    std::uint64_t end = 0;     ///< jobs from this number on came too late
+    std::uint64_t total = 0;   ///< about how many there are to look at
+    std::uint64_t looked = 0;
+    std::uint64_t done = 0;
+    std::uint64_t refused = 0;
+    std::string_view only = {};  ///< numbers of jobs, 8 bytes each, big-endian and in order; empty: all
 };
 
 /// A run of submits that made jobs: number first + i made job first_job + i.
@@ -119,17 +165,31 @@ struct InstanceRow {
 struct WorkerRow {
     Uuid instance;
     std::string_view name = {};
+    bool draining = false;
 };
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
+/// What they are about is written once for all entries of the row.
 struct EventsRow {
+    struct Subject {
+        std::string_view queue = {};
+        std::string_view type = {};
+        std::string_view worker = {};
+        std::string_view text = {};
+        friend bool operator==(const Subject&, const Subject&) = default;
+    };
     struct Entry {
         std::uint8_t kind = 0;
         JobId job;
         std::uint64_t count = 0;
+        std::uint32_t subject = 0;  ///< in `subjects`, from 1; 0: not known
     };
     std::int64_t wall = 0;
-    std::vector<Entry> events;
+    std::vector<Entry> events = {};
+    std::vector<Subject> subjects = {};
+
+    /// The subject's place, as entries say it; added if it is new.
+    std::uint32_t subject(const Subject& subject);
 };
 
 /// Table meta, row "numbers": written by every batch.
@@ -148,8 +208,10 @@ struct NumbersRow {
     std::uint64_t dead_rows = 0;
     std::uint64_t event_bytes = 0;
     std::uint64_t key_rows = 0;
+    std::uint64_t next_task = 1;
 };
 
+inline constexpr std::string_view kMetaFormat = "format";    ///< kFormatVersion in decimal, since the store was made
 inline constexpr std::string_view kMetaApplied = "applied";  ///< number of the last batch applied, 8 bytes big-endian
 inline constexpr std::string_view kMetaRelied = "relied";    ///< of the last batch that the store relies on the log for
 inline constexpr std::string_view kMetaNumbers = "numbers";
@@ -157,6 +219,11 @@ inline constexpr std::string_view kMetaStore = "store";           ///< the store
 inline constexpr std::string_view kMetaEpoch = "epoch";           ///< one more at every start, 8 bytes big-endian
 inline constexpr std::string_view kMetaLogSecret = "log_secret";  ///< CommitLog::belongs_to
 inline constexpr std::string_view kMetaFloor = "floor";  ///< no token below it is good without a claim, 8 bytes
+/// In a backup: when it was made, 8 bytes big-endian. Such a store is to be restored, not to be served.
+inline constexpr std::string_view kMetaBackup = "backup";
+/// Job numbers that may have been given by the stores this one was restored from, after the backup: from, up to and
+/// without, 8 bytes big-endian each, once for each restore.
+inline constexpr std::string_view kMetaUnknownJobs = "unknown_jobs";
 
 /// Appends the row's bytes to the batch's arena.
 Slice append_row(Batch& batch, const LiveRow& row);
@@ -164,6 +231,8 @@ Slice append_row(Batch& batch, const StateRow& row);
 Slice append_row(Batch& batch, const AttemptRow& row);
 Slice append_row(Batch& batch, const EndRow& row);
 Slice append_row(Batch& batch, const KeyRow& row);
+Slice append_row(Batch& batch, const QueueRow& row);
+Slice append_row(Batch& batch, const TaskRow& row);
 Slice append_row(Batch& batch, const InstanceRow& row);
 Slice append_row(Batch& batch, const WorkerRow& row);
 Slice append_row(Batch& batch, const NumbersRow& row);
@@ -175,6 +244,8 @@ Slice append_row(Batch& batch, const EventsRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, AttemptRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, EndRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, KeyRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, QueueRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, TaskRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, InstanceRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, WorkerRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, NumbersRow& row);
@@ -182,7 +253,11 @@ Slice append_row(Batch& batch, const EventsRow& row);
 
 std::string job_key(JobId job);
 std::string job_part_key(JobId job, std::uint32_t part);  ///< attempts, chunks, results
-std::string idempotency_row_key(std::string_view queue, std::string_view name);
+/// Two names as one key: queue and idempotency key, or queue and type.
+std::string name_pair_key(std::string_view queue, std::string_view name);
+
+/// When a key is forgotten, as the first half of its key in `key_ends`.
+std::string key_end(std::int64_t ended_at, std::uint64_t ttl_ms);
 
 /// What makes two submits with one key the same: everything that was asked for, payload included.
 ContentHash content_hash(const SubmitItem& item, std::string_view payload);

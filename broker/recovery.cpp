@@ -1,5 +1,6 @@
 #include "recovery.hpp"
 
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,10 +65,14 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
                          (key.size() >= 8 ? std::to_string(from_big_endian(key)) : "?") + ")";
         });
     };
+    std::deque<std::string> moved_to;                // queues, which the rows of `states` look into
     std::vector<std::pair<JobId, StateRow>> states;  // both tables come in job order: one pass merges them
     auto read = each(Table::state, [&](std::string_view key, std::string_view value) {
         states.emplace_back(JobId{from_big_endian(key)}, StateRow{});
-        return read_row(value, states.back().second);
+        StateRow& row = states.back().second;
+        if (!read_row(value, row)) return false;
+        if (!row.queue.empty()) row.queue = moved_to.emplace_back(row.queue);
+        return true;
     });
     if (!read) return read.error();
     auto state = states.begin();
@@ -78,6 +83,20 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
         while (state != states.end() && state->first < id) ++state;
         core.load_live(id, row, state != states.end() && state->first == id ? &state->second : nullptr, now);
         return true;
+    });
+    if (!read) return read.error();
+    read = each(Table::queues, [&](std::string_view key, std::string_view value) {
+        QueueRow row;
+        const bool good = read_row(value, row);
+        if (good) core.load_queue(key, row);
+        return good;
+    });
+    if (!read) return read.error();
+    read = each(Table::tasks, [&](std::string_view key, std::string_view value) {
+        TaskRow row;
+        const bool good = read_row(value, row);
+        if (good) core.load_task(from_big_endian(key), row);
+        return good;
     });
     if (!read) return read.error();
     read = each(Table::claims, [&](std::string_view key, std::string_view value) {
@@ -109,6 +128,9 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
         } else if (key == kMetaApplied) {
             applied = from_big_endian(value);
             core.load_applied(applied);
+        } else if (key == kMetaUnknownJobs) {
+            for (std::size_t at = 0; at + 16 <= value.size(); at += 16)
+                core.load_unknown_jobs({from_big_endian(value.substr(at))}, {from_big_endian(value.substr(at + 8))});
         }
         return true;
     });
@@ -128,6 +150,13 @@ Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn 
     if (!owner) return owner.error();
     const auto secret = store.get(Table::meta, kMetaLogSecret);
     if (!secret) return secret.error();
+    const auto backup = store.get(Table::meta, kMetaBackup);
+    if (!backup) return backup.error();
+    if (*backup || (*owner && log.is_new())) log.take_back();
+    if (*backup)
+        return Error{Code::internal,
+                     "this is a backup, which must not be served: another broker may still hold what it holds. Make a "
+                     "data directory of it: jobyard store restore BACKUP --to DIR"};
     if (*owner && log.is_new())
         return Error{
             Code::internal,

@@ -1,7 +1,7 @@
-// What is forgotten, and when: ended jobs by age, count and bytes, dead ones by age and count, keys a day after their
-// job ended, the oldest events. One bounded step at a time, each a page of rows that the edge reads; what a step
-// decides goes into the open batch like everything else. Nothing here is remembered across a restart: the limits say
-// again what to do.
+// What is forgotten, and when: ended jobs by age, count and bytes, dead ones by age and count, keys when their time
+// after the job's end is over, the oldest events. One bounded step at a time, each a page of rows that the edge reads;
+// what a step decides goes into the open batch like everything else. Nothing here is remembered across a restart: the
+// limits say again what to do.
 //
 // A step takes twice as many rows as have ended since the one before, up to as many as can end in a turn, so that
 // retention can neither be starved by load nor make others wait for long; when little ends, a few rows a millisecond.
@@ -19,7 +19,6 @@ constexpr std::uint64_t kFewestRows = 250;
 constexpr std::uint64_t kMostRows = 4096;
 constexpr std::uint64_t kWorthAStep = 1000;
 constexpr std::uint64_t kEventsRowBytes = 100;  // of a small one: the step leaves what need not go
-constexpr std::int64_t kKeyKeptMs = std::int64_t{24} * 3600 * 1000;
 constexpr std::int64_t kTrimEveryMs = 100;
 constexpr std::int64_t kPassEveryMs = 60'000;  // how often tables are looked through for what is too old
 
@@ -54,7 +53,8 @@ std::int64_t Core::trim_due(Task task) const {
 /// When there is a step to take.
 std::int64_t Core::next_agenda() const {
     if (step_ != Task::none) return INT64_MAX;
-    std::int64_t next = std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events)});
+    std::int64_t next =
+        std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events), next_bulk_step()});
     for (const auto& [task, rows] :
          {std::pair(Task::done, numbers_.done_rows), {Task::dead, numbers_.dead_rows}, {Task::keys, numbers_.key_rows}})
         if (const Pass& pass = pass_of(task); pass.under_way && rows > 0)
@@ -76,6 +76,18 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         return std::vector<Need>{
             {Need::Kind::after, table, cursor, static_cast<std::uint32_t>(std::min(over, rows)), true}};
     };
+    // Many jobs at once and retention take turns, so that neither waits for the other for long.
+    const auto bulk = [&] {
+        auto needs = bulk_needs(turn);
+        bulk_was_last_ = !needs.empty();
+        if (!bulk_was_last_) return needs;
+        step_ = Task::bulk;
+        next_step_ = turn.now + 1;
+        return needs;
+    };
+    if (!bulk_was_last_)
+        if (auto needs = bulk(); !needs.empty()) return needs;
+    bulk_was_last_ = false;
     const auto pass_is_due = [&](Task task) {
         Pass& due = pass_of(task);
         if (!due.under_way && turn.now >= due.next_at) due.under_way = true;
@@ -90,11 +102,12 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
     if (numbers_.done_rows > 0 && pass_is_due(Task::done)) return begin(Task::done, Table::done, true);
     if (numbers_.dead_rows > 0 && pass_is_due(Task::dead)) return begin(Task::dead, Table::dead, true);
     if (numbers_.key_rows > 0 && pass_is_due(Task::keys)) return begin(Task::keys, Table::key_ends, true);
-    return {};
+    return bulk();
 }
 
 void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const Task task = std::exchange(step_, Task::none);
+    if (task == Task::bulk) return bulk_step(found, turn, out);
     const Limits& limits = config_.limits;
     Pass& pass = pass_of(task);
     std::string& cursor = step_is_for_age_ ? pass.cursor : pass.trim_cursor;
@@ -110,8 +123,8 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
             numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row.value.size());
             out.batch->erase(Table::events, row.key);
         } else if (task == Task::keys) {
-            if (!key_is_over(static_cast<std::int64_t>(from_big_endian(row.key)), turn)) {
-                more = false;  // in order of time: the rest is younger
+            if (static_cast<std::int64_t>(from_big_endian(row.key)) > turn.wall) {
+                more = false;  // in order of time: the rest is later
                 break;
             }
             out.batch->erase(Table::key_ends, row.key);
@@ -141,8 +154,10 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
                                                      std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
 }
 
-/// Kept for a day after the job ended. A redrive takes the end back, unless the day is over.
-bool Core::key_is_over(std::int64_t ended_at, Turn turn) { return ended_at + kKeyKeptMs <= turn.wall; }
+/// A redrive takes the end back, unless the key is over by then.
+bool Core::key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn) {
+    return ended_at + static_cast<std::int64_t>(ttl_ms) <= turn.wall;
+}
 
 void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out) {
     Batch& batch = *out.batch;
@@ -158,11 +173,13 @@ void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn tur
         --numbers_.done_rows;
         numbers_.done_bytes -= row.value.size() + (ended.result_chunks == 0 ? 0 : ended.result_size);
     }
-    if (!ended.key.empty() && !key_is_over(ended.ended_at, turn)) {
-        const Slice key = batch.append(idempotency_row_key(ended.queue, ended.key));
+    if (!ended.key.empty() && !key_is_over(ended.ended_at, ended.key_ttl_ms, turn)) {
+        const Slice key = batch.append(name_pair_key(ended.queue, ended.key));
         batch.put(Table::keys, key, append_row(batch, KeyRow{id, ended.content, JobState::retired}));
     }
-    record(EventKind::retired, id);
+    const auto class_id = ready_.find_class(ended.queue, ended.type);
+    if (class_id) record(EventKind::retired, id, *class_id);
+    else record_about(EventKind::retired, {ended.queue, ended.type, {}, {}}, id);
 }
 
 }  // namespace jobyard::broker

@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "job_map.hpp"
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 
 namespace jobyard::broker {
@@ -46,6 +47,12 @@ std::uint64_t random_seed() {
     return seed;
 }
 
+/// Never longer than whoever watches over the loop is patient.
+int longest_sleep(const service::Notifier& manager) {
+    const auto interval = manager.watchdog_interval();
+    return interval ? static_cast<int>(std::min<std::int64_t>(interval->count(), kLongestSleepMs)) : kLongestSleepMs;
+}
+
 /// As they came from the socket.
 class ReceivedFrames : public Inbox::Frames {
  public:
@@ -80,11 +87,12 @@ void BrokerClock::tick(std::int64_t may_sleep_ms) {
 }
 
 Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
-               Socket& socket)
+               Socket& socket, service::Notifier& manager)
     : directory_(directory),
       store_(store),
       log_(log),
       socket_(socket),
+      manager_(manager),
       core_(core),
       random_(random_seed()),
       batches_(applied_seq, {core.numbers().next_job}, {}),
@@ -97,6 +105,7 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     signals_ = Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     JOBYARD_ASSERT(signals_);
 }
@@ -113,28 +122,40 @@ Output Server::output() { return {&batches_.open(), {}}; }
 Result<void> Server::run() {
     core_.start(turn());
     watch_disk();
+    const int longest_sleep_ms = longest_sleep(manager_);
     for (;;) {
-        int sleep_ms = kLongestSleepMs;
+        int sleep_ms = longest_sleep_ms;
         if (more_input_ || !gone_.empty() || (!backlog_.empty() && !full())) {
             sleep_ms = 0;
         } else {
             const std::int64_t until = core_.next_deadline() - clock_.now();
-            sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, kLongestSleepMs));
+            sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, longest_sleep_ms));
         }
         socket_.wait({signals_.get(), committer_.fd(), applier_.fd(), reader_.fd()}, sleep_ms,
                      last_ops_ <= kFewOps ? kStayAwake : 0us);
         clock_.tick(sleep_ms);
-        signalfd_siginfo signal;
-        if (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
-            spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
-            return say_goodbye();
-        }
+        manager_.alive();
+        if (!take_signals()) return say_goodbye();
         const auto began = std::chrono::steady_clock::now();
         if (auto done = one_turn(); !done) return done;
         const auto took =
             std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
         busy_us_max_ = std::max<std::uint64_t>(busy_us_max_, static_cast<std::uint64_t>(took.count()));
     }
+}
+
+bool Server::take_signals() {
+    signalfd_siginfo signal;
+    while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+        if (signal.ssi_signo != SIGHUP) {
+            spdlog::info("signal {}: finishing what is in hand", signal.ssi_signo);
+            manager_.stopping();
+            return false;
+        }
+        if (!reload_) continue;
+        if (const auto limits = reload_()) core_.set_limits(*limits);
+    }
+    return true;
 }
 
 Result<void> Server::one_turn() {
@@ -332,6 +353,8 @@ std::string Server::edge_map() const {
     const CommitLog::Counters log = log_.counters();
     const SocketCounters& socket = socket_.counters();
     MapWriter map;
+    map.text("version", JOBYARD_VERSION);
+    map.uint("protocol", kProtocolVersion);
     map.uint("turns", turns_);
     map.uint("longest_turn_us", busy_us_max_);
     map.uint("stalled_ms", static_cast<std::uint64_t>(clock_.stalled_ms()));

@@ -6,12 +6,14 @@
 //   inbox_     messages (by peer, in order) whose rows are being read
 //   outbox_    messages decided but not yet durable, and those (by peer, in order) whose payloads are being read
 //
-// One thread. Signals must be blocked before it is made; SIGTERM and SIGINT end run().
+// One thread. Signals must be blocked before it is made; SIGTERM and SIGINT end run(), SIGHUP asks for new limits.
 
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,7 @@
 #include "inbox.hpp"
 #include "outbox.hpp"
 #include "reader.hpp"
+#include "service/notifier.hpp"
 #include "socket.hpp"
 #include "store.hpp"
 
@@ -49,7 +52,12 @@ class Server : private Inbox::Edge, private Outbox::Edge {
  public:
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
-           Socket& socket);
+           Socket& socket, service::Notifier& manager);
+    /// Called on SIGHUP, in the loop, so it must not take long: reads the settings again and gives the limits from now
+    /// on; nothing if something is wrong with them.
+    using Reload = std::function<std::optional<Limits>()>;
+    void set_reload(Reload reload) { reload_ = std::move(reload); }
+
     /// Until a signal. An error: the store failed, and nothing that was not durable has been answered.
     Result<void> run();
 
@@ -61,6 +69,8 @@ class Server : private Inbox::Edge, private Outbox::Edge {
         std::uint64_t applied_then = 0;  ///< what is read has at least the batches up to this one
     };
 
+    /// False if the broker is to stop.
+    bool take_signals();
     [[nodiscard]] Turn turn();
     [[nodiscard]] Output output();
     Result<void> one_turn();
@@ -86,11 +96,13 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Store& store_;
     CommitLog& log_;
     Socket& socket_;
+    service::Notifier& manager_;
     Core& core_;
     BrokerClock clock_;
     std::uint64_t random_;
 
     Fd signals_;
+    Reload reload_;
     Batches batches_;
     Inbox inbox_;
     Outbox outbox_;

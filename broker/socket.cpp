@@ -1,12 +1,12 @@
 #include "socket.hpp"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <new>
 #include <optional>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
 #include "peer/kept_frame.hpp"
@@ -116,6 +117,13 @@ void seed_routing_ids() {
     std::srand(seed);
 }
 
+/// Who may connect is who may write to the socket's file.
+Result<void> give_to_group(const std::string& path, gid_t group) {
+    if (::chown(path.c_str(), static_cast<uid_t>(-1), group) == 0 && ::chmod(path.c_str(), 0660) == 0) return {};
+    return Error{Code::internal, "cannot give " + path + " to group " + std::to_string(group) + ": " +
+                                     std::strerror(errno) + "; the user of the broker must be a member of it"};
+}
+
 }  // namespace
 
 Frame::Frame() { zmq_msg_init(as_message(message_)); }
@@ -141,10 +149,10 @@ void Frame::detach() {
     zmq_msg_close(&copy);
 }
 
-Result<std::unique_ptr<Socket>> Socket::open(const std::vector<std::string>& endpoints) {
+Result<std::unique_ptr<Socket>> Socket::open(const std::vector<std::string>& endpoints, std::optional<gid_t> group) {
     std::unique_ptr<Socket> socket(new Socket);
     for (const std::string& endpoint : endpoints)
-        if (auto bound = socket->bind(endpoint); !bound) return bound.error();
+        if (auto bound = socket->bind(endpoint, group); !bound) return bound.error();
     return socket;
 }
 
@@ -201,13 +209,13 @@ void Socket::open_monitor() {
     JOBYARD_ASSERT(zmq_connect(monitor_, kMonitorAddress) == 0);
 }
 
-Result<void> Socket::bind(const std::string& endpoint) {
+Result<void> Socket::bind(const std::string& endpoint, std::optional<gid_t> group) {
     const bool ipc = endpoint.starts_with(kIpc);
     if (!ipc && !endpoint.starts_with(kTcp))
         return Error{Code::bad_field, "cannot listen on " + endpoint + ": expected ipc://PATH or tcp://ADDRESS:PORT"};
     if (ipc)
-        if (auto prepared = prepare_ipc(endpoint, endpoint.substr(kIpc.size())); !prepared) return prepared;
-    // An ipc socket is for this user alone: without keys nothing else tells who connects.
+        if (auto prepared = prepare_ipc(endpoint, endpoint.substr(kIpc.size()), group); !prepared) return prepared;
+    // An ipc socket is for this user alone, until it is given to a group: without keys nothing else tells who connects.
     const mode_t before = ::umask(0177);
     const int rc = zmq_bind(router_, endpoint.c_str());
     const int error = errno;
@@ -220,6 +228,8 @@ Result<void> Socket::bind(const std::string& endpoint) {
         else if (error == EACCES) text += "; ports below 1024 need privileges";
         return Error{Code::internal, text};
     }
+    if (ipc && group)
+        if (auto given = give_to_group(endpoint.substr(kIpc.size()), *group); !given) return given;
     char bound[256];
     std::size_t size = sizeof bound;
     JOBYARD_ASSERT(zmq_getsockopt(router_, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
@@ -227,7 +237,7 @@ Result<void> Socket::bind(const std::string& endpoint) {
     return {};
 }
 
-Result<void> Socket::prepare_ipc(const std::string& endpoint, const std::string& path) {
+Result<void> Socket::prepare_ipc(const std::string& endpoint, const std::string& path, std::optional<gid_t> group) {
     const auto refuse = [&endpoint](const std::string& why) {
         return Error{Code::internal, "cannot listen on " + endpoint + ": " + why};
     };
@@ -236,6 +246,16 @@ Result<void> Socket::prepare_ipc(const std::string& endpoint, const std::string&
     if (path.size() >= sizeof(sockaddr_un::sun_path))
         return refuse("the path is longer than " + std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes");
     if (auto checked = check_endpoint(endpoint); !checked) return refuse(checked.error().text);
+    if (group) {
+        const std::size_t slash = path.rfind('/');
+        const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+        struct stat place {};
+        if (::stat(directory.c_str(), &place) == 0 && (place.st_mode & 022U) != 0)
+            return refuse(directory +
+                          " can be written by others, who could put a socket of theirs in the place of a "
+                          "broker that is away; run: chmod go-w " +
+                          directory);
+    }
     // libzmq removes whatever is at the path, a running broker's socket too, and binds in its place.
     auto lock = lock_file(path + ".lock");
     if (!lock) return refuse((lock.error().code == Code::busy ? "another broker does: " : "") + lock.error().text);
@@ -400,16 +420,6 @@ void Socket::take_disconnected(std::vector<PeerId>& peers) {
             ++at;
         }
     }
-}
-
-bool is_loopback(const std::string& endpoint) {
-    if (endpoint.starts_with(kIpc)) return true;
-    if (!endpoint.starts_with(kTcp)) return false;
-    std::string host = endpoint.substr(kTcp.size());
-    host.resize(std::min(host.size(), host.rfind(':')));
-    if (host == "localhost" || host == "[::1]") return true;
-    in_addr address;
-    return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
 }
 
 }  // namespace jobyard::broker

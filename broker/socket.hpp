@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -74,7 +75,9 @@ struct SocketCounters {
 class Socket {
  public:
     /// Binds every endpoint: `ipc://PATH` (the path is locked, so that a second broker cannot take it over), `tcp://…`.
-    static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints);
+    /// An ipc socket is for this user, and for the members of `group` if there is one.
+    static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints,
+                                                std::optional<gid_t> group = {});
     /// Gives what was sent last half a second to leave.
     ~Socket();
     Socket(const Socket&) = delete;
@@ -114,8 +117,8 @@ class Socket {
 
     Socket();
     void set_options();
-    Result<void> bind(const std::string& endpoint);
-    Result<void> prepare_ipc(const std::string& endpoint, const std::string& path);
+    Result<void> bind(const std::string& endpoint, std::optional<gid_t> group);
+    Result<void> prepare_ipc(const std::string& endpoint, const std::string& path, std::optional<gid_t> group);
     void open_monitor();
     void read_monitor();
     void remember(PeerId peer, Frame& frame);
@@ -136,8 +139,5 @@ class Socket {
 
     SocketCounters counters_;
 };
-
-/// Whether only this machine can reach the endpoint.
-bool is_loopback(const std::string& endpoint);
 
 }  // namespace jobyard::broker

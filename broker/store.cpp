@@ -12,7 +12,10 @@
 #include <mutex>
 
 #include "fd.hpp"
+#include "jobyard/assert.hpp"
+#include "lmdb_handles.hpp"
 #include "record.hpp"
+#include "store_view.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -21,9 +24,6 @@ namespace {
 /// not.
 constexpr std::size_t kOpsBetween = 16;
 
-/// The row of `meta` that the store itself writes, when it is made: kFormatVersion in decimal.
-constexpr std::string_view kFormatRow = "format";
-
 constexpr unsigned kMaxReaders = 126;
 /// What LMDB makes of that many readers, rounded up to pages.
 constexpr off_t kLockFileBytes = 8192;
@@ -31,62 +31,6 @@ constexpr off_t kLockFileBytes = 8192;
 constexpr std::uint64_t kFullBelowBytes = std::uint64_t{1} << 20;
 /// LMDB's own bound of a key.
 constexpr std::size_t kMaxKeyBytes = 511;
-
-MDB_val to_val(std::string_view bytes) { return {bytes.size(), const_cast<char*>(bytes.data())}; }
-std::string_view to_view(const MDB_val& val) { return {static_cast<const char*>(val.mv_data), val.mv_size}; }
-
-/// Aborted unless committed.
-class Transaction {
- public:
-    Transaction(MDB_env* env, unsigned flags) : error_(mdb_txn_begin(env, nullptr, flags, &txn_)) {}
-    ~Transaction() {
-        if (txn_ != nullptr) mdb_txn_abort(txn_);
-    }
-    Transaction(const Transaction&) = delete;
-    Transaction& operator=(const Transaction&) = delete;
-
-    [[nodiscard]] int error() const { return error_; }
-    [[nodiscard]] MDB_txn* get() const { return txn_; }
-    int commit() { return mdb_txn_commit(std::exchange(txn_, nullptr)); }
-
- private:
-    MDB_txn* txn_ = nullptr;
-    int error_;
-};
-
-/// Walks a table forward. Must not outlive its transaction.
-class Cursor {
- public:
-    Cursor(MDB_txn* txn, MDB_dbi table) : error_(mdb_cursor_open(txn, table, &cursor_)) {}
-    ~Cursor() {
-        if (cursor_ != nullptr) mdb_cursor_close(cursor_);
-    }
-    Cursor(const Cursor&) = delete;
-    Cursor& operator=(const Cursor&) = delete;
-
-    /// True at a row; then `key()` and `value()` are its. False at the end of the table or on an error.
-    bool seek(std::string_view at_or_after) {
-        key_ = to_val(at_or_after);
-        return move(at_or_after.empty() ? MDB_FIRST : MDB_SET_RANGE);  // LMDB takes no empty key
-    }
-    bool next() { return move(MDB_NEXT); }
-    bool last() { return move(MDB_LAST); }
-    [[nodiscard]] std::string_view key() const { return to_view(key_); }
-    [[nodiscard]] std::string_view value() const { return to_view(value_); }
-    [[nodiscard]] int error() const { return error_; }
-
- private:
-    bool move(MDB_cursor_op op) {
-        if (error_ != 0) return false;
-        const int rc = mdb_cursor_get(cursor_, &key_, &value_, op);
-        if (rc != 0 && rc != MDB_NOTFOUND) error_ = rc;
-        return rc == 0;
-    }
-    MDB_cursor* cursor_ = nullptr;
-    MDB_val key_{};
-    MDB_val value_{};
-    int error_;
-};
 
 /// Appends the rows that `need` names to `rows`.
 int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
@@ -98,9 +42,10 @@ int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
     Cursor cursor(txn, table);
-    bool at_row = cursor.seek(need.key);
-    if (need.kind == Need::Kind::after) {
-        if (at_row && cursor.key() == need.key) at_row = cursor.next();
+    const bool from = need.kind == Need::Kind::from;
+    bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
+    if (from || need.kind == Need::Kind::after) {
+        if (!from && at_row && cursor.key() == need.key) at_row = cursor.next();
         for (; at_row && rows.size() < need.limit; at_row = cursor.next())
             rows.push_back({cursor.key(), cursor.value()});
     } else {
@@ -164,14 +109,11 @@ Result<void> Store::open_tables() {
         rc = mdb_dbi_open(transaction.get(), to_string(table), MDB_CREATE, &tables_[i]);
         if (rc == 0 && table == Table::meta) {
             // Before anything else of the store is touched.
-            MDB_val key = to_val(kFormatRow);
+            MDB_val key = to_val(kMetaFormat);
             MDB_val found;
             const std::string ours = std::to_string(kFormatVersion);
             rc = mdb_get(transaction.get(), handle(table), &key, &found);
-            if (rc == 0 && to_view(found) != ours)
-                return Error{Code::internal, "the store in " + path_ + " has format " + std::string(to_view(found)) +
-                                                 "; this broker reads format " + ours +
-                                                 ": start the version of jobyard that wrote it"};
+            if (rc == 0 && to_view(found) != ours) return other_format(path_, to_view(found));
             MDB_val value = to_val(ours);
             if (rc == MDB_NOTFOUND) rc = mdb_put(transaction.get(), handle(table), &key, &value, 0);
             MDB_val relied_key = to_val(kMetaRelied);

@@ -122,8 +122,20 @@ struct Asked : Call {
     // When done:
     std::optional<Error> error;
     CancelAnswer answer;
+    struct Item {
+        Code code = Code::ok;
+        JobId job;
+        JobState state = JobState::none;
+        std::string text;
+        std::uint32_t retry_after_ms = 0;
+    };
+    std::vector<Item> items;
+    std::size_t count = 0;
     std::vector<std::string> maps;
     std::uint64_t next_cursor = 0;
+    std::string next;
+    std::uint64_t gone = 0;
+    bool more = false;
 };
 
 }  // namespace jobyard::client

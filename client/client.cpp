@@ -302,6 +302,138 @@ Result<void> Client::redrive(JobId job, std::chrono::milliseconds limit) {
     return redrive(std::span(&job, 1), limit).front();
 }
 
+namespace {
+
+Result<void> result_of(const Asked::Item& item) {
+    if (item.code == Code::ok) return {};
+    return Error{item.code, item.text, item.retry_after_ms};
+}
+
+const Error kShortAnswer{Code::bad_message, "the broker's answer has less in it than was asked for", 0};
+
+Result<void> first_result(const Asked& call) { return call.items.empty() ? kShortAnswer : result_of(call.items[0]); }
+
+template <class T>
+Result<T> decode_first(const Asked& call, Result<T> (*decode)(std::string_view)) {
+    if (call.maps.empty()) return kShortAnswer;
+    return decode(call.maps[0]);
+}
+
+/// A question whose message looks into a copy of `spec`.
+template <class Spec, class Make>
+client::MessageQuestion question(Spec spec, Make make) {
+    auto owner = std::make_shared<const Spec>(std::move(spec));
+    Message message = make(*owner);
+    return {std::move(message), std::move(owner)};
+}
+
+template <class T>
+Result<std::vector<T>> decode_all(const std::vector<std::string>& maps, Result<T> (*decode)(std::string_view)) {
+    std::vector<T> values;
+    for (const std::string& map : maps) {
+        Result<T> value = decode(map);
+        if (!value) return value.error();
+        values.push_back(*std::move(value));
+    }
+    return values;
+}
+
+}  // namespace
+
+std::vector<Result<void>> Client::change(std::span<const JobId> jobs, const JobChange& change,
+                                         std::chrono::milliseconds limit) {
+    std::vector<client::Question> questions;
+    std::vector<std::size_t> sizes;
+    for (std::size_t at = 0; at < jobs.size(); at += kMaxItems) {
+        const auto list = jobs.subspan(at, std::min(kMaxItems, jobs.size() - at));
+        sizes.push_back(list.size());
+        questions.emplace_back(question(change, [&](const JobChange& what) {
+            return Change{{list.begin(), list.end()}, what.priority, what.queue, what.held};
+        }));
+    }
+    using Items = std::vector<Asked::Item>;
+    const auto lists = impl_->ask<Items>(std::move(questions), limit, [](Asked& call) { return call.items; });
+    std::vector<Result<void>> results;
+    for (std::size_t i = 0; i < lists.size(); ++i)
+        for (std::size_t n = 0; n < sizes[i]; ++n) {
+            if (!lists[i]) results.emplace_back(lists[i].error());
+            else if (n >= lists[i]->size()) results.emplace_back(kShortAnswer);
+            else results.push_back(result_of((*lists[i])[n]));
+        }
+    return results;
+}
+
+Result<void> Client::change(JobId job, const JobChange& change, std::chrono::milliseconds limit) {
+    return this->change(std::span(&job, 1), change, limit).front();
+}
+
+Result<void> Client::set_queue(const std::string& queue, const QueueChange& change, const std::string& type,
+                               std::chrono::milliseconds limit) {
+    struct Spec {
+        std::string queue;
+        std::string type;
+        QueueChange change;
+    };
+    auto ask = question(Spec{queue, type, change}, [](const Spec& spec) {
+        const QueueChange& what = spec.change;
+        return SetQueue{spec.queue, spec.type, what.paused, what.by, what.why, what.max_running, what.retry};
+    });
+    return impl_->ask_one<void>(std::move(ask), limit, [](Asked& call) { return first_result(call); });
+}
+
+Result<QueueInfo> Client::queue(const std::string& name, std::chrono::milliseconds limit) {
+    auto ask = question(name, [](const std::string& text) { return ListQueues{{}, 1, text}; });
+    return impl_->ask_one<QueueInfo>(std::move(ask), limit,
+                                     [](Asked& call) { return decode_first(call, decode_queue_info); });
+}
+
+Result<std::vector<QueueInfo>> Client::queues(std::chrono::milliseconds limit) {
+    struct Page {
+        std::vector<QueueInfo> queues;
+        std::string next;
+    };
+    std::vector<QueueInfo> queues;
+    std::string cursor;
+    do {
+        auto ask = question(cursor, [](const std::string& text) { return ListQueues{text, kMaxItems, {}}; });
+        Result<Page> page = impl_->ask_one<Page>(std::move(ask), limit, [](Asked& call) -> Result<Page> {
+            auto some = decode_all(call.maps, decode_queue_info);
+            if (!some) return some.error();
+            return Page{*std::move(some), call.next};
+        });
+        if (!page) return page.error();
+        std::move(page->queues.begin(), page->queues.end(), std::back_inserter(queues));
+        cursor = page->next;
+    } while (!cursor.empty());
+    return queues;
+}
+
+Result<std::uint64_t> Client::start_task(const TaskSpec& task, std::chrono::milliseconds limit) {
+    auto ask = question(task, [](const TaskSpec& what) {
+        return StartTask{what.action,        what.state,         what.queue,      what.type, what.reason, what.error,
+                         what.older_than_ms, what.newer_than_ms, what.count_only, what.by,   what.jobs};
+    });
+    return impl_->ask_one<std::uint64_t>(std::move(ask), limit, [](Asked& call) -> Result<std::uint64_t> {
+        if (const auto done = first_result(call); !done) return done.error();
+        return call.items[0].job.value;
+    });
+}
+
+Result<std::vector<TaskInfo>> Client::tasks(std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::vector<TaskInfo>>(client::MessageQuestion{ListTasks{}, nullptr}, limit,
+                                                 [](Asked& call) { return decode_all(call.maps, decode_task_info); });
+}
+
+Result<TaskInfo> Client::task(std::uint64_t number, std::chrono::milliseconds limit) {
+    return impl_->ask_one<TaskInfo>(client::MessageQuestion{ListTasks{number}, nullptr}, limit,
+                                    [](Asked& call) { return decode_first(call, decode_task_info); });
+}
+
+Result<void> Client::stop_task(std::uint64_t number, std::chrono::milliseconds limit) {
+    return impl_->ask_one<void>(client::MessageQuestion{StopTask{number}, nullptr}, limit,
+                                [](Asked& call) { return first_result(call); });
+}
+
 Result<JobInfo> Client::show(JobId job, std::chrono::milliseconds limit) {
     return impl_->ask_one<JobInfo>(JobQuestion{JobVerb::show, job}, limit,
                                    [](Asked& call) { return decode_job_info(call.maps.front()); });
@@ -325,6 +457,51 @@ Result<JobPage> Client::list(const JobFilter& filter, std::uint64_t cursor, std:
 Result<BrokerStats> Client::stats(std::chrono::milliseconds limit) {
     return impl_->ask_one<BrokerStats>(client::StatsQuestion{}, limit,
                                        [](Asked& call) { return decode_stats(call.maps.front()); });
+}
+
+Result<EventPage> Client::events(const EventFilter& filter, std::uint64_t after, std::chrono::milliseconds wait,
+                                 std::uint32_t size, std::chrono::milliseconds limit) {
+    wait = std::clamp(wait, std::chrono::milliseconds(0), std::chrono::milliseconds(30'000));
+    const std::chrono::milliseconds both = limit > kNoTimeLimit - wait ? limit : limit + wait;
+    return impl_->ask_one<EventPage>(client::EventsQuestion{after, size, static_cast<std::uint32_t>(wait.count()),
+                                                            filter.queue, filter.type, filter.job, filter.kinds},
+                                     both, [](Asked& call) -> Result<EventPage> {
+                                         Result<std::vector<EventInfo>> events = decode_events(call.maps);
+                                         if (!events) return events.error();
+                                         return EventPage{*std::move(events), call.next_cursor, call.gone, call.more};
+                                     });
+}
+
+Result<std::vector<WorkerInfo>> Client::workers(const std::string& name, std::chrono::milliseconds limit) {
+    const Deadline deadline = deadline_after(limit);
+    std::vector<WorkerInfo> workers;
+    std::string cursor;
+    do {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        const Result<std::string> next = impl_->ask_one<std::string>(
+            client::WorkersQuestion{cursor, 500, name}, std::max(left, std::chrono::milliseconds(0)),
+            [&](Asked& call) -> Result<std::string> {
+                for (const std::string& map : call.maps) {
+                    Result<WorkerInfo> worker = decode_worker(map);
+                    if (!worker) return worker.error();
+                    workers.push_back(*std::move(worker));
+                }
+                return call.next;
+            });
+        if (!next) return next.error();
+        cursor = *next;
+    } while (!cursor.empty());
+    return workers;
+}
+
+Result<std::size_t> Client::drain(const std::string& name, std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::size_t>(client::SteerQuestion{name, WorkerAction::drain}, limit,
+                                       [](Asked& call) { return call.count; });
+}
+
+Result<std::size_t> Client::resume(const std::string& name, std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::size_t>(client::SteerQuestion{name, WorkerAction::resume}, limit,
+                                       [](Asked& call) { return call.count; });
 }
 
 }  // namespace jobyard

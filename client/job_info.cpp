@@ -32,6 +32,12 @@ void read(wire::Reader& in, std::optional<T>& value) {
     read(in, value.emplace());
 }
 template <class T>
+requires std::is_same_v<T, std::string> || std::is_same_v<T, JobId>
+void read(wire::Reader& in, std::vector<T>& items) {
+    const std::uint32_t count = in.array();
+    for (std::uint32_t i = 0; i < count && !in.failed(); ++i) read(in, items.emplace_back());
+}
+template <class T>
 void read_map(wire::Reader& in, T& value);
 template <class T>
 void read(wire::Reader& in, std::vector<T>& items) {
@@ -73,8 +79,45 @@ void fields(Field& field, JobInfo& job) {
     field("cancel_requested", job.cancel_requested)("progress", job.progress)("progress_text", job.progress_text);
     field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
 }
+void fields(Field& field, RetryPolicy& retry) {
+    field("max_attempts", retry.max_attempts)("timeout_ms", retry.timeout_ms);
+    BackoffPolicy& backoff = retry.backoff;
+    field("backoff_initial_ms", backoff.initial_ms)("backoff_factor_percent", backoff.factor_percent);
+    field("backoff_max_ms", backoff.max_ms)("backoff_jitter_percent", backoff.jitter_percent);
+}
+void fields(Field& field, TypePolicy& policy) {
+    field("type", policy.type);
+    fields(field, policy.retry);
+}
 void fields(Field& field, QueueInfo& queue) {
-    field("name", queue.name)("queued", queue.queued)("running", queue.running);
+    field("name", queue.name)("queued", queue.queued)("running", queue.running)("waiting", queue.waiting);
+    field("paused", queue.paused)("paused_at", queue.paused_at)("paused_by", queue.paused_by);
+    field("paused_why", queue.paused_why)("max_running", queue.max_running)("types", queue.types);
+    field("unended", queue.unended)("completed", queue.completed)("failed", queue.failed)("dead", queue.dead);
+    field("oldest_at", queue.oldest_at);
+    fields(field, queue.retry);
+}
+void fields(Field& field, TaskInfo& task) {
+    field("task", task.task)("action", task.action)("state", task.state)("count_only", task.count_only);
+    field("job_state", task.job_state)("reason", task.reason)("queue", task.queue)("type", task.type);
+    field("error", task.error)("by", task.by)("started_at", task.started_at)("ended_at", task.ended_at);
+    field("total", task.total)("looked", task.looked)("done", task.done)("refused", task.refused);
+}
+void fields(Field& field, WorkerInfo& worker) {
+    field("name", worker.name)("state", worker.state)("draining", worker.draining)("slots", worker.slots);
+    field("credit", worker.credit)("running", worker.running)("queues", worker.queues)("types", worker.types);
+    field("queues_total", worker.queues_total)("types_total", worker.types_total)("software", worker.software);
+    field("connected_at", worker.connected_at)("heard_at", worker.heard_at)("jobs", worker.jobs);
+}
+/// As many events with consecutive numbers, of jobs with consecutive numbers.
+struct EventRun {
+    EventInfo first;
+    std::uint64_t count = 1;
+};
+void fields(Field& field, EventRun& run) {
+    EventInfo& first = run.first;
+    field("event", first.event)("at", first.at)("kind", first.kind)("job", first.job)("count", run.count);
+    field("queue", first.queue)("type", first.type)("worker", first.worker)("text", first.text);
 }
 /// The counters of jobs are a map of their own inside the statistics.
 struct JobCounters {
@@ -127,10 +170,29 @@ JobState job_state_from(std::string_view word) {
 
 Result<JobInfo> decode_job_info(std::string_view map) { return decode<JobInfo>(map, "description of a job"); }
 
+Result<QueueInfo> decode_queue_info(std::string_view map) { return decode<QueueInfo>(map, "description of a queue"); }
+Result<TaskInfo> decode_task_info(std::string_view map) { return decode<TaskInfo>(map, "description of a task"); }
+
 Result<BrokerStats> decode_stats(std::string_view map) {
     Result<BrokerStats> stats = decode<BrokerStats>(map, "statistics");
     if (stats) stats->map = map;
     return stats;
+}
+
+Result<WorkerInfo> decode_worker(std::string_view map) { return decode<WorkerInfo>(map, "description of a worker"); }
+
+Result<std::vector<EventInfo>> decode_events(const std::vector<std::string>& maps) {
+    std::vector<EventInfo> events;
+    for (const std::string& map : maps) {
+        const Result<EventRun> run = decode<EventRun>(map, "description of an event");
+        if (!run) return run.error();
+        for (std::uint64_t i = 0; i < run->count; ++i) {
+            EventInfo& event = events.emplace_back(run->first);
+            event.event += i;
+            if (event.job) event.job.value += i;
+        }
+    }
+    return events;
 }
 
 }  // namespace jobyard

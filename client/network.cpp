@@ -8,6 +8,7 @@
 #include <bitset>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "peer/endpoint.hpp"
 
@@ -46,6 +47,11 @@ SubmitItem item_of(const JobSpec& spec) {
     item.max_attempts = spec.max_attempts;
     item.key = spec.key;
     item.backoff = spec.backoff;
+    item.run_at = spec.run_at;
+    item.deadline_ms = spec.deadline_ms;
+    item.queue_timeout_ms = spec.queue_timeout_ms;
+    item.held = spec.held;
+    item.key_ttl_ms = spec.key_ttl_ms;
     return item;
 }
 
@@ -64,7 +70,7 @@ Network::Network(const Client::Options& options)
       max_pending_bytes_(options.max_pending_bytes),
       max_payload_(kMaxPayloadBytes),
       session_(session_options(options), steady_ms()) {
-    room_->endpoint = broker_endpoint(options.broker);
+    room_->endpoint = client_endpoint(options.broker);
     if (Result<void> checked = check_endpoint(room_->endpoint); !checked) {
         refusal_ = checked.error();
     } else if (auto socket = PeerSocket::open({room_->endpoint, kReconnectMaxMs, kSocketLingerMs}); !socket) {
@@ -309,54 +315,66 @@ bool Network::finish(std::vector<Completion>& completions) {
     };
     std::unique_lock lock(room_->mutex);
     for (Completion& completion : completions) {
-        std::visit(Overloaded{
-                       [&](const Submitted& submitted) {
-                           Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[submitted.ticket]);
-                           job.job = submitted.job;
-                           job.code = submitted.code;
-                           answered_submit(job);
-                           move_to(job, job.watch ? Stage::known : Stage::done);
-                           if (!job.watch) free_ticket(submitted.ticket);
-                       },
-                       [&](const Ended& ended) {
-                           Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[ended.ticket]);
-                           const ResultItem& item = ended.item;
-                           job.result = {item.job,
-                                         item.state,
-                                         item.reason,
-                                         item.attempt,
-                                         std::string(item.error),
-                                         std::string(ended.payload)};
-                           move_to(job, Stage::done);
-                           free_ticket(ended.ticket);
-                       },
-                       [&](const Answered& answer) {
-                           Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[answer.ticket]);
-                           call.answer = {answer.code, answer.state};
-                           move_to(call, Stage::done);
-                           free_ticket(answer.ticket);
-                       },
-                       [&](const Found& found) {
-                           Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[found.ticket]);
-                           call.maps.assign(found.maps.begin(), found.maps.end());
-                           call.next_cursor = found.next_cursor;
-                           move_to(call, Stage::done);
-                           free_ticket(found.ticket);
-                       },
-                       [&](Failed& failure) {
-                           if (failure.error.code == Code::timeout) failure.error.text += room_->why_silent();
-                           std::visit(Overloaded{
-                                          [&](const std::shared_ptr<Watched>& job) { failed(*job, failure.error); },
-                                          [&](const std::shared_ptr<Asked>& call) {
-                                              call->error = failure.error;
-                                              move_to(*call, Stage::done);
-                                          },
-                                      },
-                                      tickets_[failure.ticket]);
-                           free_ticket(failure.ticket);
-                       },
-                   },
-                   completion);
+        std::visit(
+            Overloaded{
+                [&](const Submitted& submitted) {
+                    Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[submitted.ticket]);
+                    job.job = submitted.job;
+                    job.code = submitted.code;
+                    answered_submit(job);
+                    move_to(job, job.watch ? Stage::known : Stage::done);
+                    if (!job.watch) free_ticket(submitted.ticket);
+                },
+                [&](const Ended& ended) {
+                    Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[ended.ticket]);
+                    const ResultItem& item = ended.item;
+                    job.result = {item.job,
+                                  item.state,
+                                  item.reason,
+                                  item.attempt,
+                                  std::string(item.error),
+                                  std::string(ended.payload)};
+                    move_to(job, Stage::done);
+                    free_ticket(ended.ticket);
+                },
+                [&](const Answered& answer) {
+                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[answer.ticket]);
+                    call.answer = {answer.code, answer.state};
+                    call.count = answer.count;
+                    move_to(call, Stage::done);
+                    free_ticket(answer.ticket);
+                },
+                [&](const AnsweredAll& all) {
+                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[all.ticket]);
+                    for (const Answer& item : all.items)
+                        call.items.push_back({item.code, item.job, item.state, text_of(item), item.retry_after_ms});
+                    move_to(call, Stage::done);
+                    free_ticket(all.ticket);
+                },
+                [&](const Found& found) {
+                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[found.ticket]);
+                    call.maps.assign(found.maps.begin(), found.maps.end());
+                    call.next_cursor = found.next_cursor;
+                    call.next = found.next;
+                    call.gone = found.gone;
+                    call.more = found.more;
+                    move_to(call, Stage::done);
+                    free_ticket(found.ticket);
+                },
+                [&](Failed& failure) {
+                    if (failure.error.code == Code::timeout) failure.error.text += room_->why_silent();
+                    std::visit(Overloaded{
+                                   [&](const std::shared_ptr<Watched>& job) { failed(*job, failure.error); },
+                                   [&](const std::shared_ptr<Asked>& call) {
+                                       call->error = failure.error;
+                                       move_to(*call, Stage::done);
+                                   },
+                               },
+                               tickets_[failure.ticket]);
+                    free_ticket(failure.ticket);
+                },
+            },
+            completion);
     }
     lock.unlock();
     completions.clear();

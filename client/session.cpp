@@ -14,6 +14,9 @@ constexpr std::size_t kSubmitItemBytes = 64;
 constexpr std::size_t kHeaderPrefixBytes = 64;
 constexpr std::int64_t kGatherMs = 100;  // an answer that takes longer is not waited for
 constexpr std::int64_t kLongestPauseMs = 5'000;
+constexpr const char* kOtherStore =
+    "the broker has come back with another store, perhaps restored from a backup: what became of this job in the old "
+    "one cannot be known; look for it by its content (jobyard list), and submit it again if it is not there";
 
 template <class... Fs>
 struct Overloaded : Fs... {
@@ -31,7 +34,14 @@ Answer answer_of(Code code, std::string_view text = {}) {
     return answer;
 }
 
-/// What a person can do about it, where the broker gave the code alone.
+/// Twice as long after each refusal: a full queue is not asked thousands of times a second by everybody it refused.
+std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
+    const std::int64_t first = std::max<std::int64_t>(retry_after_ms, 10);
+    return std::min(std::max(kLongestPauseMs, first), first << std::min(refusals, 10U));
+}
+
+}  // namespace
+
 std::string text_of(const Answer& answer) {
     if (!answer.text.empty())
         return answer.field.empty() ? std::string(answer.text)
@@ -42,6 +52,8 @@ std::string text_of(const Answer& answer) {
         case Code::retired: return "it ended, and retention has removed its record";
         case Code::unknown_job:
             return "the broker has never made this job; check the number, and which broker is asked";
+        case Code::not_waiting: return "it runs; only a job that waits can be changed";
+        case Code::unknown_task: return "no task of this number runs, or is remembered";
         case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven";
         case Code::busy: return "the broker is at one of its limits; try again later";
         case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
@@ -49,14 +61,6 @@ std::string text_of(const Answer& answer) {
         default: return std::string("the broker answered ") + to_string(answer.code);
     }
 }
-
-/// Twice as long after each refusal: a full queue is not asked thousands of times a second by everybody it refused.
-std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
-    const std::int64_t first = std::max<std::int64_t>(retry_after_ms, 10);
-    return std::min(std::max(kLongestPauseMs, first), first << std::min(refusals, 10U));
-}
-
-}  // namespace
 
 Session::Session(Options options, std::int64_t now_ms)
     : options_(std::move(options)), heard_ms_(now_ms), instance_(options_.new_instance()) {}
@@ -143,29 +147,39 @@ void Session::on_message(const Envelope& envelope, std::string_view payload, std
     if (const auto* welcome = std::get_if<Welcome>(&envelope.message)) return on_welcome(envelope, *welcome, now_ms);
     if (const auto* refusal = std::get_if<Refusal>(&envelope.message)) return on_refusal(envelope, *refusal, now_ms);
     if (link_ != Link::welcomed || envelope.session != session_) return;  // of an earlier session
-    std::visit(Overloaded{
-                   [&](const Answers& answers) { on_answers(envelope.request, answers, now_ms); },
-                   [&](const Results& results) { on_results(results, payload); },
-                   [&](const Jobs& jobs) { on_jobs(envelope.request, jobs, payload); },
-                   [&](const Stats&) {
-                       const std::optional<Request> request = take_request(envelope.request);
-                       if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
-                       completions_.emplace_back(Found{asks_.at(request->asks[0]).ticket, 0, {payload}});
-                       forget_ask(request->asks[0]);
-                   },
-                   // The broker restarts: this session is over, and the connection will say so itself.
-                   [&](const Goodbye&) { on_disconnected(); },
-                   [](const auto&) {},
-               },
-               envelope.message);
+    std::visit(
+        Overloaded{
+            [&](const Answers& answers) { on_answers(envelope.request, answers, now_ms); },
+            [&](const Results& results) { on_results(results, payload); },
+            [&](const Jobs& jobs) { on_jobs(envelope.request, jobs, payload); },
+            [&](const Maps& maps) {
+                on_maps(envelope.request, maps.items, payload, {0, 0, {}, maps.next, 0, false});
+            },
+            [&](const Events& events) {
+                on_maps(envelope.request, events.items, payload, {0, events.last, {}, {}, events.gone, events.more});
+            },
+            [&](const Stats&) {
+                const std::optional<Request> request = take_request(envelope.request);
+                if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
+                completions_.emplace_back(Found{asks_.at(request->asks[0]).ticket, 0, {payload}, {}, 0, false});
+                forget_ask(request->asks[0]);
+            },
+            // The broker restarts: this session is over, and the connection will say so itself.
+            [&](const Goodbye&) { on_disconnected(); },
+            [](const auto&) {},
+        },
+        envelope.message);
 }
 
 void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::int64_t now_ms) {
     if (link_ != Link::hello_sent || envelope.request != hello_request_) return;
-    if (!store_.is_nil() && store_ != welcome.store) forget_other_store();
+    const bool other_store = !store_.is_nil() && store_ != welcome.store;
     store_ = welcome.store;
-    if (welcome.instance == InstanceState::retired) {
-        retire_instance();
+    if (other_store) forget_other_store();
+    if (other_store || welcome.instance == InstanceState::retired) {
+        retire_instance(other_store ? kOtherStore
+                                    : "the broker has forgotten this client, which was away too long; the job may or "
+                                      "may not have been made (submit with a key to be able to repeat it)");
         link_ = Link::hello_due;
         hello_at_ms_ = now_ms;
         return;
@@ -224,29 +238,25 @@ void Session::send_again_later(const Request& request, const Refusal& refusal, s
     submits_held_until_ms_ = now_ms + pause_ms(refusal.retry_after_ms, 0);
 }
 
-/// What was sent may or may not have made a job, and can never be found out: the broker has forgotten the numbers.
-void Session::retire_instance() {
-    for (const Job& job : window_) {
-        if (job.state == Job::State::answered) continue;
-        fail(job.ticket, Code::outcome_unknown,
-             "the broker has forgotten this client, which was away too long; the job may or may not have been made "
-             "(submit with a key to be able to repeat it)");
-    }
+/// What was sent may or may not have made a job, and can never be found out: the broker does not know the numbers.
+void Session::retire_instance(const char* why) {
+    for (const Job& job : window_)
+        if (job.state != Job::State::answered) fail(job.ticket, Code::outcome_unknown, why);
     window_.clear();
     confirmed_ = 0;
     instance_ = options_.new_instance();
     welcomed_before_ = false;
 }
 
-/// Job numbers mean other jobs there.
+/// Job numbers may mean other jobs there, and what became of a job here nobody can tell any more.
 void Session::forget_other_store() {
     std::vector<AskKey> about_jobs;
     for (const auto& [key, asked] : asks_)
-        if (std::holds_alternative<JobQuestion>(asked.question)) about_jobs.push_back(key);
-    const Error other_store{Code::unknown_job,
-                            "the broker has come back with another store, which does not have this job", 0};
-    for (const AskKey key : about_jobs) fail_ask(key, other_store);
-    for (const auto& [job, ticket] : take_pushed()) fail(ticket, other_store.code, other_store.text);
+        if (std::holds_alternative<JobQuestion>(asked.question) ||
+            std::holds_alternative<MessageQuestion>(asked.question))
+            about_jobs.push_back(key);
+    for (const AskKey key : about_jobs) fail_ask(key, {Code::outcome_unknown, kOtherStore, 0});
+    for (const auto& [job, ticket] : take_pushed()) fail(ticket, Code::outcome_unknown, kOtherStore);
 }
 
 // --- answers ---------------------------------------------------------------------------------------------------------
@@ -254,6 +264,19 @@ void Session::forget_other_store() {
 void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_ms) {
     const std::optional<Request> request = take_request(id);
     if (!request) return;
+    if (request->asks.size() == 1 && !answers.items.empty()) {
+        const auto asked = asks_.find(request->asks[0]);
+        if (asked != asks_.end() && std::holds_alternative<MessageQuestion>(asked->second.question)) {
+            completions_.emplace_back(AnsweredAll{asked->second.ticket, answers.items});
+            return forget_ask(asked->first);
+        }
+        if (asked != asks_.end() && std::holds_alternative<SteerQuestion>(asked->second.question)) {
+            const Answer& first = answers.items[0];  // of as many as there are workers of the name
+            if (first.code != Code::ok) return answer_ask(asked->first, first, now_ms);
+            completions_.emplace_back(Answered{asked->second.ticket, Code::ok, JobState::none, answers.items.size()});
+            return forget_ask(asked->first);
+        }
+    }
     if (answers.items.size() != request->submits + request->asks.size())
         return answer_all(*request, answer_of(Code::outcome_unknown, "the broker's answer does not fit what was asked"),
                           now_ms);
@@ -321,7 +344,7 @@ void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) 
         const Code code = jobs.items.empty() ? Code::bad_message : jobs.items[0].code;
         return fail_ask(key, {code, text_of(answer_of(code)), 0});
     }
-    Found page{found->second.ticket, jobs.next_cursor, {}};
+    Found page{found->second.ticket, jobs.next_cursor, {}, {}, 0, false};
     std::size_t offset = 0;
     for (const JobItem& item : jobs.items) {
         if (item.code == Code::ok) page.maps.push_back(payload.substr(offset, item.payload_length));
@@ -329,6 +352,19 @@ void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) 
     }
     completions_.emplace_back(std::move(page));
     forget_ask(key);
+}
+
+void Session::on_maps(RequestId id, const std::vector<MapItem>& items, std::string_view payload, Found found) {
+    const std::optional<Request> request = take_request(id);
+    if (!request || request->asks.empty() || !asks_.contains(request->asks[0])) return;
+    found.ticket = asks_.at(request->asks[0]).ticket;
+    std::size_t offset = 0;
+    for (const MapItem& item : items) {
+        found.maps.push_back(payload.substr(offset, item.payload_length));
+        offset += item.payload_length;
+    }
+    completions_.emplace_back(std::move(found));
+    forget_ask(request->asks[0]);
 }
 
 void Session::on_results(const Results& results, std::string_view payload) {
@@ -532,9 +568,24 @@ bool Session::next_ask(OutgoingMessage& out) {
     if (const auto* about = std::get_if<JobQuestion>(&asked.question)) return next_job_question(out, about->verb);
     unsent_.erase(unsent_.begin());
     out.envelope.request = new_request({0, 0, {key}});
-    if (const auto* list = std::get_if<ListQuestion>(&asked.question))
-        out.envelope.message = List{list->state, list->queue, list->type, list->cursor, list->limit};
-    else out.envelope.message = AskStats{};
+    std::visit(Overloaded{
+                   [](const JobQuestion&) {},  // these share messages, above
+                   [&](const ListQuestion& q) {
+                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit};
+                   },
+                   [&](const MessageQuestion& q) { out.envelope.message = q.message; },
+                   [&](const StatsQuestion&) { out.envelope.message = AskStats{}; },
+                   [&](const EventsQuestion& q) {
+                       out.envelope.message = ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
+                   },
+                   [&](const WorkersQuestion& q) {
+                       out.envelope.message = ListWorkers{q.cursor, q.limit, q.name};
+                   },
+                   [&](const SteerQuestion& q) {
+                       out.envelope.message = SteerWorker{q.name, q.action};
+                   },
+               },
+               asked.question);
     return true;
 }
 

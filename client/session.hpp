@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -55,23 +56,32 @@ struct Ended {
     ResultItem item;
     std::string_view payload;
 };
-/// To cancel and redrive: `ok`, `cancel_requested` or `ended`.
+/// To cancel and redrive: `ok`, `cancel_requested` or `ended`; to steering workers `ok`, and how many.
 struct Answered {
     Ticket ticket = 0;
     Code code = Code::ok;
     JobState state = JobState::none;
+    std::size_t count = 1;
 };
-/// To show, list and stats: maps, as views into the message.
+/// To a MessageQuestion that is answered by a list. Views into the message.
+struct AnsweredAll {
+    Ticket ticket = 0;
+    std::vector<Answer> items;
+};
+/// To all other questions: maps, as views into the message, and where they go on.
 struct Found {
     Ticket ticket = 0;
-    std::uint64_t next_cursor = 0;
+    std::uint64_t next_cursor = 0;  ///< of events: the last one looked at
     std::vector<std::string_view> maps;
+    std::string_view next = {};  ///< the cursor, where that is text
+    std::uint64_t gone = 0;      ///< of events
+    bool more = false;           ///< of events
 };
 struct Failed {
     Ticket ticket = 0;
     Error error;
 };
-using Completion = std::variant<Submitted, Ended, Answered, Found, Failed>;
+using Completion = std::variant<Submitted, Ended, Answered, AnsweredAll, Found, Failed>;
 
 // What can be asked besides submits. All may be sent twice without harm, so all are sent again after each WELCOME until
 // they are answered.
@@ -88,12 +98,39 @@ struct ListQuestion {
     std::uint32_t limit = 100;
 };
 struct StatsQuestion {};
-using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion>;
+/// A message as it is to be sent, and what owns that its views look into.
+struct MessageQuestion {
+    Message message;
+    std::shared_ptr<const void> owner;
+};
+struct EventsQuestion {
+    std::uint64_t after = kFromNow;
+    std::uint32_t limit = 1000;
+    std::uint32_t wait_ms = 0;
+    std::string queue;
+    std::string type;
+    JobId job;
+    std::vector<EventKind> kinds;
+};
+struct WorkersQuestion {
+    std::string cursor;
+    std::uint32_t limit = 100;
+    std::string name;
+};
+struct SteerQuestion {
+    std::string name;
+    WorkerAction action = WorkerAction::drain;
+};
+using Question = std::variant<JobQuestion, ListQuestion, StatsQuestion, EventsQuestion, WorkersQuestion, SteerQuestion,
+                              MessageQuestion>;
 
 struct OutgoingMessage {
     Envelope envelope;
     std::vector<KeptBytes> payload;
 };
+
+/// What a person can do about an answer, also where the broker gave the code alone.
+std::string text_of(const Answer& answer);
 
 class Session {
  public:
@@ -184,6 +221,7 @@ class Session {
     void on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms);
     void on_results(const Results& results, std::string_view payload);
     void on_jobs(RequestId request, const Jobs& jobs, std::string_view payload);
+    void on_maps(RequestId request, const std::vector<MapItem>& items, std::string_view payload, Found found);
     void on_answers(RequestId request, const Answers& answers, std::int64_t now_ms);
     void answer_all(const Request& request, const Answer& answer, std::int64_t now_ms);
     void send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms);
@@ -206,7 +244,7 @@ class Session {
     void fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms = 0);
     void fail_ask(AskKey key, Error error);
     void forget_ask(AskKey key);
-    void retire_instance();
+    void retire_instance(const char* why);
     void forget_other_store();
     void end(Error error);
 

@@ -1,6 +1,7 @@
 #include "jobyard/codec.hpp"
 
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 #include "wire.hpp"
@@ -84,6 +85,13 @@ void fields(A& a, Refusal& m, const Refusal& d) {
     a.optional("max_version", m.max_version, d.max_version);
 }
 template <class A>
+void backoff_fields(A& a, BackoffPolicy& m) {
+    a.optional("backoff_initial_ms", m.initial_ms, {});
+    a.optional("backoff_factor_percent", m.factor_percent, {});
+    a.optional("backoff_max_ms", m.max_ms, {});
+    a.optional("backoff_jitter_percent", m.jitter_percent, {});
+}
+template <class A>
 void fields(A& a, SubmitItem& m, const SubmitItem& d) {
     a.payload(m.payload_length);
     a.required("queue", m.queue);
@@ -94,10 +102,12 @@ void fields(A& a, SubmitItem& m, const SubmitItem& d) {
     a.optional("timeout_ms", m.timeout_ms, d.timeout_ms);
     a.optional("max_attempts", m.max_attempts, d.max_attempts);
     a.optional("key", m.key, d.key);
-    a.optional("backoff_initial_ms", m.backoff.initial_ms, d.backoff.initial_ms);
-    a.optional("backoff_factor_percent", m.backoff.factor_percent, d.backoff.factor_percent);
-    a.optional("backoff_max_ms", m.backoff.max_ms, d.backoff.max_ms);
-    a.optional("backoff_jitter_percent", m.backoff.jitter_percent, d.backoff.jitter_percent);
+    backoff_fields(a, m.backoff);
+    a.optional("run_at", m.run_at, d.run_at);
+    a.optional("deadline_ms", m.deadline_ms, d.deadline_ms);
+    a.optional("queue_timeout_ms", m.queue_timeout_ms, d.queue_timeout_ms);
+    a.optional("held", m.held, d.held);
+    a.optional("key_ttl_ms", m.key_ttl_ms, d.key_ttl_ms);
 }
 template <class A>
 void fields(A& a, Submit& m, const Submit&) {
@@ -148,6 +158,25 @@ void fields(A& a, Redrive& m, const Redrive&) {
     a.list("jobs", m.jobs);
 }
 template <class A>
+void fields(A& a, Change& m, const Change& d) {
+    a.list("jobs", m.jobs);
+    a.optional("priority", m.priority, d.priority);
+    a.optional("queue", m.queue, d.queue);
+    a.optional("held", m.held, d.held);
+}
+template <class A>
+void fields(A& a, SetQueue& m, const SetQueue& d) {
+    a.required("queue", m.queue);
+    a.optional("type", m.type, d.type);
+    a.optional("paused", m.paused, d.paused);
+    a.optional("by", m.by, d.by);
+    a.optional("why", m.why, d.why);
+    a.optional("max_running", m.max_running, d.max_running);
+    a.optional("max_attempts", m.retry.max_attempts, d.retry.max_attempts);
+    a.optional("timeout_ms", m.retry.timeout_ms, d.retry.timeout_ms);
+    backoff_fields(a, m.retry.backoff);
+}
+template <class A>
 void fields(A& a, Show& m, const Show&) {
     a.list("jobs", m.jobs);
 }
@@ -175,6 +204,71 @@ void fields(A&, AskStats&, const AskStats&) {}
 template <class A>
 void fields(A& a, Stats& m, const Stats&) {
     a.payload(m.payload_length);
+}
+template <class A>
+void fields(A& a, ReadEvents& m, const ReadEvents& d) {
+    a.optional("after", m.after, d.after);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("wait_ms", m.wait_ms, d.wait_ms);
+    a.optional("queue", m.queue, d.queue);
+    a.optional("type", m.type, d.type);
+    a.optional("job", m.job, d.job);
+    a.list("kinds", m.kinds);
+}
+template <class A>
+void fields(A& a, MapItem& m, const MapItem&) {
+    a.payload(m.payload_length);
+}
+template <class A>
+void fields(A& a, Events& m, const Events& d) {
+    a.required("last", m.last);
+    a.optional("gone", m.gone, d.gone);
+    a.optional("more", m.more, d.more);
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, ListQueues& m, const ListQueues& d) {
+    a.optional("cursor", m.cursor, d.cursor);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("name", m.name, d.name);
+}
+template <class A>
+void fields(A& a, StartTask& m, const StartTask& d) {
+    a.required("action", m.action);
+    a.optional("state", m.state, d.state);
+    a.optional("queue", m.queue, d.queue);
+    a.optional("type", m.type, d.type);
+    a.optional("reason", m.reason, d.reason);
+    a.optional("error", m.error, d.error);
+    a.optional("older_than_ms", m.older_than_ms, d.older_than_ms);
+    a.optional("newer_than_ms", m.newer_than_ms, d.newer_than_ms);
+    a.optional("count_only", m.count_only, d.count_only);
+    a.optional("by", m.by, d.by);
+    a.list("jobs", m.jobs);
+}
+template <class A>
+void fields(A& a, ListTasks& m, const ListTasks& d) {
+    a.optional("task", m.task, d.task);
+}
+template <class A>
+void fields(A& a, StopTask& m, const StopTask&) {
+    a.required("task", m.task);
+}
+template <class A>
+void fields(A& a, ListWorkers& m, const ListWorkers& d) {
+    a.optional("cursor", m.cursor, d.cursor);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("name", m.name, d.name);
+}
+template <class A>
+void fields(A& a, Maps& m, const Maps& d) {
+    a.optional("next", m.next, d.next);
+    a.list("items", m.items);
+}
+template <class A>
+void fields(A& a, SteerWorker& m, const SteerWorker&) {
+    a.required("name", m.name);
+    a.required("action", m.action);
 }
 template <class A>
 void fields(A& a, DispatchItem& m, const DispatchItem& d) {
@@ -234,6 +328,11 @@ void fields(A& a, Fail& m, const Fail&) {
     a.list("items", m.items);
 }
 template <class A>
+void fields(A& a, ReleaseItem& m, const ReleaseItem& d) {
+    lease_fields(a, m);
+    a.optional("delay_ms", m.delay_ms, d.delay_ms);
+}
+template <class A>
 void fields(A& a, Release& m, const Release&) {
     a.list("items", m.items);
 }
@@ -264,6 +363,11 @@ void write(wire::Writer& out, Id<Tag> value) {
 template <class T>
 requires std::is_unsigned_v<T> || std::is_enum_v<T>
 void write(wire::Writer& out, T value) { out.uint(static_cast<std::uint64_t>(value)); }
+template <class T>
+void write(wire::Writer& out, const std::optional<T>& value) {
+    if (value) write(out, *value);
+    else out.nil();
+}
 
 /// Counts the fields up to the last one that differs from its default: what follows need not be written.
 struct Count {
@@ -374,6 +478,11 @@ bool read(wire::Reader& in, T& value) {
     return true;
 }
 
+template <class T>
+bool read(wire::Reader& in, std::optional<T>& value) {  // which is not nil: that is looked at before
+    return read(in, value.emplace());
+}
+
 struct ReadFields {
     wire::Reader& in;
     std::uint32_t left;
@@ -459,11 +568,14 @@ struct TypeRow {
     const char* name;
 };
 constexpr TypeRow kTypes[] = {
-    {1, "HELLO"},      {2, "WELCOME"},   {3, "HEARTBEAT"}, {4, "GOODBYE"},  {5, "ERROR"},
-    {10, "SUBMIT"},    {11, "ANSWERS"},  {12, "WATCH"},    {13, "RESULTS"}, {14, "GRANT"},
-    {15, "CANCEL"},    {16, "REDRIVE"},  {20, "SHOW"},     {21, "LIST"},    {22, "JOBS"},
-    {23, "ASK_STATS"}, {24, "STATS"},    {30, "DISPATCH"}, {31, "CREDIT"},  {32, "STARTED"},
-    {33, "RENEW"},     {34, "COMPLETE"}, {35, "FAIL"},     {36, "RELEASE"}, {37, "STOP"},
+    {1, "HELLO"},      {2, "WELCOME"},      {3, "HEARTBEAT"},     {4, "GOODBYE"},     {5, "ERROR"},
+    {10, "SUBMIT"},    {11, "ANSWERS"},     {12, "WATCH"},        {13, "RESULTS"},    {14, "GRANT"},
+    {15, "CANCEL"},    {16, "REDRIVE"},     {17, "CHANGE"},       {18, "SET_QUEUE"},  {20, "SHOW"},
+    {21, "LIST"},      {22, "JOBS"},        {23, "ASK_STATS"},    {24, "STATS"},      {25, "READ_EVENTS"},
+    {26, "EVENTS"},    {27, "LIST_QUEUES"}, {28, "LIST_WORKERS"}, {29, "MAPS"},       {30, "DISPATCH"},
+    {31, "CREDIT"},    {32, "STARTED"},     {33, "RENEW"},        {34, "COMPLETE"},   {35, "FAIL"},
+    {36, "RELEASE"},   {37, "STOP"},        {41, "STEER_WORKER"}, {42, "START_TASK"}, {43, "LIST_TASKS"},
+    {44, "STOP_TASK"},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 

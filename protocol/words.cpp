@@ -3,9 +3,12 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "jobyard/assert.hpp"
+#include "jobyard/event.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard {
 
@@ -37,6 +40,10 @@ const char* to_string(Code code) {
         case Code::forked: return "forked";
         case Code::not_accepted: return "not_accepted";
         case Code::internal: return "internal";
+        case Code::unknown_worker: return "unknown_worker";
+        case Code::not_waiting: return "not_waiting";
+        case Code::unknown_queue: return "unknown_queue";
+        case Code::unknown_task: return "unknown_task";
     }
     return "unknown_code";
 }
@@ -63,12 +70,16 @@ const char* to_string(Reason reason) {
         case Reason::failed: return "failed";
         case Reason::not_retryable: return "not_retryable";
         case Reason::crash_loop: return "crash_loop";
+        case Reason::expired: return "expired";
         case Reason::no_worker: return "no_worker";
         case Reason::no_free_slot: return "no_free_slot";
         case Reason::claim_window: return "claim_window";
         case Reason::disk_full: return "disk_full";
         case Reason::delayed: return "delayed";
         case Reason::backoff: return "backoff";
+        case Reason::held: return "held";
+        case Reason::queue_paused: return "queue_paused";
+        case Reason::queue_limit: return "queue_limit";
     }
     return "unknown_reason";
 }
@@ -85,6 +96,38 @@ const char* to_string(Outcome outcome) {
         case Outcome::lease_expired: return "lease_expired";
     }
     return "unknown_outcome";
+}
+
+const char* to_string(EventKind kind) {
+    switch (kind) {
+        case EventKind::none: return "";
+        case EventKind::submitted: return "submitted";
+        case EventKind::completed: return "completed";
+        case EventKind::failed: return "failed";
+        case EventKind::dead: return "dead";
+        case EventKind::cancelled: return "cancelled";
+        case EventKind::cancel_requested: return "cancel_requested";
+        case EventKind::redriven: return "redriven";
+        case EventKind::worker_lost: return "worker_lost";
+        case EventKind::released: return "released";
+        case EventKind::retired: return "retired";
+        case EventKind::worker_joined: return "worker_joined";
+        case EventKind::worker_left: return "worker_left";
+        case EventKind::worker_drained: return "worker_drained";
+        case EventKind::worker_resumed: return "worker_resumed";
+        case EventKind::changed: return "changed";
+        case EventKind::queue_paused: return "queue_paused";
+        case EventKind::queue_resumed: return "queue_resumed";
+        case EventKind::queue_set: return "queue_set";
+    }
+    return "unknown_event";
+}
+
+EventKind event_kind_from(std::string_view word) {
+    if (word == to_string(static_cast<EventKind>(UINT8_MAX))) return EventKind::none;
+    for (int number = 1; number < UINT8_MAX; ++number)
+        if (const auto kind = static_cast<EventKind>(number); word == to_string(kind)) return kind;
+    return EventKind::none;
 }
 
 std::string to_hex(const Uuid& id) {

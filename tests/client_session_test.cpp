@@ -735,12 +735,36 @@ TEST_F(ClientSession, NamesNoJobsOfOneStoreToAnother) {
     connect();
     store = uuid(0xdd);
     welcomed(InstanceState::retired);
-    expect_failed(2, Code::unknown_job);
-    expect_failed(1, Code::unknown_job);
+    expect_failed(2, Code::outcome_unknown);
+    expect_failed(1, Code::outcome_unknown);
     sent<Hello>();
     hello_request = request;
     welcomed();
     sent<AskStats>();
+}
+
+/// A store restored from a backup may know the instance, as it was then: its numbers are not to be trusted.
+TEST_F(ClientSession, WhatWasSentToAnotherStoreIsUnknownAndWhatWasNotIsSentAnew) {
+    establish();
+    submit(1);
+    submit(2);
+    expect_submit(1, 2);
+    session.on_disconnected();
+    submit(3);
+    const Uuid before = connect().instance;
+    store = uuid(0xdd);
+    welcomed(InstanceState::resumed);
+    expect_failed(1, Code::outcome_unknown);
+    expect_failed(2, Code::outcome_unknown);
+    const Hello again = sent<Hello>();
+    EXPECT_NE(again.instance, before);
+    EXPECT_EQ(again.store, store);
+    EXPECT_FALSE(again.resumed);
+    hello_request = request;
+    welcomed();
+    expect_submit(1, 1);
+    answer(1, 9);
+    expect_submitted(3, 9);
 }
 
 TEST_F(ClientSession, RestatesTheGrantWhenHalfOfItIsUsed) {

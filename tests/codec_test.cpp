@@ -115,6 +115,11 @@ std::vector<Example> examples() {
     item.max_attempts = 5;
     item.key = "k";
     item.backoff = {10, 300, 40, 50};
+    item.run_at = 60;
+    item.deadline_ms = 70;
+    item.queue_timeout_ms = 80;
+    item.held = true;
+    item.key_ttl_ms = 90;
     return {
         {hello, 0,
          "01020302c41030313233343536373839616263646566a177a3732f31c4107468652073746f72652773206e616d65"
@@ -125,7 +130,7 @@ std::vector<Example> examples() {
         {Heartbeat{}, 0, ""},
         {Goodbye{GoodbyeReason::restarting, 5}, 0, "0105"},
         {Refusal{Code::busy, "text", "field", 100, 1, 3}, 0, "09a474657874a56669656c64640103"},
-        {Submit{4, 5, {item}}, 3, "0405919e0003a171a17409c3cd03e8cd07d005a16b0acd012c2832"},
+        {Submit{4, 5, {item}}, 3, "040591dc00130003a171a17409c3cd03e8cd07d005a16b0acd012c28323c4650c35a"},
         {Answers{{{Code::bad_field, {7}, JobState::queued, "text", "field", 300}}}, 0,
          "91960d0703a474657874a56669656c64cd012c"},
         {Watch{{{1}, {300}}}, 0, "9201cd012c"},
@@ -142,14 +147,29 @@ std::vector<Example> examples() {
          "07"},
         {AskStats{}, 0, ""},
         {Stats{6}, 6, "0006"},
+        {ReadEvents{500, 50, 2000, "q", "t", {7}, {EventKind::failed, EventKind::dead}}, 0,
+         "cd01f432cd07d0a171a17407920304"},
+        {Events{900, 500, true, {{2}, {3}}}, 5, "cd0384cd01f4c392920002920003"},
+        {ListWorkers{"c", 50, "w"}, 0, "a16332a177"},
+        {Maps{"n", {{2}}}, 2, "a16e91920002"},
         {Dispatch{{{2, {7}, {8}, 1, "q", "t", 5, 6, 7}}}, 2, "919a0002070801a171a174050607"},
         {Credit{12}, 0, "0c"},
         {Started{{{{7}, {8}}}}, 0, "91920708"},
         {Renew{{{{7}, {8}, 0.1, "some"}}}, 0, "91940708cb3fb999999999999aa4736f6d65"},
         {Complete{{{3, {7}, {8}, 9}}}, 3, "91950003070809"},
         {Fail{{{1, {7}, {8}, 9, Outcome::timeout, false, "e", "t"}}}, 1, "9199000107080903c2a165a174"},
-        {Release{{{{7}, {8}}}}, 0, "91920708"},
+        {Release{{{{7}, {8}, 9}}}, 0, "9193070809"},
         {Stop{{{{7}, {8}, StopReason::lease_lost}}}, 0, "9193070802"},
+        {SteerWorker{"w", WorkerAction::resume}, 0, "a17702"},
+        {Change{{{7}, {8}}, 9, "q", true}, 0, "92070809a171c3"},
+        {SetQueue{"q", "t", true, "b", "w", 5, {6, 7, {8, 300, 10, 11}}}, 0,
+         "a171a174c3a162a177050607"
+         "08cd012c0a0b"},
+        {ListQueues{"c", 5, "n"}, 0, "a16305a16e"},
+        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}}, 0,
+         "0203a171a17401a1650708c3a1629109"},
+        {ListTasks{7}, 0, "07"},
+        {StopTask{7}, 0, "07"},
     };
 }
 
@@ -180,11 +200,14 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1},      {"WELCOME", 2},   {"HEARTBEAT", 3}, {"GOODBYE", 4},  {"ERROR", 5},
-        {"SUBMIT", 10},    {"ANSWERS", 11},  {"WATCH", 12},    {"RESULTS", 13}, {"GRANT", 14},
-        {"CANCEL", 15},    {"REDRIVE", 16},  {"SHOW", 20},     {"LIST", 21},    {"JOBS", 22},
-        {"ASK_STATS", 23}, {"STATS", 24},    {"DISPATCH", 30}, {"CREDIT", 31},  {"STARTED", 32},
-        {"RENEW", 33},     {"COMPLETE", 34}, {"FAIL", 35},     {"RELEASE", 36}, {"STOP", 37}};
+        {"HELLO", 1},        {"WELCOME", 2},    {"HEARTBEAT", 3},     {"GOODBYE", 4},     {"ERROR", 5},
+        {"SUBMIT", 10},      {"ANSWERS", 11},   {"WATCH", 12},        {"RESULTS", 13},    {"GRANT", 14},
+        {"CANCEL", 15},      {"REDRIVE", 16},   {"SHOW", 20},         {"LIST", 21},       {"JOBS", 22},
+        {"ASK_STATS", 23},   {"STATS", 24},     {"DISPATCH", 30},     {"CREDIT", 31},     {"STARTED", 32},
+        {"RENEW", 33},       {"COMPLETE", 34},  {"FAIL", 35},         {"RELEASE", 36},    {"STOP", 37},
+        {"READ_EVENTS", 25}, {"EVENTS", 26},    {"LIST_WORKERS", 28}, {"MAPS", 29},       {"STEER_WORKER", 41},
+        {"CHANGE", 17},      {"SET_QUEUE", 18}, {"LIST_QUEUES", 27},  {"START_TASK", 42}, {"LIST_TASKS", 43},
+        {"STOP_TASK", 44}};
     for (const Example& example : examples())
         EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }
@@ -209,8 +232,8 @@ TEST(Codec, DecodedFieldsAreTheOnesThatWereEncoded) {
     const auto& submit = std::get<Submit>(submit_decoded.envelope().message);
     EXPECT_EQ(submit.first_number, 5U);
     EXPECT_EQ(submit.items.at(0).priority, 9);
-    EXPECT_EQ(submit.items.at(0).backoff, (Backoff{10, 300, 40, 50}));
-    const std::string fail_bytes = encode(all[22].message);
+    EXPECT_EQ(submit.items.at(0).backoff, (BackoffPolicy{10, 300, 40, 50}));
+    const std::string fail_bytes = encode(all[26].message);
     const Decoded fail_decoded = decode(fail_bytes, 1);
     const auto& fail = std::get<Fail>(fail_decoded.envelope().message);
     EXPECT_EQ(fail.items.at(0).outcome, Outcome::timeout);
@@ -288,10 +311,10 @@ TEST(Codec, MissingTailGetsItsDefaults) {
     EXPECT_EQ(item.priority, kDefaultPriority);
     EXPECT_FALSE(item.watch);
     EXPECT_EQ(item.delay_ms, 0U);
-    EXPECT_EQ(item.timeout_ms, kDefaultTimeoutMs);
-    EXPECT_EQ(item.max_attempts, kDefaultMaxAttempts);
+    EXPECT_EQ(item.timeout_ms, std::nullopt) << "the queue may say it";
+    EXPECT_EQ(item.max_attempts, std::nullopt);
     EXPECT_EQ(item.key, "");
-    EXPECT_EQ(item.backoff, Backoff{});
+    EXPECT_EQ(item.backoff, BackoffPolicy{});
 }
 
 TEST(Codec, NilStandsForTheDefault) {
@@ -337,6 +360,8 @@ TEST(Codec, EveryMissingRequiredFieldIsNamed) {
         {"GRANT", {"total_bytes"}},
         {"JOBS", {"next_cursor"}},
         {"STATS", {"payload_kind", "payload_length"}},
+        {"EVENTS", {"last"}},
+        {"STEER_WORKER", {"name", "action"}},
         {"CREDIT", {"credit"}},
     };
     for (const Example& example : examples()) {
@@ -361,6 +386,8 @@ TEST(Codec, EveryMissingRequiredFieldOfAnItemIsNamedWithItsPlace) {
         {"ANSWERS", {"code", "job"}},
         {"RESULTS", {"payload_kind", "payload_length", "job", "state"}},
         {"JOBS", {"payload_kind", "payload_length", "code", "job"}},
+        {"EVENTS", {"payload_kind", "payload_length"}},
+        {"MAPS", {"payload_kind", "payload_length"}},
         {"DISPATCH", {"payload_kind", "payload_length", "job", "token", "attempt", "queue", "type"}},
         {"STARTED", {"job", "token"}},
         {"RENEW", {"job", "token"}},

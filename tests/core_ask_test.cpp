@@ -647,11 +647,14 @@ TEST_F(CoreList, WhatTheEdgesCountStandsInTheSameMap) {
 // --- who may send what -----------------------------------------------------------------------------------------------
 
 TEST_F(CoreWatch, EveryMessageIsTakenOnlyFromItsRole) {
-    const Message of_submitters[] = {Submit{}, Watch{}, Grant{}, Cancel{}, Redrive{}, Show{}, List{}, AskStats{}};
+    const Message of_submitters[] = {Submit{},    Watch{},    Grant{},      Cancel{},      Redrive{},    Change{},
+                                     SetQueue{},  Show{},     List{},       AskStats{},    ListQueues{}, StartTask{},
+                                     ListTasks{}, StopTask{}, ReadEvents{}, ListWorkers{}, SteerWorker{}};
     const Message of_workers[] = {Credit{}, Started{}, Renew{}, Complete{}, Fail{}, Release{}};
     Welcome welcome;
     welcome.store = config.store;
-    const Message of_the_broker[] = {welcome, Refusal{}, Answers{}, Results{}, Jobs{}, Stats{}, Dispatch{}, Stop{}};
+    const Message of_the_broker[] = {welcome, Refusal{},  Answers{}, Results{}, Jobs{},
+                                     Stats{}, Dispatch{}, Stop{},    Events{},  Maps{}};
     for (const Message& message : of_submitters) {
         const auto refusal = refused(w, message);
         EXPECT_EQ(refusal->code, Code::not_allowed) << message_name(message);

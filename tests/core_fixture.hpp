@@ -54,11 +54,14 @@ class FakeStore {
         for (const Need& need : needs) {
             RowList& rows = snapshot.rows.emplace_back();
             const Rows& table = (*this)[need.table];
-            auto at = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+            const bool from = need.kind == Need::Kind::from;
+            auto at =
+                from || need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+            if (from && at != table.begin()) --at;
             for (; at != table.end(); ++at) {
                 if (need.kind == Need::Kind::row && at->first != need.key) break;
                 if (need.kind == Need::Kind::prefix && !at->first.starts_with(need.key)) break;
-                if (need.kind == Need::Kind::after && rows.size() == need.limit) break;
+                if ((from || need.kind == Need::Kind::after) && rows.size() == need.limit) break;
                 rows.push_back({at->first, at->second});
             }
         }
@@ -182,6 +185,7 @@ class Yard {
 
     /// From now on batches become durable only by commit().
     void hold_commits() { autocommit_ = false; }
+    void resume_commits() { autocommit_ = true; }
     /// Closes the open batch without applying it, as the server does while one is in flight.
     void seal() {
         Output out{open.get(), {}};
@@ -434,6 +438,14 @@ class Yard {
         ADD_FAILURE() << "the list never ends";
         return ids;
     }
+    /// The maps of the answer.
+    std::vector<nlohmann::json> maps(const Peer& peer, const Message& question) {
+        send(peer, question);
+        const Got<Maps> answer = expect<Maps>(peer);
+        std::vector<nlohmann::json> maps;
+        for (const std::string& map : answer.payloads) maps.push_back(nlohmann::json::from_msgpack(map));
+        return maps;
+    }
     nlohmann::json stats(const Peer& peer) {
         send(peer, AskStats{});
         return nlohmann::json::from_msgpack(expect<Stats>(peer).payloads.at(0));
@@ -517,13 +529,16 @@ class Yard {
                 needs = core->agenda_needs(now());
             }
             if (needs.empty()) break;
-            const Snapshot snapshot = store.read(needs);
-            run([&](Output& out) {
-                core->agenda_step(Found(needs, snapshot, newer_than(snapshot.applied_seq)), now(), out);
-            });
+            run_step(needs, store.read(needs));
         }
         EXPECT_LT(steps, most) << "the background never rests";
         return steps;
+    }
+    /// One step of the background, with the rows that it asked for.
+    void run_step(const std::vector<Need>& needs, const Snapshot& snapshot) {
+        run([&](Output& out) {
+            core->agenda_step(Found(needs, snapshot, newer_than(snapshot.applied_seq)), now(), out);
+        });
     }
     static Uuid uuid(std::string_view name) {
         Uuid id;
@@ -783,6 +798,16 @@ class Yard {
             ASSERT_TRUE(read_row(value, row));
             const auto changed = states.find(from_big_endian(key));
             core->load_live({from_big_endian(key)}, row, changed == states.end() ? nullptr : &changed->second, now());
+        }
+        for (const auto& [key, value] : disk[Table::queues]) {
+            QueueRow row;
+            ASSERT_TRUE(read_row(value, row));
+            core->load_queue(key, row);
+        }
+        for (const auto& [key, value] : disk[Table::tasks]) {
+            TaskRow row;
+            ASSERT_TRUE(read_row(value, row));
+            core->load_task(from_big_endian(key), row);
         }
         for (const auto& [key, value] : disk[Table::claims])
             core->load_claim({from_big_endian(key)}, {from_big_endian(value)});

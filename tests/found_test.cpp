@@ -255,5 +255,40 @@ TEST(Found, SnapshotAndBatchesTogetherAreTheNewestState) {
     }
 }
 
+TEST(Found, APageFromAKeyBeginsWithTheLastRowThatIsNotBehindIt) {
+    const auto from = [](std::uint64_t key, std::uint32_t limit) {
+        return std::vector<Need>{{Need::Kind::from, Table::events, big_endian(key), limit}};
+    };
+    const auto numbers_of = [](const Found& found, std::uint64_t key, bool& more) {
+        std::vector<std::uint64_t> numbers;
+        for (const RowView& one : found.after(Table::events, big_endian(key), more))
+            numbers.push_back(from_big_endian(one.key));
+        return numbers;
+    };
+    using Numbers = std::vector<std::uint64_t>;
+    bool more = true;
+    const std::string ten = big_endian(10);
+    const std::string twenty = big_endian(20);
+    const std::vector<Need> whole = from(15, 9);
+    const Snapshot snapshot{5, {{{ten, ""}, {twenty, ""}}}};
+    EXPECT_EQ(numbers_of(Found(whole, snapshot, {}), 15, more), (Numbers{10, 20}));
+    EXPECT_FALSE(more);
+
+    Batch newer;
+    newer.put(Table::events, big_endian(14), "the store lacked it");
+    newer.put(Table::events, big_endian(30), "");
+    newer.erase(Table::events, ten);
+    EXPECT_EQ(numbers_of(Found(whole, snapshot, {&newer}), 15, more), (Numbers{14, 20, 30}));
+
+    const std::vector<Need> full = from(15, 2);
+    EXPECT_EQ(numbers_of(Found(full, snapshot, {&newer}), 15, more), (Numbers{14, 20}));
+    EXPECT_TRUE(more) << "what is behind a full page belongs to the next";
+
+    const Snapshot none{5, {{}}};
+    EXPECT_EQ(numbers_of(Found(whole, none, {&newer}), 15, more), (Numbers{14, 30}));
+    const Snapshot later{5, {{{twenty, ""}}}};
+    EXPECT_EQ(numbers_of(Found(whole, later, {&newer}), 15, more), (Numbers{14, 20, 30}));
+}
+
 }  // namespace
 }  // namespace jobyard::broker

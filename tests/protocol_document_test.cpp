@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -92,7 +93,7 @@ std::string words(const nlohmann::ordered_json& value) {
 
 TEST(ProtocolDocument, EveryExampleMeansWhatItSays) {
     const std::vector<Example> all = examples();
-    ASSERT_GE(all.size(), 29U) << "examples were lost from PROTOCOL.md";
+    ASSERT_GE(all.size(), 34U) << "examples were lost from PROTOCOL.md";
     for (const Example& example : all) {
         const std::string& bytes = example.header.empty() ? example.payload : example.header;
         EXPECT_EQ(words(nlohmann::ordered_json::from_msgpack(bytes)), example.means);
@@ -111,15 +112,31 @@ TEST(ProtocolDocument, EveryExampleIsDecodedAndEncodedToTheSameBytes) {
         encode_header(std::get<Envelope>(decoded), again);
         EXPECT_EQ(again, example.header) << example.means;
     }
-    EXPECT_GE(messages, 28U);
+    EXPECT_GE(messages, 33U);
 }
 
 TEST(ProtocolDocument, ListsEveryCodeOfTheWireWithItsWord) {
     const std::string text = section(document(), "8. Codes");
-    for (int code = 0; code <= static_cast<int>(Code::not_allowed); ++code)
+    const auto lists = [&](int code) {
         EXPECT_NE(text.find("| " + std::to_string(code) + " | " + to_string(static_cast<Code>(code)) + " |"),
                   std::string::npos)
             << code;
+    };
+    for (int code = 0; code <= static_cast<int>(Code::not_allowed); ++code) lists(code);
+    for (const Code code : {Code::unknown_worker, Code::not_waiting, Code::unknown_queue, Code::unknown_task})
+        lists(static_cast<int>(code));
+}
+
+TEST(ProtocolDocument, ListsEveryKindOfEventWithItsNumber) {
+    std::string text = document();
+    std::replace(text.begin(), text.end(), '\n', ' ');  // a line may end between the two
+    for (int number = 1; number < UINT8_MAX; ++number) {
+        const std::string word = to_string(static_cast<EventKind>(number));
+        if (event_kind_from(word) == EventKind::none) continue;
+        EXPECT_EQ(static_cast<int>(event_kind_from(word)), number);
+        EXPECT_NE(text.find(" " + std::to_string(number) + " " + word), std::string::npos) << number << " " << word;
+    }
+    EXPECT_EQ(event_kind_from("unknown_event"), EventKind::none);
 }
 
 TEST(ProtocolDocument, ListsEveryMessageWithItsNumber) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "record.hpp"
 #include "temporary_directory.hpp"
 
@@ -50,6 +52,28 @@ TEST_F(RecoveryTest, ALogThatLacksWhatTheStoreHasLookedAheadToIsRefused) {
         ASSERT_FALSE(refused) << "the second attempt, which finds `kept` applied, no more than the first";
         EXPECT_NE(refused.error().text.find("restore a backup"), std::string::npos) << refused.error().text;
     }
+}
+
+/// The refused start must not leave a log behind that the next one takes for the store's.
+TEST_F(RecoveryTest, AStoreWhoseLogIsGoneIsRefusedEveryTime) {
+    ASSERT_TRUE(start());
+    std::filesystem::remove(directory / "log.0");
+    std::filesystem::resize_file(directory / "log.1", 4096);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto refused = start();
+        ASSERT_FALSE(refused) << "attempt " << attempt;
+        EXPECT_NE(refused.error().text.find("missing or cut short"), std::string::npos) << refused.error().text;
+    }
+}
+
+TEST_F(RecoveryTest, ABackupIsNotServed) {
+    ASSERT_TRUE(start());
+    Batch marked = batch(9);
+    marked.put(Table::meta, kMetaBackup, big_endian(1));
+    ASSERT_TRUE(store->apply(marked));
+    const auto refused = start();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("jobyard store restore"), std::string::npos) << refused.error().text;
 }
 
 TEST_F(RecoveryTest, ALogThatHasItIsReplayed) {

@@ -506,6 +506,37 @@ TEST_F(BindTest, AnIpcSocketIsForItsOwnerOnly) {
     EXPECT_EQ(info.st_mode & 077U, 0U);
 }
 
+TEST_F(BindTest, AnIpcSocketIsGivenToTheGroupThatIsNamed) {
+    const auto opened = Socket::open({endpoint}, ::getgid());
+    ASSERT_TRUE(opened) << opened.error().text;
+    struct stat info {};
+    ASSERT_EQ(::stat(path.c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777U, 0660U);
+    EXPECT_EQ(info.st_gid, ::getgid());
+}
+
+TEST_F(BindTest, ADirectoryInWhichOthersCouldPutASocketIsRefusedForAGroup) {
+    ASSERT_EQ(::chmod(directory.path().c_str(), 0770), 0);
+    const auto opened = Socket::open({endpoint}, ::getgid());
+    ASSERT_FALSE(opened);
+    EXPECT_TRUE(mentions(opened.error().text, "chmod go-w")) << opened.error().text;
+}
+
+TEST_F(BindTest, AClientFindsTheMachinesBrokerUnlessItHasOneOfItsOwn) {
+    const std::string machine = directory / "machine";
+    ::setenv("XDG_RUNTIME_DIR", directory.path().c_str(), 1);
+    ::unsetenv("JOBYARD_BROKER");
+    const std::string own = broker_endpoint({});
+    EXPECT_EQ(client_endpoint({}, machine), own) << "there is no other";
+    ASSERT_EQ(::mkdir(machine.c_str(), 0750), 0);
+    EXPECT_EQ(client_endpoint({}, machine), "ipc://" + machine + "/broker");
+    EXPECT_EQ(client_endpoint(own, machine), own) << "whoever names one gets it";
+    EXPECT_EQ(broker_endpoint({}), own) << "workers and brokers stay with their user";
+    const auto opened = Socket::open({own});
+    ASSERT_TRUE(opened);
+    EXPECT_EQ(client_endpoint({}, machine), own) << "one's own comes first";
+}
+
 TEST_F(BindTest, TheDefaultDirectoryIsMadePrivateAndRefusedWhenItIsNot) {
     ::setenv("XDG_RUNTIME_DIR", directory.path().c_str(), 1);
     ::unsetenv("JOBYARD_BROKER");

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "record.hpp"
+#include "store_view.hpp"
 #include "temporary_directory.hpp"
 
 namespace jobyard::broker {
@@ -213,6 +214,12 @@ TEST_F(StoreTest, ANeedOfWhatComesAfterFindsUpToItsLimit) {
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "b", 9})), (Keys{"c", "d"}));
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "bb", 1})), Keys{"c"});
     EXPECT_EQ(keys_of(read({Need::Kind::after, Table::done, "d", 9})), Keys{});
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "b", 2})), (Keys{"b", "c"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "bb", 2})), (Keys{"b", "c"}));
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "z", 9})), Keys{"d"});
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::done, "A", 9})), (Keys{"a", "b", "c", "d"}))
+        << "all are behind it";
+    EXPECT_EQ(keys_of(read({Need::Kind::from, Table::dead, "a", 9})), Keys{});
 }
 
 TEST_F(StoreTest, ASnapshotSaysWhichBatchItSaw) {
@@ -284,15 +291,33 @@ TEST_F(StoreTest, AStoreLargerThanTheConfiguredMapOpens) {
     put(Table::live, big_endian(2000), "one more");
 }
 
-TEST_F(StoreTest, AnotherFormatIsRefusedNamingBothAndLeftAlone) {
-    put(Table::live, "a", "1");
-    put(Table::meta, "format", std::to_string(kFormatVersion + 1));
-    store.reset();
-    const auto opened = Store::open({directory / "store"});
-    ASSERT_FALSE(opened);
-    EXPECT_NE(opened.error().text.find("format " + std::to_string(kFormatVersion + 1)), std::string::npos);
-    EXPECT_NE(opened.error().text.find("reads format " + std::to_string(kFormatVersion)), std::string::npos);
-    EXPECT_NE(opened.error().text.find("start the version"), std::string::npos);
+void expect_format_refused(int format, const std::string& what_to_do) {
+    const test::TemporaryDirectory directory;
+    {
+        auto store = Store::open({directory.path()});
+        ASSERT_TRUE(store) << store.error().text;
+        Batch batch;
+        batch.put(Table::meta, kMetaFormat, std::to_string(format));
+        ASSERT_TRUE((*store)->apply(batch));
+    }
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto opened = Store::open({directory.path()});
+        ASSERT_FALSE(opened);
+        const auto viewed = StoreView::open(directory.path(), StoreView::Sharing::with_broker);
+        ASSERT_FALSE(viewed);
+        EXPECT_EQ(viewed.error().text, opened.error().text) << "the tools say the same";
+        for (const std::string& part :
+             {"has format " + std::to_string(format), "reads format " + std::to_string(kFormatVersion), what_to_do})
+            EXPECT_NE(opened.error().text.find(part), std::string::npos) << opened.error().text;
+    }
+}
+
+TEST_F(StoreTest, AnOlderFormatIsRefusedSayingWhatToDo) {
+    expect_format_refused(kFormatVersion - 1, "let the older one finish its jobs");
+}
+
+TEST_F(StoreTest, ANewerFormatIsRefusedSayingWhatToDo) {
+    expect_format_refused(kFormatVersion + 1, "install that version again");
 }
 
 TEST_F(StoreTest, FilesAreForTheirOwnerOnly) {

@@ -280,6 +280,40 @@ TEST_F(WorkerLibrary, RunsOnWhileTheBrokerIsAway) {
     broker->answer<Complete>(*got);
 }
 
+TEST_F(WorkerLibrary, PulsesWhileItsLoopTurnsAndNotWhileThatHangs) {
+    std::atomic<int> pulses{0};
+    std::atomic<bool> hangs{false};
+    std::atomic<bool> go{false};
+    set_options({.log =
+                     [&](LogLevel, const std::string&) {
+                         hangs = true;
+                         hangs.notify_all();
+                         go.wait(false);
+                     },
+                 .pulse =
+                     [&] {
+                         ++pulses;
+                         pulses.notify_all();
+                     },
+                 .pulse_interval = 5ms});
+    worker->on("t", [](const Job&, Context&) -> HandlerResult { return Success{}; });
+    const auto more_pulses = [&pulses] {
+        for (const int before = pulses; pulses < before + 3;) pulses.wait(pulses);
+    };
+    run();
+    more_pulses();
+    broker->welcome();  // of which the loop tells, to somebody who does not return
+    hangs.wait(false);
+    const int then = pulses;
+    std::this_thread::sleep_for(50ms);
+    EXPECT_EQ(pulses, then);
+    go = true;
+    go.notify_all();
+    more_pulses();
+    worker->stop_now();
+    join();  // what it calls is on this stack
+}
+
 TEST_F(WorkerLibrary, MakesExceptionsRetryableFailures) {
     worker->on("t", [](const Job& job, Context&) -> HandlerResult {
         if (job.payload == "throw") throw std::runtime_error("it broke");

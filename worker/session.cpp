@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "text.hpp"
 
 namespace jobyard::worker {
@@ -346,7 +347,7 @@ void Session::on_finished(LeaseToken token, Ending ending, std::int64_t at_ms) {
     held->duration_ms = static_cast<std::uint32_t>(std::clamp<std::int64_t>(at_ms - held->began_ms, 0, UINT32_MAX));
     if (ending.result.size() > max_result_) {
         const std::string size = std::to_string(ending.result.size());
-        ending = {Outcome::failed, false, {}, {}, std::move(ending.tail)};
+        ending = {Outcome::failed, false, {}, {}, std::move(ending.tail), 0};
         ending.error = "the result has " + size + " bytes, the broker takes " + std::to_string(max_result_);
     }
     if (ending.outcome != Outcome::completed && held->cancel_requested) ending.outcome = Outcome::cancelled;
@@ -593,7 +594,7 @@ void Session::send_ends(std::int64_t now_ms) {
         if (end.outcome == Outcome::completed) {
             completes.add({length, held->job, token, held->duration_ms}, 0, end.result);
         } else if (end.outcome == Outcome::released) {
-            releases.add({held->job, token});
+            releases.add({held->job, token, end.delay_ms});
         } else {
             fails.add({length, held->job, token, held->duration_ms, end.outcome, end.retryable, end.error, end.tail},
                       end.error.size() + end.tail.size(), end.result);

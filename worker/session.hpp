@@ -33,11 +33,12 @@ namespace jobyard::worker {
 
 /// How a handler's run ended.
 struct Ending {
-    Outcome outcome = Outcome::completed;  ///< completed or failed; the session may make something else of it
+    Outcome outcome = Outcome::completed;  ///< completed, failed or released; the session may make something else of it
     bool retryable = true;
     std::string result = {};
     std::string error = {};
     std::string tail = {};
+    std::uint64_t delay_ms = 0;  ///< released: not before so long from now
 };
 
 enum class StopCause : std::uint8_t {

@@ -71,9 +71,13 @@ void set_cancelled(Task& task) {
 
 Ending to_ending(HandlerResult result) {
     if (auto* success = std::get_if<Success>(&result)) return {.result = std::move(success->result)};
+    if (const auto* snooze = std::get_if<Snooze>(&result))
+        return {.outcome = Outcome::released,
+                .delay_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(snooze->delay.count(), 0))};
     auto& failure = std::get<Failure>(result);
-    return {Outcome::failed, failure.retryable, std::move(failure.result), std::move(failure.message),
-            std::move(failure.tail)};
+    return {Outcome::failed,           failure.retryable,
+            std::move(failure.result), std::move(failure.message),
+            std::move(failure.tail),   0};
 }
 
 }  // namespace

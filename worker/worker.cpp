@@ -57,6 +57,8 @@ Result<void> check(const WorkerOptions& options, const worker::Handlers& handler
     if (options.credit > kMaxCredit) return bad_option("credit", "expected 0 (as many as slots) to 1024");
     if (options.queues.empty() || options.queues.size() > kMaxQueuesPerWorker)
         return bad_option("queues", "expected 1 to 256 names");
+    if (options.pulse && options.pulse_interval.count() < 1)
+        return bad_option("pulse_interval", "expected 1 ms or more");
     if (handlers.empty()) return bad_option("types", "no handler was registered with on()");
     if (handlers.size() > kMaxTypesPerWorker) return bad_option("types", "at most 1024 handlers");
     std::size_t bytes = 0;
@@ -84,7 +86,8 @@ class Run {
           turns_(socket, [this] { return turn(); }),
           slots_(std::make_shared<Slots>(std::move(handlers), turns_)),
           session_(std::move(session)),
-          stop_level_(stop_level) {}
+          stop_level_(stop_level),
+          next_pulse_ms_(options.pulse ? steady_ms() : INT64_MAX) {}
 
     WorkerEnd until_the_end() {
         if (Result<void> started = slots_->start(options_.slots); !started) {
@@ -115,10 +118,11 @@ class Run {
         take_stop_level();
         session_.on_tick(steady_ms());
         carry_out();
+        pulse();
         if (session_.all_slots_stuck() && !session_.is_draining()) session_.drain({steady_ms(), steady_ms()});
         return {.ended = session_.refused() || session_.has_left(),
                 .lend = offered && slots_->are_occupied(),
-                .next_ms = std::min(session_.next_deadline_ms(), look_at_began_ms_)};
+                .next_ms = std::min({session_.next_deadline_ms(), look_at_began_ms_, next_pulse_ms_})};
     }
 
     void take_connection_events() {
@@ -243,6 +247,12 @@ class Run {
         for (Task* task : slots_->stop(slots_->find(stopped_))) take_back(*task);
     }
 
+    void pulse() {
+        if (!options_.pulse || steady_ms() < next_pulse_ms_) return;
+        options_.pulse();
+        next_pulse_ms_ = steady_ms() + options_.pulse_interval.count();
+    }
+
     void log(LogLevel level, const std::string& text) const {
         if (options_.log) options_.log(level, text);
     }
@@ -255,6 +265,7 @@ class Run {
     const std::atomic<StopLevel>& stop_level_;
     StopLevel stop_seen_ = StopLevel::none;
     std::int64_t look_at_began_ms_ = INT64_MAX;
+    std::int64_t next_pulse_ms_;
 
     // Kept for their memory.
     std::string header_;

@@ -93,6 +93,20 @@ JobSpec spec_of(const std::string& line, const JobSpec& defaults) {
             spec.max_attempts = static_cast<std::uint32_t>(number_of(value, key, 1, kMaxAttemptsLimit));
         } else if (key == "delay") {
             spec.delay_ms = static_cast<std::uint64_t>(milliseconds_of(value, key, kMaxDelayMs));
+        } else if (key == "at") {
+            const auto at = parse_time(text_of(value, key));
+            if (!at) throw BadLine("\"at\" is " + value.dump() + ": expected " + kTimeForm);
+            spec.run_at = static_cast<std::uint64_t>(at->time_since_epoch().count());
+        } else if (key == "hold") {
+            if (!value.is_boolean()) throw BadLine("\"hold\" is " + value.dump() + ": expected true or false");
+            spec.held = value.get<bool>();
+        } else if (key == "deadline") {
+            spec.deadline_ms = static_cast<std::uint64_t>(milliseconds_of(value, key, kMaxDelayMs));
+        } else if (key == "queue_timeout") {
+            spec.queue_timeout_ms = static_cast<std::uint64_t>(milliseconds_of(value, key, kMaxDelayMs));
+        } else if (key == "key_for") {
+            spec.key_ttl_ms =
+                value == "active" ? 0 : static_cast<std::uint64_t>(milliseconds_of(value, key, kMaxKeyTtlMs));
         } else if (key == "timeout") {
             spec.timeout_ms = static_cast<std::uint32_t>(milliseconds_of(value, key, kMaxTimeoutMs));
         } else {

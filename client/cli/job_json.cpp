@@ -128,6 +128,126 @@ std::string answer_json(JobId job, Code code, const std::string& text) {
     return line(out);
 }
 
+namespace {
+
+void put_policy(Json& out, const RetryPolicy& retry) {
+    const auto put = [&](const char* key, const std::optional<std::uint32_t>& value) {
+        if (value) out[key] = *value;
+    };
+    put("max_attempts", retry.max_attempts);
+    put("timeout_ms", retry.timeout_ms);
+    put("backoff_initial_ms", retry.backoff.initial_ms);
+    put("backoff_factor_percent", retry.backoff.factor_percent);
+    put("backoff_max_ms", retry.backoff.max_ms);
+    put("backoff_jitter_percent", retry.backoff.jitter_percent);
+}
+
+}  // namespace
+
+std::string queue_json(const QueueInfo& queue) {
+    Json out;
+    out["name"] = queue.name;
+    out["queued"] = queue.queued;
+    out["running"] = queue.running;
+    out["waiting"] = queue.waiting;
+    out["paused"] = queue.paused;
+    put_time(out, "paused_at", queue.paused_at);
+    put_text(out, "paused_by", queue.paused_by);
+    put_text(out, "paused_why", queue.paused_why);
+    if (queue.max_running != 0) out["max_running"] = queue.max_running;
+    put_policy(out, queue.retry);
+    for (const TypePolicy& type : queue.types) {
+        Json entry{{"type", type.type}};
+        put_policy(entry, type.retry);
+        out["types"].push_back(std::move(entry));
+    }
+    return line(out);
+}
+
+std::string task_json(const TaskInfo& task) {
+    Json out;
+    out["task"] = digits(task.task);
+    out["action"] = task.action;
+    out["state"] = task.state;
+    out["count_only"] = task.count_only;
+    put_text(out, "job_state", task.job_state);
+    put_text(out, "reason", task.reason);
+    put_text(out, "queue", task.queue);
+    put_text(out, "type", task.type);
+    put_text(out, "error", task.error);
+    put_text(out, "by", task.by);
+    put_time(out, "started_at", task.started_at);
+    put_time(out, "ended_at", task.ended_at);
+    out["total"] = task.total;
+    out["looked"] = task.looked;
+    out["done"] = task.done;
+    out["refused"] = task.refused;
+    return line(out);
+}
+
+std::string error_group_json(const ErrorGroup& group) {
+    Json out;
+    out["fingerprint"] = group.fingerprint;
+    out["type"] = group.type;
+    out["count"] = group.count;
+    put_time(out, "first_at", group.first_at);
+    put_time(out, "last_at", group.last_at);
+    out["last_job"] = digits(group.last_job.value);
+    out["error"] = group.error;
+    return line(out);
+}
+
+std::string event_json(const EventInfo& event) {
+    Json out;
+    out["event"] = digits(event.event);
+    out["at"] = iso_time(event.at);
+    out["kind"] = event.kind;
+    if (event.job) out["job"] = digits(event.job.value);
+    put_text(out, "queue", event.queue);
+    put_text(out, "type", event.type);
+    put_text(out, "worker", event.worker);
+    put_text(out, "text", event.text);
+    return line(out);
+}
+
+std::string events_gone_json(std::uint64_t first, std::uint64_t last) {
+    Json out;
+    out["kind"] = "gone";
+    out["first"] = digits(first);
+    out["last"] = digits(last);
+    return line(out);
+}
+
+std::string worker_json(const WorkerInfo& worker) {
+    Json out;
+    out["name"] = worker.name;
+    out["state"] = worker.state;
+    out["draining"] = worker.draining;
+    out["slots"] = worker.slots;
+    out["credit"] = worker.credit;
+    out["running"] = worker.running;
+    out["queues"] = worker.queues;
+    out["types"] = worker.types;
+    out["queues_total"] = worker.queues_total;
+    out["types_total"] = worker.types_total;
+    out["software"] = worker.software;
+    put_time(out, "connected_at", worker.connected_at);
+    put_time(out, "heard_at", worker.heard_at);
+    if (!worker.jobs.empty()) {
+        out["jobs"] = Json::array();
+        for (const JobId job : worker.jobs) out["jobs"].push_back(digits(job.value));
+    }
+    return line(out);
+}
+
+std::string steered_json(const std::string& name, std::size_t count, bool drained) {
+    Json out;
+    out["name"] = name;
+    out["workers"] = count;
+    out["draining"] = drained;
+    return line(out);
+}
+
 std::string stats_json(const BrokerStats& stats) { return line(Json::from_msgpack(stats.map, true, false)); }
 
 }  // namespace jobyard::cli

@@ -6,34 +6,20 @@
 #include <cstring>
 #include <new>
 
-#include "jobyard/limits.hpp"
+#include "program/generate.hpp"
 #include "verbs.hpp"
-
-namespace {
-
-void add_version(CLI::App& app, jobyard::cli::Globals& globals) {
-    CLI::App* verb = app.add_subcommand("version", "Print the version");
-    verb->add_flag("--json", globals.json, "Print JSON");
-    verb->callback([&globals] {
-        globals.action = [&globals] {
-            const std::string protocol = std::to_string(jobyard::kProtocolVersion);
-            jobyard::cli::print_line(globals.json
-                                         ? "{\"version\":\"" JOBYARD_VERSION "\",\"protocol\":" + protocol + "}"
-                                         : "jobyard " JOBYARD_VERSION ", protocol " + protocol);
-            return jobyard::cli::kExitOk;
-        };
-    });
-}
-
-}  // namespace
 
 int main(int argc, char** argv) try {
     using namespace jobyard::cli;
+    if (argc > 1 && std::strcmp(argv[1], "store") == 0) return run_store(argv + 1);
     CLI::App app("jobyard: submit jobs to a broker, wait for them, look at them, steer them");
     app.name("jobyard");
     app.require_subcommand(1);
     app.footer(
-        "\nThe broker: --broker, else $JOBYARD_BROKER, else this user's own ($XDG_RUNTIME_DIR/jobyard/broker).\n"
+        "\nThe broker: --broker, else $JOBYARD_BROKER, else `broker` in the file of settings, else this user's own\n"
+        "($XDG_RUNTIME_DIR/jobyard/broker) if it is there, else the machine's (/run/jobyard/broker) if this user may\n"
+        "use it. Settings: --config, else $JOBYARD_CONFIG, else $XDG_CONFIG_HOME/jobyard/client.toml over\n"
+        "/etc/jobyard/client.toml; jobyard config show.\n"
         "Colour and progress bars appear on a terminal only; NO_COLOR turns colour off.\n\n"
         "Exit codes: 0 ok; 1 a job did not complete; 2 wrong usage; 3 no broker, or the time limit passed; 4 refused.\n"
         "submit --wait exits as the command did.\n\n"
@@ -44,15 +30,30 @@ int main(int argc, char** argv) try {
         "  jobyard list --state running\n"
         "  jobyard VERB --help tells more about each.");
     Globals globals;
-    app.add_option("--broker", globals.broker, "Endpoint of the broker");
+    Settings documented;
+    const jobyard::program::Table table = table_of(documented);
+    jobyard::program::add_generate(app, 1, &table);
+    app.set_version_flag("--version", "jobyard " JOBYARD_VERSION);
+    app.add_option("--broker", globals.broker, "Endpoint of the broker")->option_text("ENDPOINT");
+    app.add_option("--config", globals.config, "File of settings")->option_text("FILE");
     add_submit(app, globals);
     add_wait(app, globals);
     add_result(app, globals);
     add_show(app, globals);
     add_list(app, globals);
     add_cancel(app, globals);
+    add_changes(app, globals);
+    add_queue(app, globals);
     add_stats(app, globals);
     add_dead(app, globals);
+    add_events(app, globals);
+    add_worker(app, globals);
+    add_watch(app, globals);
+    add_task(app, globals);
+    add_config(app, globals);
+    add_completion(app, globals);
+    add_store(app);
+    add_doctor(app, globals);
     add_version(app, globals);
     // The command's words are its own, whatever they look like.
     char** const end = argv + argc;
@@ -64,6 +65,11 @@ int main(int argc, char** argv) try {
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? kExitOk : kExitUsage;
     }
+    if (globals.reads_settings)
+        if (const auto read = read_settings(globals); !read) {
+            complain(read.error().text);
+            return kExitUsage;
+        }
     const int exit = globals.action();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
         complain(std::string("cannot write to standard output: ") + std::strerror(errno));

@@ -104,27 +104,6 @@ void print_job(const JobInfo& job, const std::optional<CommandResult>& result) {
     print_attempts(job, terminal);
 }
 
-int show(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
-    const std::unique_ptr<Client> client = connected_client(globals);
-    if (!client) return kExitUnreachable;
-    int worst = kExitOk;
-    for (const JobId id : job_ids(numbers)) {
-        const Result<JobInfo> job = client->show(id, globals.call_limit());
-        if (!job) {
-            worst = std::max(worst, complain_about(id, job.error()));
-            continue;
-        }
-        // The broker never looks into a result; what it says about a command's is in there.
-        std::optional<CommandResult> command;
-        if (job->type == kCommandType && has_ended(job->state) && job->result_bytes.value_or(0) > 0)
-            if (const Result<JobResult> result = client->wait(id, globals.call_limit()))
-                command = decode_command_result(result->bytes);
-        if (globals.json) print_line(job_json(*job, command));
-        else print_job(*job, command);
-    }
-    return worst;
-}
-
 int stats(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
@@ -157,6 +136,27 @@ int stats(const Globals& globals) {
 }
 
 }  // namespace
+
+int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
+    const std::unique_ptr<Client> client = connected_client(globals);
+    if (!client) return kExitUnreachable;
+    int worst = kExitOk;
+    for (const JobId id : job_ids(numbers)) {
+        const Result<JobInfo> job = client->show(id, globals.call_limit());
+        if (!job) {
+            worst = std::max(worst, complain_about(id, job.error()));
+            continue;
+        }
+        // The broker never looks into a result; what it says about a command's is in there.
+        std::optional<CommandResult> command;
+        if (job->type == kCommandType && has_ended(job->state) && job->result_bytes.value_or(0) > 0)
+            if (const Result<JobResult> result = client->wait(id, globals.call_limit()))
+                command = decode_command_result(result->bytes);
+        if (globals.json) print_line(job_json(*job, command));
+        else print_job(*job, command);
+    }
+    return worst;
+}
 
 Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, std::uint64_t most, bool& more,
                                        std::chrono::milliseconds limit) {
@@ -218,7 +218,8 @@ void add_show(CLI::App& app, Globals& globals) {
     verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n") +
                  kExitCodes);
     add_common(*verb, globals);
-    verb->callback([&globals, numbers] { globals.action = [&globals, numbers] { return show(globals, *numbers); }; });
+    verb->callback(
+        [&globals, numbers] { globals.action = [&globals, numbers] { return show_jobs(globals, *numbers); }; });
 }
 
 void add_list(CLI::App& app, Globals& globals) {

@@ -10,5 +10,7 @@ Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, 
                                        std::chrono::milliseconds limit);
 /// Prints them; `most` 0 is all.
 int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most);
+/// All that is known of them, with their attempts.
+int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers);
 
 }  // namespace jobyard::cli

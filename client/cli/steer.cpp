@@ -1,9 +1,9 @@
-// `jobyard cancel` and `jobyard dead`.
+// `jobyard cancel`, and what changes jobs that wait: hold, release, reprioritize, move.
 
 #include <algorithm>
 
 #include "job_json.hpp"
-#include "queries.hpp"
+#include "tasks.hpp"
 
 namespace jobyard::cli {
 namespace {
@@ -35,103 +35,116 @@ int cancel(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
     return worst;
 }
 
-/// Tells the answers; the number of jobs redriven is added to `redriven`.
-int redrive(const Globals& globals, Client& client, const std::vector<JobId>& jobs, std::uint64_t& redriven) {
-    const std::vector<Result<void>> answers = client.redrive(jobs, globals.call_limit());
+struct CancelOptions {
+    std::vector<std::uint64_t> numbers;
+    bool all = false;
+    std::string state;
+    TaskOptions task;
+};
+
+int cancel_verb(const Globals& globals, CancelOptions& options) {
+    if (options.all == !options.numbers.empty() || (!options.all && (!options.state.empty() || options.task.used()))) {
+        complain("expected numbers of jobs, or --all, which --state, --queue, --type, --older and --newer may narrow");
+        return kExitUsage;
+    }
+    if (!options.all) return cancel(globals, options.numbers);
+    TaskSpec spec = options.task.spec(TaskAction::cancel);
+    spec.state = job_state_from(options.state);
+    return run_task(globals, spec, options.task);
+}
+
+/// Asks for the change of all jobs, and tells what `done` says of each.
+int change(const Globals& globals, const std::vector<std::uint64_t>& numbers, const JobChange& change,
+           const std::string& done) {
+    const std::vector<JobId> jobs = job_ids(numbers);
+    const std::unique_ptr<Client> client = connected_client(globals);
+    if (!client) return kExitUnreachable;
+    const std::vector<Result<void>> answers = client->change(jobs, change, globals.call_limit());
     int worst = kExitOk;
     for (std::size_t i = 0; i < jobs.size(); ++i) {
         const Code code = answers[i] ? Code::ok : answers[i].error().code;
         if (globals.json) print_line(answer_json(jobs[i], code, answers[i] ? "" : answers[i].error().text));
-        if (answers[i]) ++redriven;
-        else worst = std::max(worst, complain_about(jobs[i], answers[i].error()));
+        else if (answers[i]) print_line(std::to_string(jobs[i].value) + "  " + done);
+        if (!answers[i]) worst = std::max(worst, complain_about(jobs[i], answers[i].error()));
     }
     return worst;
-}
-
-int redrive_all(const Globals& globals, Client& client, JobFilter filter, std::uint64_t& redriven) {
-    filter.state = JobState::dead;
-    Progress progress("redriving");
-    std::uint64_t cursor = 0;
-    int worst = kExitOk;
-    do {
-        const Result<JobPage> page = client.list(filter, cursor, 256, globals.call_limit());
-        if (!page) {
-            progress.clear();
-            return complain(page.error());
-        }
-        std::vector<JobId> jobs;
-        for (const JobInfo& job : page->jobs) jobs.push_back(job.id);
-        cursor = page->next_cursor;
-        progress.clear();
-        worst = std::max(worst, redrive(globals, client, jobs, redriven));
-        progress.show(-1, std::to_string(redriven) + " jobs");
-    } while (cursor != 0 && worst == kExitOk);
-    return worst;
-}
-
-struct RedriveOptions {
-    std::vector<std::uint64_t> numbers;
-    bool all = false;
-    JobFilter filter;
-};
-
-int redrive_verb(const Globals& globals, const RedriveOptions& options) {
-    const bool filtered = !options.filter.queue.empty() || !options.filter.type.empty();
-    if (options.all == !options.numbers.empty() || (filtered && !options.all)) {
-        complain("expected numbers of jobs, or --all, which --queue and --type may narrow");
-        return kExitUsage;
-    }
-    const std::unique_ptr<Client> client = connected_client(globals);
-    if (!client) return kExitUnreachable;
-    std::uint64_t redriven = 0;
-    const int exit = options.all ? redrive_all(globals, *client, options.filter, redriven)
-                                 : redrive(globals, *client, job_ids(options.numbers), redriven);
-    if (!globals.json) print_line(std::to_string(redriven) + (redriven == 1 ? " job redriven" : " jobs redriven"));
-    return exit;
 }
 
 }  // namespace
 
 void add_cancel(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("cancel", "Cancel jobs, running or not");
-    auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    verb->add_option("ID", *numbers, "Numbers of jobs")->required();
+    auto options = std::make_shared<CancelOptions>();
+    verb->add_option("ID", options->numbers, "Numbers of jobs");
+    verb->add_flag("--all", options->all, "All jobs that have not ended");
+    verb->add_option("--state", options->state, "With --all: only jobs in this state")
+        ->check(CLI::IsMember({"scheduled", "queued", "assigned", "running", "retrying"}));
+    options->task.add_to(*verb);
     verb->footer(std::string("\nA running job gets TERM, then KILL; it is cancelled when its worker says so, unless it "
-                             "completes first.\n\n"
-                             "Example:\n  jobyard list --json --queue tests | jq -r .id | xargs jobyard cancel\n") +
+                             "completes first.\nWith --all the broker does it, job by job; what is submitted meanwhile "
+                             "is left alone.\n\n"
+                             "Examples:\n  jobyard cancel 17\n  jobyard cancel --all --queue tests --state queued\n"
+                             "  jobyard cancel --all --older 1d --dry-run\n") +
                  kExitCodes);
     add_common(*verb, globals);
-    verb->callback([&globals, numbers] { globals.action = [&globals, numbers] { return cancel(globals, *numbers); }; });
+    verb->callback(
+        [&globals, options] { globals.action = [&globals, options] { return cancel_verb(globals, *options); }; });
 }
 
-void add_dead(CLI::App& app, Globals& globals) {
-    CLI::App* verb = app.add_subcommand("dead", "The dead letter queue: jobs that failed for good");
-    verb->require_subcommand(1);
-
-    CLI::App* list = verb->add_subcommand("list", "List dead jobs and what killed them");
-    auto filter = std::make_shared<JobFilter>(JobFilter{JobState::dead});
-    auto most = std::make_shared<std::uint64_t>(100);
-    list->add_option("--queue", filter->queue, "Only jobs of this queue");
-    list->add_option("--type", filter->type, "Only jobs of this type");
-    list->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
-    list->footer(kExitCodes);
-    add_common(*list, globals);
-    list->callback([&globals, filter, most] {
-        globals.action = [&globals, filter, most] { return print_list(globals, *filter, *most); };
+void add_changes(CLI::App& app, Globals& globals) {
+    struct Options {
+        std::vector<std::uint64_t> numbers;
+        JobChange change;
+        int priority = 0;
+    };
+    const auto add = [&](const char* name, const char* what, const std::string& text) {
+        CLI::App* verb = app.add_subcommand(name, what);
+        auto options = std::make_shared<Options>();
+        verb->footer("\n" + text + "\n" + kExitCodes);
+        add_common(*verb, globals);
+        return std::pair(verb, options);
+    };
+    const auto [hold, held] = add("hold", "Hold jobs back until they are released",
+                                  "A held job keeps its place; one that runs cannot be held.\n\n"
+                                  "Example:\n  jobyard hold 17 18");
+    hold->add_option("ID", held->numbers, "Numbers of jobs that wait")->required();
+    hold->callback([&globals, held = held] {
+        held->change.held = true;
+        globals.action = [&globals, held] { return change(globals, held->numbers, held->change, "held"); };
     });
-
-    CLI::App* again = verb->add_subcommand("redrive", "Give dead jobs a new round");
-    auto options = std::make_shared<RedriveOptions>();
-    again->add_option("ID", options->numbers, "Numbers of dead jobs");
-    again->add_flag("--all", options->all, "All dead jobs");
-    again->add_option("--queue", options->filter.queue, "With --all: only those of this queue");
-    again->add_option("--type", options->filter.type, "With --all: only those of this type");
-    again->footer(std::string("\nThey keep their numbers and options; errors and lost workers count from 0 again.\n\n"
-                              "Examples:\n  jobyard dead redrive 17\n  jobyard dead redrive --all --queue images\n") +
-                  kExitCodes);
-    add_common(*again, globals);
-    again->callback(
-        [&globals, options] { globals.action = [&globals, options] { return redrive_verb(globals, *options); }; });
+    const auto [release, released] = add("release", "Let jobs go that were held",
+                                         "Also those submitted with --hold. A delay that has not passed goes on.\n\n"
+                                         "Example:\n  jobyard release 17");
+    release->add_option("ID", released->numbers, "Numbers of held jobs")->required();
+    release->callback([&globals, released = released] {
+        released->change.held = false;
+        globals.action = [&globals, released] {
+            return change(globals, released->numbers, released->change, "released");
+        };
+    });
+    const auto [reprioritize, urgent] = add("reprioritize", "Give jobs that wait another priority",
+                                            "Among jobs of its new priority it stands where its age says.\n\n"
+                                            "Example:\n  jobyard reprioritize 9 17 18");
+    reprioritize->add_option("PRIORITY", urgent->priority, "1 to 10; 10 goes first")
+        ->required()
+        ->check(CLI::Range(kPriorityMin, kPriorityMax));
+    reprioritize->add_option("ID", urgent->numbers, "Numbers of jobs that wait")->required();
+    reprioritize->callback([&globals, urgent = urgent] {
+        urgent->change.priority = static_cast<std::uint8_t>(urgent->priority);
+        globals.action = [&globals, urgent] {
+            return change(globals, urgent->numbers, urgent->change, "priority " + std::to_string(urgent->priority));
+        };
+    });
+    const auto [move, moved] = add("move", "Move jobs that wait to another queue",
+                                   "A job with a key stays in its queue, which the key belongs to.\n\n"
+                                   "Example:\n  jobyard move slow 17 18");
+    move->add_option("QUEUE", moved->change.queue, "The other queue")->required();
+    move->add_option("ID", moved->numbers, "Numbers of jobs that wait")->required();
+    move->callback([&globals, moved = moved] {
+        globals.action = [&globals, moved] {
+            return change(globals, moved->numbers, moved->change, "in queue " + moved->change.queue);
+        };
+    });
 }
 
 }  // namespace jobyard::cli

@@ -8,6 +8,7 @@
 
 #include "command_job.hpp"
 #include "job_json.hpp"
+#include "values.hpp"
 
 namespace jobyard::cli {
 namespace {
@@ -21,7 +22,8 @@ In three ways:
 The number of each job is printed when it is durable.
 
 A line of a batch is a JSON object: {"command": ["convert", "a.png", "b.png"]} or {"type": "resize", "payload": "…"},
-with the options as keys: queue, priority, delay, timeout, key, max_attempts, and for commands env ({"K": "V"}), cwd and
+with the options as keys: queue, priority, delay, at, hold (true), timeout, deadline, queue_timeout, key, key_for,
+max_attempts, and for commands env ({"K": "V"}), cwd and
 stdin. A payload that is no string is submitted as its JSON text. When it exits 0 all are durable. Lines with a key
 make no second job when the batch is run again.
 
@@ -99,11 +101,24 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
 
 }  // namespace
 
+namespace {
+std::uint64_t milliseconds_of(const std::string& given) {
+    return static_cast<std::uint64_t>(duration_of(given).count());
+}
+}  // namespace
+
 JobSpec common_spec(const SubmitOptions& options) {
     JobSpec spec;
     spec.queue = options.queue;
     spec.priority = static_cast<std::uint8_t>(options.priority);
     spec.max_attempts = options.max_attempts;
+    spec.held = options.hold;
+    if (!options.at.empty())
+        spec.run_at = static_cast<std::uint64_t>(parse_time(options.at)->time_since_epoch().count());
+    if (!options.deadline.empty()) spec.deadline_ms = milliseconds_of(options.deadline);
+    if (!options.queue_timeout.empty()) spec.queue_timeout_ms = milliseconds_of(options.queue_timeout);
+    if (options.key_for == "active") spec.key_ttl_ms = 0;
+    else if (!options.key_for.empty()) spec.key_ttl_ms = milliseconds_of(options.key_for);
     if (!options.delay.empty()) spec.delay_ms = static_cast<std::uint64_t>(duration_of(options.delay).count());
     if (!options.timeout.empty()) spec.timeout_ms = static_cast<std::uint32_t>(duration_of(options.timeout).count());
     return spec;
@@ -126,21 +141,30 @@ void add_submit(CLI::App& app, Globals& globals) {
         ->check(CLI::Range(kPriorityMin, kPriorityMax));
     verb->add_option("--type", options->type, "Type of the job, which decides the workers that can run it");
     verb->add_option("--payload", options->payload,
-                     "File with the payload (of a command: its standard input); - reads it here");
+                     "File with the payload (of a command: its standard input); - reads it here")
+        ->type_name("FILE");
     verb->add_option("--delay", options->delay, "Not before this long from now")
         ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
-    verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [5m]")
+    verb->add_option("--at", options->at, "Not before this time, by the broker's clock")->check(is_time());
+    verb->add_flag("--hold", options->hold, "Wait until somebody says `jobyard release`");
+    verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [the queue's, or 5m]")
         ->check(is_duration(std::chrono::milliseconds(kMaxTimeoutMs)));
+    verb->add_option("--deadline", options->deadline, "Dead if it has not ended so long from now")
+        ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
+    verb->add_option("--queue-timeout", options->queue_timeout, "Dead if no worker was given it within this long")
+        ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
     verb->add_option("--key", options->key,
                      "Your own name for the job in its queue: the same key again makes no second job");
-    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried")
-        ->capture_default_str()
+    verb->add_option("--key-for", options->key_for,
+                     "How long after its end the key still names it; \"active\": only until its end [1d]")
+        ->check(is_duration(std::chrono::milliseconds(kMaxKeyTtlMs)) | CLI::IsMember({"active"}));
+    verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried [the queue's, or 4]")
         ->check(CLI::Range(1U, kMaxAttemptsLimit));
     verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
         ->expected(1)
         ->take_all();
-    verb->add_option("--cwd", options->cwd, "Directory the command runs in");
-    verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input");
+    verb->add_option("--cwd", options->cwd, "Directory the command runs in")->type_name("DIR");
+    verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input")->type_name("FILE");
     verb->add_flag("--wait", options->wait, "Wait for the end; pass on output and exit code");
     add_common(*verb, globals);
     verb->allow_extras();  // to say more about them than that they were not expected

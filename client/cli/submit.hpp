@@ -15,9 +15,14 @@ struct SubmitOptions {
     std::string payload;  ///< a file, or "-"
     int priority = kDefaultPriority;
     std::string delay;
+    std::string at;
     std::string timeout;
+    std::string deadline;
+    std::string queue_timeout;
+    bool hold = false;
     std::string key;
-    std::uint32_t max_attempts = kDefaultMaxAttempts;
+    std::string key_for;
+    std::optional<std::uint32_t> max_attempts;
     std::vector<std::string> env;
     std::string cwd;
     std::string batch;  ///< a file, or "-"

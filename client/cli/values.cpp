@@ -4,22 +4,43 @@
 #include <cstdio>
 #include <ctime>
 
+#include "program/values.hpp"
+
 namespace jobyard::cli {
 
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
-    double number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-    if (error != std::errc() || !(number >= 0)) return std::nullopt;
-    const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-    double unit_ms = 0;
-    if (unit == "ms") unit_ms = 1;
-    if (unit.empty() || unit == "s") unit_ms = 1'000;
-    if (unit == "m") unit_ms = 60'000;
-    if (unit == "h") unit_ms = 3'600'000;
-    if (unit == "d") unit_ms = 86'400'000;
-    constexpr double kLongest = 1e15;
-    if (unit_ms == 0 || number * unit_ms > kLongest) return std::nullopt;
-    return std::chrono::milliseconds(static_cast<std::int64_t>(number * unit_ms + 0.5));
+    return program::parse_duration(text, std::chrono::seconds(1));
+}
+
+std::optional<WallTime> parse_time(std::string_view text) {
+    using namespace std::chrono;
+    const auto digits = [&](std::size_t at, std::size_t count, int& value) {
+        if (at + count > text.size()) return false;
+        const char* const end = text.data() + at + count;
+        const auto [stop, error] = std::from_chars(text.data() + at, end, value);
+        return error == std::errc() && stop == end && text[at] != '-';
+    };
+    int year_ = 0, month_ = 0, day_ = 0, hour = 0, minute = 0, second = 0;
+    const bool whole = digits(0, 4, year_) && digits(5, 2, month_) && digits(8, 2, day_) && digits(11, 2, hour) &&
+                       digits(14, 2, minute) && digits(17, 2, second) && text[4] == '-' && text[7] == '-' &&
+                       (text[10] == 'T' || text[10] == ' ') && text[13] == ':' && text[16] == ':';
+    const year_month_day date{year(year_), month(static_cast<unsigned>(month_)), day(static_cast<unsigned>(day_))};
+    if (!whole || !date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
+    WallTime time = sys_days(date) + hours(hour) + minutes(minute) + seconds(second);
+    std::size_t at = 19;
+    if (at < text.size() && text[at] == '.') {
+        milliseconds unit(100);
+        for (++at; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at, unit /= 10)
+            time += unit * (text[at] - '0');
+    }
+    const std::string_view zone = text.substr(at);
+    if (zone == "Z") return time;
+    int zone_hour = 0, zone_minute = 0;
+    if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':' || !digits(at + 1, 2, zone_hour) ||
+        !digits(at + 4, 2, zone_minute))
+        return std::nullopt;
+    const auto offset = hours(zone_hour) + minutes(zone_minute);
+    return zone[0] == '+' ? time - offset : time + offset;
 }
 
 std::string short_duration(std::chrono::milliseconds duration) {

@@ -1,5 +1,9 @@
 #include "verbs.hpp"
 
+#include <pwd.h>
+#include <unistd.h>
+
+#include <array>
 #include <cstdio>
 
 #include "command_job.hpp"
@@ -10,17 +14,29 @@
 namespace jobyard::cli {
 
 std::chrono::milliseconds Globals::call_limit() const {
-    return time_limit.empty() ? kDefaultTimeLimit : duration_of(time_limit);
+    return time_limit.empty() ? settings.time_limit : duration_of(time_limit);
 }
 std::chrono::milliseconds Globals::wait_limit() const {
     return time_limit.empty() ? kNoTimeLimit : duration_of(time_limit);
 }
 
 void add_common(CLI::App& verb, Globals& globals) {
-    verb.add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
+    verb.add_option("--broker", globals.broker,
+                    "Endpoint of the broker [$JOBYARD_BROKER, else this user's own, else the machine's]");
     verb.add_flag("--json", globals.json, "Print JSON, one object a line");
     verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
         ->check(is_duration(std::chrono::days(3650)));
+    verb.add_option("--config", globals.config, "File of settings [$JOBYARD_CONFIG, else client.toml by custom]")
+        ->option_text("FILE");
+}
+
+Result<void> read_settings(Globals& globals) {
+    program::Table table = table_of(globals.settings);
+    std::vector<std::string> notes;
+    if (auto read = read_files_and_environment(table, globals.config, notes); !read) return read;
+    for (const std::string& note : notes) complain(note);
+    if (globals.broker.empty()) globals.broker = globals.settings.broker;
+    return {};
 }
 
 CLI::Validator is_duration(std::chrono::milliseconds most) {
@@ -30,6 +46,20 @@ CLI::Validator is_duration(std::chrono::milliseconds most) {
                 return "\"" + given + "\": expected " + kDurationForm + ", at most " + short_duration(most);
             },
             "DURATION"};
+}
+
+CLI::Validator is_time() {
+    return {[](const std::string& given) -> std::string {
+                return parse_time(given) ? "" : "\"" + given + "\": expected " + kTimeForm;
+            },
+            "TIME"};
+}
+
+std::string who() {
+    std::array<char, 256> host{};
+    if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+    const passwd* user = ::getpwuid(::geteuid());
+    return (user != nullptr ? std::string(user->pw_name) : std::to_string(::geteuid())) + "@" + host.data();
 }
 
 std::chrono::milliseconds duration_of(const std::string& given) {
@@ -42,13 +72,13 @@ std::unique_ptr<Client> connected_client(const Globals& globals) {
     const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
     Result<void> connected = client->connect(at_first);
     if (!connected && connected.error().code == Code::timeout && at_first < globals.call_limit()) {
-        Progress progress("waiting for the broker at " + broker_endpoint(globals.broker));
+        Progress progress("waiting for the broker at " + client_endpoint(globals.broker));
         progress.show(-1, "…");
         connected = client->connect(globals.call_limit() - at_first);
     }
     if (connected) return client;
     if (connected.error().code == Code::timeout)
-        complain("the broker at " + broker_endpoint(globals.broker) + " could not be reached within " +
+        complain("the broker at " + client_endpoint(globals.broker) + " could not be reached within " +
                  short_duration(globals.call_limit()) +
                  "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
     else complain(connected.error());

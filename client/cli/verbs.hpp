@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "jobyard/client.hpp"
+#include "settings.hpp"
 #include "terminal.hpp"
 
 namespace jobyard::cli {
@@ -23,10 +24,13 @@ enum Exit : int {
 };
 
 struct Globals {
-    std::string broker;
+    std::string config;  ///< the file of settings; empty: where they are by custom
+    std::string broker;  ///< as given; once settings are read, as they say
     bool json = false;
     std::vector<std::string> command;  ///< what stands after --
     std::string time_limit;            ///< as given; empty: each verb's own
+    Settings settings;
+    bool reads_settings = true;  ///< a verb that works though they are wrong says no
     std::function<int()> action;
 
     /// For calls that are answered at once.
@@ -42,13 +46,35 @@ void add_show(CLI::App& app, Globals& globals);
 void add_list(CLI::App& app, Globals& globals);
 void add_stats(CLI::App& app, Globals& globals);
 void add_cancel(CLI::App& app, Globals& globals);
+void add_changes(CLI::App& app, Globals& globals);
+void add_queue(CLI::App& app, Globals& globals);
+void add_task(CLI::App& app, Globals& globals);
 void add_dead(CLI::App& app, Globals& globals);
+void add_events(CLI::App& app, Globals& globals);
+void add_worker(CLI::App& app, Globals& globals);
+void add_watch(CLI::App& app, Globals& globals);
+void add_config(CLI::App& app, Globals& globals);
+void add_completion(CLI::App& app, Globals& globals);
+void add_version(CLI::App& app, Globals& globals);
+void add_store(CLI::App& app);
+void add_doctor(CLI::App& app, Globals& globals);
 
-/// --broker, --json, --time-limit.
+/// Becomes jobyard-store, whose words are its own; argv[0] is "store". Comes back only if there is none.
+int run_store(char** argv);
+/// A program that stands beside this one, or its name if it must be looked for in PATH.
+std::string sibling_program(const std::string& name);
+
+/// File and environment under what was given on the command line.
+Result<void> read_settings(Globals& globals);
+
+/// --broker, --json, --time-limit, --config.
 void add_common(CLI::App& verb, Globals& globals);
 /// Refuses what is none, with what was expected.
 CLI::Validator is_duration(std::chrono::milliseconds most);
 std::chrono::milliseconds duration_of(const std::string& given);
+CLI::Validator is_time();
+/// Who does this: "user@host", for records that people read.
+std::string who();
 
 /// A client with a session. If there is none it says why; exit with kExitUnreachable then.
 std::unique_ptr<Client> connected_client(const Globals& globals);

@@ -1,13 +1,16 @@
 #include "peer/endpoint.hpp"
 
+#include <arpa/inet.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace jobyard {
 namespace {
@@ -21,13 +24,28 @@ std::string default_directory() {
     return "/tmp/jobyard-" + std::to_string(getuid());
 }
 
+/// What somebody has asked for; empty if nobody has.
+std::string named_endpoint(std::string given) {
+    if (!given.empty()) return given;
+    const char* configured = std::getenv("JOBYARD_BROKER");
+    return configured == nullptr ? "" : configured;
+}
+
 }  // namespace
 
 std::string broker_endpoint(std::string given) {
-    if (!given.empty()) return given;
-    const char* configured = std::getenv("JOBYARD_BROKER");
-    if (configured != nullptr && *configured != '\0') return configured;
-    return std::string(kIpc) + default_directory() + "/broker";
+    std::string named = named_endpoint(std::move(given));
+    return named.empty() ? std::string(kIpc) + default_directory() + "/broker" : named;
+}
+
+std::string client_endpoint(std::string given, const std::string& machine_directory) {
+    std::string named = named_endpoint(std::move(given));
+    if (!named.empty()) return named;
+    const bool has_own = access((default_directory() + "/broker").c_str(), F_OK) == 0;
+    // The directory and not the socket, which is away while that broker starts again.
+    if (!has_own && access(machine_directory.c_str(), X_OK) == 0)
+        return std::string(kIpc) + machine_directory + "/broker";
+    return broker_endpoint({});
 }
 
 Result<void> check_address(const std::string& endpoint) {
@@ -42,6 +60,16 @@ Result<void> check_address(const std::string& endpoint) {
     }
     return Error{Code::bad_field, '"' + endpoint + "\" is not the endpoint of a broker: expected ipc://PATH or " +
                                       "tcp://HOST:PORT, such as tcp://127.0.0.1:7466"};
+}
+
+bool is_loopback(const std::string& endpoint) {
+    if (endpoint.starts_with(kIpc)) return true;
+    if (!endpoint.starts_with(kTcp)) return false;
+    std::string host = endpoint.substr(kTcp.size());
+    host.resize(std::min(host.size(), host.rfind(':')));
+    if (host == "localhost" || host == "[::1]") return true;
+    in_addr address;
+    return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
 }
 
 Result<void> check_endpoint(const std::string& endpoint) {

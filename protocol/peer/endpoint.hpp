@@ -11,9 +11,20 @@ namespace jobyard {
 /// without that variable ipc:///tmp/jobyard-UID/broker.
 std::string broker_endpoint(std::string given);
 
+/// Where the broker of a whole machine listens, in a directory that its group may enter.
+inline constexpr const char* kMachineDirectory = "/run/jobyard";
+
+/// The same for those who submit and ask. When nobody has named an endpoint, and no broker of this user's own is there,
+/// it is the machine's broker, if there is one and this user may enter its directory. Not for workers: one that was not
+/// told to would run the jobs of others as this user.
+std::string client_endpoint(std::string given, const std::string& machine_directory = kMachineDirectory);
+
 /// Whether it is one that can be connected to: ipc://PATH, or tcp://HOST:PORT with a port from 1 to 65535. Error
 /// `bad_field`, saying what was expected.
 Result<void> check_address(const std::string& endpoint);
+
+/// Whether only this machine can reach the endpoint.
+bool is_loopback(const std::string& endpoint);
 
 /// For an ipc endpoint in the default directory: the directory must belong to this user and be closed to others (mode
 /// 0700); otherwise somebody else could be listening there. One that is missing is made, so that broker and peers may

@@ -127,6 +127,9 @@ Process::Process(const Options& options) : name_(options.argv.front()) {
         if (!options.env.contains(line.substr(0, line.find('=')))) settings.push_back(line);
     }
     for (const auto& [name, value] : options.env) settings.push_back(name + "=" + value);
+    // What this machine is configured with is not what is tested.
+    for (const std::string name : {"JOBYARD_CONFIG", "JOBYARD_BROKER_CONFIG", "JOBYARD_WORKER_CONFIG"})
+        if (!options.env.contains(name)) settings.push_back(name + "=/dev/null");
     std::vector<char*> env;
     for (std::string& line : settings) env.push_back(line.data());
     env.push_back(nullptr);

@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Backoff kQuick{.initial_ms = 20, .factor_percent = 200, .max_ms = 100, .jitter_percent = 20};
+constexpr BackoffPolicy kQuick{.initial_ms = 20, .factor_percent = 200, .max_ms = 100, .jitter_percent = 20};
 
 class Lifecycle : public testing::Test {
  protected:
@@ -128,6 +128,17 @@ TEST_F(Lifecycle, ADelayedJobIsScheduledAndNotBegunBeforeItsTime) {
     }
     EXPECT_EQ(result_of(job).state, JobState::completed);
     EXPECT_GE(std::chrono::steady_clock::now() - submitted, 1500ms);
+}
+
+TEST_F(Lifecycle, AHandlerMaySnoozeAndIsChargedNothing) {
+    auto one = worker();
+    const std::string awaited = files_ / "awaited";
+    const Submission job = client_.submit({.type = "await", .payload = awaited, .max_attempts = 1, .watch = true});
+    const JobId id = job.id().value();
+    ASSERT_TRUE(eventually([&] { return client_.show(id).value().state == JobState::scheduled; }));
+    write_file(awaited, "");
+    EXPECT_EQ(result_of(job).bytes, "attempt 1");
+    EXPECT_EQ(client_.show(id).value().errors, 0U);
 }
 
 TEST_F(Lifecycle, AJobThatFailsIsTriedAgainUntilItSucceeds) {

@@ -85,6 +85,10 @@ void add_handlers(jobyard::Worker& worker) {
         if (is_there(std::string(job.payload))) return Success{"mended"};
         return Failure{.message = std::string(job.payload) + " is not there"};
     });
+    on("await", [](const Job& job, Context&) -> HandlerResult {
+        if (is_there(std::string(job.payload))) return Success{"attempt " + std::to_string(job.attempt)};
+        return jobyard::Snooze{100ms};
+    });
     on("mend_large", [](const Job& job, Context&) -> HandlerResult {
         if (is_there(std::string(job.payload))) return Success{std::string(5000, 'n')};
         return Failure{.message = "not there", .result = std::string(5000, 'o')};

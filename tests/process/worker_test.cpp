@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Backoff kQuick{.initial_ms = 20, .factor_percent = 100, .max_ms = 20, .jitter_percent = 0};
+constexpr BackoffPolicy kQuick{.initial_ms = 20, .factor_percent = 100, .max_ms = 20, .jitter_percent = 0};
 
 class Commands : public testing::Test {
  protected:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "record.hpp"
 
@@ -91,6 +92,16 @@ void Broker::recover() {
         const std::string* changed = disk_.get(Table::state, key);
         JOBYARD_ASSERT(changed == nullptr || read_row(*changed, state));
         core.load_live({broker::from_big_endian(key)}, row, changed == nullptr ? nullptr : &state, now);
+    }
+    for (const auto& [key, value] : disk_.rows(Table::queues)) {
+        broker::QueueRow row;
+        JOBYARD_ASSERT(read_row(value, row));
+        core.load_queue(key, row);
+    }
+    for (const auto& [key, value] : disk_.rows(Table::tasks)) {
+        broker::TaskRow row;
+        JOBYARD_ASSERT(read_row(value, row));
+        core.load_task(broker::from_big_endian(key), row);
     }
     for (const auto& [key, value] : disk_.rows(Table::claims))
         core.load_claim({broker::from_big_endian(key)}, {broker::from_big_endian(value)});

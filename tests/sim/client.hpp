@@ -61,6 +61,7 @@ class Client : public End {
     void take(const client::Submitted& done);
     void take(const client::Ended& done);
     void take(const client::Answered& done);
+    static void take(const client::AnsweredAll&) {}  // it asks nothing of that kind
     void take(const client::Found& done);
     void take(const client::Failed& done);
     void note_sent(const Message& message);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/result.hpp"
 #include "record.hpp"
 
@@ -94,11 +95,13 @@ Snapshot Disk::read(const std::vector<Need>& needs) const {
             continue;
         }
         const Rows& table = rows(need.table);
-        auto row = need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+        const bool from = need.kind == Need::Kind::from;
+        auto row = from || need.kind == Need::Kind::after ? table.upper_bound(need.key) : table.lower_bound(need.key);
+        if (from && row != table.begin()) --row;
         for (; row != table.end(); ++row) {
             if (need.kind == Need::Kind::row && row->first != need.key) break;
             if (need.kind == Need::Kind::prefix && !row->first.starts_with(need.key)) break;
-            if (need.kind == Need::Kind::after && found.size() == need.limit) break;
+            if ((from || need.kind == Need::Kind::after) && found.size() == need.limit) break;
             found.push_back({row->first, row->second});
         }
     }

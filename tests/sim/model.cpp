@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "jobyard/assert.hpp"
 #include "record.hpp"
 
 namespace jobyard::sim {
@@ -23,7 +24,11 @@ std::string text(LeaseToken token) { return "token " + to_text(token); }
 std::string text(JobId job, LeaseToken token) { return text(job) + " under " + text(token); }
 
 /// The broker's pause after so many errors, without jitter.
-std::int64_t pause_us(const Backoff& backoff, std::uint32_t errors) {
+std::int64_t pause_us(const BackoffPolicy& asked, std::uint32_t errors) {
+    Backoff backoff;
+    backoff.initial_ms = asked.initial_ms.value_or(backoff.initial_ms);
+    backoff.factor_percent = asked.factor_percent.value_or(backoff.factor_percent);
+    backoff.max_ms = asked.max_ms.value_or(backoff.max_ms);
     const double grown = backoff.initial_ms * std::pow(backoff.factor_percent / 100.0, errors - 1);
     return static_cast<std::int64_t>(std::min<double>(grown, backoff.max_ms)) * kMs;
 }
@@ -393,7 +398,7 @@ void Model::check_cause(JobId job, const AttemptRow& row, const Execution& execu
             break;
         case Outcome::timeout:
             if (execution.began_at < 0 ||
-                world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms} * kMs - kRounding)
+                world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms.value_or(kDefaultTimeoutMs)} * kMs - kRounding)
                 broken("P6 attempts are charged to the right budget", what + " timed out before its time");
             break;
         case Outcome::cancelled:

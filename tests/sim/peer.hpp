@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "jobyard/result.hpp"
 #include "network.hpp"

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "jobyard/ids.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard::sim {
 

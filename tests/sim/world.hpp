@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "jobyard/ids.hpp"
+#include "jobyard/session_ids.hpp"
 #include "random.hpp"
 
 namespace jobyard::sim {

@@ -17,17 +17,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "jobyard/event.hpp"
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/job_info.hpp"
 #include "jobyard/limits.hpp"
-#include "jobyard/message.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/retry_policy.hpp"
 
 namespace jobyard {
 
@@ -47,10 +50,48 @@ struct JobSpec {
     std::uint8_t priority = kDefaultPriority;  ///< 1 to 10, 10 first
     std::string key = {};  ///< your own name for it within its queue: the same key again makes no second job
     std::uint64_t delay_ms = 0;
-    std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
-    std::uint32_t max_attempts = kDefaultMaxAttempts;
-    Backoff backoff = {};
-    bool watch = false;  ///< have the result sent to this client: Submission::result()
+    // What is not said here is as the type's policy says, else the queue's (Client::set_queue), else 5 minutes, 4
+    // attempts, and pauses of 1 s × 2 up to 60 s plus up to 20 %.
+    std::optional<std::uint32_t> timeout_ms = {};  ///< of one attempt; 0: none
+    std::optional<std::uint32_t> max_attempts = {};
+    BackoffPolicy backoff = {};
+    bool watch = false;        ///< have the result sent to this client: Submission::result()
+    std::uint64_t run_at = 0;  ///< not before then: milliseconds since 1970 UTC, by the broker's clock; or delay_ms
+    std::uint64_t deadline_ms = 0;       ///< dead (`expired`) if it has not ended so long after its submit; 0: none
+    std::uint64_t queue_timeout_ms = 0;  ///< dead (`expired`) if no worker was given it so long after it was ready
+    bool held = false;                   ///< waits until Client::change lets it go
+    std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;  ///< how long after its end `key` still names it; 0: only till then
+};
+
+/// What is to be another way with jobs that wait; what is not said stays.
+struct JobChange {
+    std::uint8_t priority = 0;  ///< 0: as it is
+    std::string queue = {};     ///< empty: where it is; a job with a key stays in its queue
+    std::optional<bool> held = {};
+};
+
+/// What is to be another way with a queue; what is not said stays. Of a type in a queue there is `retry` only.
+struct QueueChange {
+    std::optional<bool> paused = {};  ///< nothing of it is handed out; survives restarts
+    std::string by = {};              ///< who pauses, and why; for people
+    std::string why = {};
+    std::optional<std::uint32_t> max_running = {};  ///< jobs of it that may be out to workers; 0: no limit
+    RetryPolicy retry = {};                         ///< of jobs that do not say themselves; kUnset takes a field back
+};
+
+/// Something to do to many jobs: those that are there now and that all of these let through.
+struct TaskSpec {
+    TaskAction action = TaskAction::cancel;
+    JobState state = JobState::none;  ///< of cancel; none: any
+    std::string queue = {};           ///< empty: any
+    std::string type = {};
+    Reason reason = Reason::none;     ///< of the dead; none: any
+    std::string error = {};           ///< fingerprint of their last error (fingerprint.hpp); empty: any
+    std::uint64_t older_than_ms = 0;  ///< made (the dead: ended) at least so long ago
+    std::uint64_t newer_than_ms = 0;  ///< at most so long ago; 0: any
+    bool count_only = false;          ///< change nothing: TaskInfo::done says how many it would be
+    std::string by = {};              ///< for people
+    std::vector<JobId> jobs = {};     ///< of redrive and purge: only these, at most 1,024; none: all
 };
 
 /// How a job ended.
@@ -67,10 +108,11 @@ struct JobResult {
 
 /// A job that was submitted or is watched: a light handle, copied freely. It may outlive its client. What is known of
 /// the job, its result included, stays in memory as long as a handle does.
-class Submission {
+class JOBYARD_API Submission {
  public:
     /// Waits until the job is durable, or it is certain that it was not made. Code::timeout says neither: ask again.
-    /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers this client).
+    /// Code::outcome_unknown: it can never be known (the broker was away for longer than it remembers
+    /// this client, or has come back with another store, such as one restored from a backup).
     [[nodiscard]] Result<JobId> id(std::chrono::milliseconds limit = kDefaultTimeLimit) const;
     /// Waits until the job has ended, however it ended. Only if it was submitted with `watch` or comes from
     /// Client::watch.
@@ -97,6 +139,20 @@ struct JobPage {
     std::uint64_t next_cursor = 0;  ///< for the next page; 0: this was the last
 };
 
+/// Events that all of this lets through.
+struct EventFilter {
+    std::string queue = {};  ///< empty: any
+    std::string type = {};
+    JobId job = {};                     ///< 0: any
+    std::vector<EventKind> kinds = {};  ///< none: all
+};
+struct EventPage {
+    std::vector<EventInfo> events;
+    std::uint64_t last = 0;  ///< go on behind this one; it may be beyond the last of `events`
+    std::uint64_t gone = 0;  ///< if not 0: those up to this one, behind what was asked for, have been removed
+    bool more = false;       ///< there is something behind `last` already
+};
+
 /// What became of a cancel: `ok` (cancelled now), `cancel_requested` (it runs; its worker is told) or `ended` (as
 /// `state` says, before).
 struct CancelAnswer {
@@ -104,10 +160,12 @@ struct CancelAnswer {
     JobState state = JobState::none;
 };
 
-class Client {
+class JOBYARD_API Client {
  public:
     struct Options {
-        std::string broker = {};  ///< endpoint; empty: $JOBYARD_BROKER, else the default one of this user
+        /// Endpoint; empty: $JOBYARD_BROKER, else that of this user's own broker if it is there, else that of the
+        /// machine's (ipc:///run/jobyard/broker) if this user may use it.
+        std::string broker = {};
         /// How long a submit may wait, for room here or for the broker to take it, before it fails.
         std::chrono::milliseconds submit_limit = kDefaultTimeLimit;
         /// Try jobs again that the broker refused `busy`, `queue_full` or `disk_full`, until the limit.
@@ -161,14 +219,53 @@ class Client {
     /// Takes a job out of the dead letter queue for a new round.
     Result<void> redrive(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
     std::vector<Result<void>> redrive(std::span<const JobId> jobs, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Priority, queue, held or not, of jobs that wait; Code::not_waiting for one that runs.
+    Result<void> change(JobId job, const JobChange& change, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    std::vector<Result<void>> change(std::span<const JobId> jobs, const JobChange& change,
+                                     std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// Pause, resume, limit a queue, or say how its jobs are tried; with `type` only those of this type. A queue need
+    /// not have jobs yet.
+    Result<void> set_queue(const std::string& queue, const QueueChange& change, const std::string& type = {},
+                           std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// All queues that have had jobs since the broker started, or for which something is set, in order of their names.
+    Result<std::vector<QueueInfo>> queues(std::chrono::milliseconds limit = kDefaultTimeLimit);
+    Result<QueueInfo> queue(const std::string& name, std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// Begins it; gives its number. It goes on in the broker, also without this client, and after a restart.
+    Result<std::uint64_t> start_task(const TaskSpec& task, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Those that run and the last 100 that ended, the newest first.
+    Result<std::vector<TaskInfo>> tasks(std::chrono::milliseconds limit = kDefaultTimeLimit);
+    Result<TaskInfo> task(std::uint64_t number, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// What it has done stays done. Code::ended if it was over.
+    Result<void> stop_task(std::uint64_t number, std::chrono::milliseconds limit = kDefaultTimeLimit);
+
     Result<JobInfo> show(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// One page. It may have fewer jobs than `size`, even none, and not be the last.
     Result<JobPage> list(const JobFilter& filter, std::uint64_t cursor = 0, std::uint32_t size = 100,
                          std::chrono::milliseconds limit = kDefaultTimeLimit);
     Result<BrokerStats> stats(std::chrono::milliseconds limit = kDefaultTimeLimit);
 
+    /// A page of what has happened behind event `after`, at most `size` events. To follow: ask for kFromNow (which
+    /// gives none, and the newest as `last`), or for 0, or for where one came to in another life; then go on behind
+    /// `last`, with a `wait`. So nothing is missed or seen twice, whatever breaks meanwhile. While it waits (30 s at
+    /// most) it returns when something happens that the filter lets through, or with none; `limit` begins when it may
+    /// return.
+    Result<EventPage> events(const EventFilter& filter, std::uint64_t after = kFromNow,
+                             std::chrono::milliseconds wait = std::chrono::milliseconds(0), std::uint32_t size = 1000,
+                             std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// All that are connected, or away for a moment; or only those of that name, each with its jobs.
+    Result<std::vector<WorkerInfo>> workers(const std::string& name = {},
+                                            std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// All workers of that name are handed nothing more, finish what they hold, and stay; how many they are.
+    /// Code::unknown_worker if there is none.
+    Result<std::size_t> drain(const std::string& name, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Takes that back.
+    Result<std::size_t> resume(const std::string& name, std::chrono::milliseconds limit = kDefaultTimeLimit);
+
  private:
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -8,9 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/retry_policy.hpp"
 
 namespace jobyard {
 
@@ -57,10 +59,80 @@ struct JobInfo {
     std::vector<AttemptInfo> attempts;  ///< only from Client::show
 };
 
+/// How jobs of a type in a queue are tried.
+struct TypePolicy {
+    std::string type;
+    RetryPolicy retry;
+};
+
 struct QueueInfo {
     std::string name;
     std::uint64_t queued = 0;
     std::uint64_t running = 0;
+    std::uint64_t unended = 0;
+    // Since the broker started:
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;  ///< attempts
+    std::uint64_t dead = 0;
+    std::optional<WallTime> oldest_at;  ///< when the oldest of the queued was submitted
+    // Only from Client::queues and Client::queue:
+    std::uint64_t waiting = 0;  ///< for a time, a backoff, or to be let go
+    bool paused = false;
+    std::optional<WallTime> paused_at;
+    std::string paused_by;
+    std::string paused_why;
+    std::uint32_t max_running = 0;  ///< 0: no limit
+    RetryPolicy retry;              ///< of jobs that do not say themselves
+    std::vector<TypePolicy> types;  ///< the first 100 that have one
+};
+
+/// Something done to many jobs.
+struct TaskInfo {
+    std::uint64_t task = 0;
+    std::string action;
+    std::string state;  ///< "running", "done" or "stopped"
+    bool count_only = false;
+    std::string job_state;
+    std::string reason;
+    std::string queue;
+    std::string type;
+    std::string error;
+    std::string by;
+    std::optional<WallTime> started_at;
+    std::optional<WallTime> ended_at;
+    std::uint64_t total = 0;    ///< about how many jobs there are to look at
+    std::uint64_t looked = 0;   ///< of these, so far
+    std::uint64_t done = 0;     ///< jobs cancelled, redriven, purged or, with `count_only`, counted
+    std::uint64_t refused = 0;  ///< that somebody else was faster with, or that are damaged
+};
+
+struct WorkerInfo {
+    std::string name;
+    std::string state;      ///< "idle", "busy", "draining" or "away"
+    bool draining = false;  ///< it is handed nothing more
+    std::uint32_t slots = 0;
+    std::uint32_t credit = 0;
+    std::uint64_t running = 0;
+    std::vector<std::string> queues;  ///< the first hundred, of `queues_total`
+    std::vector<std::string> types;
+    std::uint64_t queues_total = 0;
+    std::uint64_t types_total = 0;
+    std::string software;
+    std::optional<WallTime> connected_at;
+    std::optional<WallTime> heard_at;
+    std::vector<JobId> jobs;  ///< that it holds; only if it was asked for by name
+};
+
+/// What happened. `kind` is a word of EventKind, or one that this library does not know.
+struct EventInfo {
+    std::uint64_t event = 0;  ///< its number; the one after it has the next
+    WallTime at;
+    std::string kind;
+    JobId job;  ///< 0: it is about no job
+    std::string queue;
+    std::string type;
+    std::string worker;
+    std::string text;  ///< why
 };
 
 struct BrokerStats {
@@ -84,10 +156,15 @@ struct BrokerStats {
 };
 
 /// From the MessagePack map in a JOBS or STATS payload; unknown keys are passed over.
-Result<JobInfo> decode_job_info(std::string_view map);
-Result<BrokerStats> decode_stats(std::string_view map);
+JOBYARD_API Result<JobInfo> decode_job_info(std::string_view map);
+JOBYARD_API Result<BrokerStats> decode_stats(std::string_view map);
+JOBYARD_API Result<QueueInfo> decode_queue_info(std::string_view map);
+JOBYARD_API Result<TaskInfo> decode_task_info(std::string_view map);
+JOBYARD_API Result<WorkerInfo> decode_worker(std::string_view map);
+/// From the maps of EVENTS: each may stand for many.
+JOBYARD_API Result<std::vector<EventInfo>> decode_events(const std::vector<std::string>& maps);
 
 /// The state of that name ("queued"); JobState::none if there is none.
-JobState job_state_from(std::string_view word);
+JOBYARD_API JobState job_state_from(std::string_view word);
 
 }  // namespace jobyard

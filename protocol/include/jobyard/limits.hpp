@@ -27,11 +27,13 @@ inline constexpr std::size_t kMaxNameBytes = 255;   ///< queue, type, worker nam
 inline constexpr std::size_t kMaxErrorBytes = 512;  ///< the error text of an attempt
 inline constexpr std::size_t kMaxTailBytes = 1024;  ///< the tail of standard error kept with an attempt
 inline constexpr std::size_t kMaxProgressTextBytes = 255;
+inline constexpr std::size_t kMaxWhyBytes = 255;  ///< why a queue was paused, and by whom
 
 inline constexpr int kPriorityMin = 1;
 inline constexpr int kPriorityMax = 10;
 inline constexpr std::uint32_t kMaxAttemptsLimit = 1000;
 inline constexpr std::uint64_t kMaxDelayMs = std::uint64_t{366} * 24 * 3600 * 1000;
+inline constexpr std::uint64_t kMaxKeyTtlMs = kMaxDelayMs;
 inline constexpr std::uint32_t kMaxTimeoutMs = 30U * 24 * 3600 * 1000;
 inline constexpr std::uint32_t kMaxBackoffMs = 7U * 24 * 3600 * 1000;
 inline constexpr std::uint32_t kMaxBackoffFactorPercent = 10000;
@@ -51,6 +53,7 @@ inline constexpr std::uint32_t kDefaultBackoffInitialMs = 1000;
 inline constexpr std::uint32_t kDefaultBackoffFactorPercent = 200;
 inline constexpr std::uint32_t kDefaultBackoffMaxMs = 60 * 1000;
 inline constexpr std::uint32_t kDefaultBackoffJitterPercent = 20;
+inline constexpr std::uint64_t kDefaultKeyTtlMs = std::uint64_t{24} * 3600 * 1000;
 inline constexpr std::uint32_t kCrashBudget = 3;
 
 inline constexpr std::uint16_t kDefaultTcpPort = 7466;

@@ -7,14 +7,18 @@
 // items. Durations are milliseconds. Nothing here is a timestamp to compare with another machine's clock.
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "jobyard/event.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/job.hpp"
 #include "jobyard/limits.hpp"
 #include "jobyard/result.hpp"
+#include "jobyard/retry_policy.hpp"
+#include "jobyard/session_ids.hpp"
 
 namespace jobyard {
 
@@ -87,14 +91,6 @@ struct Refusal {
     std::uint8_t max_version = kProtocolVersion;
 };
 
-struct Backoff {
-    std::uint32_t initial_ms = kDefaultBackoffInitialMs;
-    std::uint32_t factor_percent = kDefaultBackoffFactorPercent;
-    std::uint32_t max_ms = kDefaultBackoffMaxMs;
-    std::uint32_t jitter_percent = kDefaultBackoffJitterPercent;
-    friend bool operator==(const Backoff&, const Backoff&) = default;
-};
-
 struct SubmitItem {
     std::uint32_t payload_length = 0;
     std::string_view queue = "default";
@@ -102,10 +98,15 @@ struct SubmitItem {
     std::uint8_t priority = kDefaultPriority;
     bool watch = false;  ///< push the result to this session
     std::uint64_t delay_ms = 0;
-    std::uint32_t timeout_ms = kDefaultTimeoutMs;  ///< of one attempt; 0: none
-    std::uint32_t max_attempts = kDefaultMaxAttempts;
+    std::optional<std::uint32_t> timeout_ms = {};  ///< as in RetryPolicy, and so are the next and `backoff`
+    std::optional<std::uint32_t> max_attempts = {};
     std::string_view key = {};  ///< idempotency key; empty: none
-    Backoff backoff = {};
+    BackoffPolicy backoff = {};
+    std::uint64_t run_at = 0;            ///< not before then, by the broker's wall clock (ms since 1970); 0: at once
+    std::uint64_t deadline_ms = 0;       ///< dead if it has not ended so long after its submit; 0: none
+    std::uint64_t queue_timeout_ms = 0;  ///< dead if no attempt has begun so long after it could have; 0: none
+    bool held = false;                   ///< waits until somebody lets it go
+    std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;  ///< how long after its end the key still names it
 };
 
 /// Items number themselves: `first_number`, `first_number` + 1, …
@@ -160,6 +161,25 @@ struct Redrive {
     std::vector<JobId> jobs;
 };
 
+/// For jobs that wait. What is not said stays.
+struct Change {
+    std::vector<JobId> jobs;
+    std::uint8_t priority = 0;
+    std::string_view queue = {};
+    std::optional<bool> held = {};
+};
+
+/// What is not said stays.
+struct SetQueue {
+    std::string_view queue = {};
+    std::string_view type = {};  ///< empty: the queue; else a type in it, which has a policy only
+    std::optional<bool> paused = {};
+    std::string_view by = {};  ///< who paused it, and why; for people
+    std::string_view why = {};
+    std::optional<std::uint32_t> max_running = {};  ///< 0: no limit
+    RetryPolicy retry = {};                         ///< kUnset in a field takes it back
+};
+
 /// Asks for jobs by number.
 struct Show {
     std::vector<JobId> jobs;
@@ -190,6 +210,49 @@ struct AskStats {};
 /// The payload is one map (PROTOCOL.md, "Counters").
 struct Stats {
     std::uint32_t payload_length = 0;
+};
+
+/// Events in the order of their numbers, those behind `after` that all of the filters let through.
+struct ReadEvents {
+    std::uint64_t after = kFromNow;  ///< kFromNow: none, but where to go on from
+    std::uint32_t limit = 1000;
+    std::uint32_t wait_ms = 0;          ///< if there are none yet, answer with the next, or after this long
+    std::string_view queue = {};        ///< empty: any
+    std::string_view type = {};         ///< empty: any
+    JobId job = {};                     ///< 0: any
+    std::vector<EventKind> kinds = {};  ///< none: all
+};
+
+/// An item that is nothing but its payload, a map.
+struct MapItem {
+    std::uint32_t payload_length = 0;
+};
+/// Answers ReadEvents. PROTOCOL.md, "An event as a map".
+struct Events {
+    std::uint64_t last = 0;  ///< all up to this one have been looked at: go on behind it
+    std::uint64_t gone = 0;  ///< those up to this one have been removed
+    bool more = false;       ///< there are some behind `last` already
+    std::vector<MapItem> items;
+};
+
+/// Asks for a page of queues, in the order of their names. `cursor` is empty for the first page, then what `Maps` gave.
+struct ListQueues {
+    std::string_view cursor = {};
+    std::uint32_t limit = 100;
+    std::string_view name = {};  ///< only this one; empty: all
+};
+
+/// Asks for a page of workers. `cursor` is empty for the first page, then what `Maps` gave.
+struct ListWorkers {
+    std::string_view cursor = {};
+    std::uint32_t limit = 100;
+    std::string_view name = {};  ///< only those of this name, each with its jobs; empty: all
+};
+
+/// Answers questions about whatever is described by maps: a page of them.
+struct Maps {
+    std::string_view next = {};  ///< the cursor of the next page; empty: no more
+    std::vector<MapItem> items;
 };
 
 struct DispatchItem {
@@ -255,9 +318,14 @@ struct Fail {
     std::vector<FailItem> items;
 };
 
+struct ReleaseItem {
+    JobId job;
+    LeaseToken token;
+    std::uint64_t delay_ms = 0;  ///< not before so long from now
+};
 /// Hands jobs back that were not (fully) run; charged to nobody.
 struct Release {
-    std::vector<Lease> items;
+    std::vector<ReleaseItem> items;
 };
 
 enum class StopReason : std::uint8_t { cancel = 1, lease_lost = 2 };
@@ -271,10 +339,44 @@ struct Stop {
     std::vector<StopItem> items;
 };
 
+enum class WorkerAction : std::uint8_t {
+    drain = 1,  ///< hand it nothing more; it stays connected and finishes what it holds
+    resume = 2,
+};
+/// To all workers of that name.
+struct SteerWorker {
+    std::string_view name = {};
+    WorkerAction action = WorkerAction::drain;
+};
+
+/// Something done to many jobs, one after the other, while the broker does its other work.
+struct StartTask {
+    TaskAction action = TaskAction::cancel;
+    // To which jobs: those that are there when it starts and that all of these let through.
+    JobState state = JobState::none;  ///< of cancel: none: any
+    std::string_view queue = {};      ///< empty: any
+    std::string_view type = {};
+    Reason reason = Reason::none;     ///< of the dead; none: any
+    std::string_view error = {};      ///< fingerprint of their last error; empty: any
+    std::uint64_t older_than_ms = 0;  ///< made (the dead: ended) at least so long ago
+    std::uint64_t newer_than_ms = 0;  ///< at most so long ago; 0: any
+    bool count_only = false;          ///< change nothing
+    std::string_view by = {};         ///< for people
+    std::vector<JobId> jobs = {};     ///< of redrive and purge: only these; none: all
+};
+/// Asks for a page of tasks, the newest first.
+struct ListTasks {
+    std::uint64_t task = 0;  ///< only this one; 0: all that are remembered
+};
+struct StopTask {
+    std::uint64_t task = 0;
+};
+
 /// In the order of their numbers on the wire (message_type() in codec.hpp).
-using Message =
-    std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant, Cancel, Redrive,
-                 Show, List, Jobs, AskStats, Stats, Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop>;
+using Message = std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant,
+                             Cancel, Redrive, Change, SetQueue, Show, List, Jobs, AskStats, Stats, ReadEvents, Events,
+                             ListQueues, ListWorkers, Maps, Dispatch, Credit, Started, Renew, Complete, Fail, Release,
+                             Stop, SteerWorker, StartTask, ListTasks, StopTask>;
 
 struct Envelope {
     SessionId session;  ///< 0 before WELCOME

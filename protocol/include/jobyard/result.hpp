@@ -1,12 +1,13 @@
 #pragma once
 // How a function says that the world failed: Result<T>, shaped like std::expected (C++23) so that it can become it.
-// Also JOBYARD_ASSERT, on in every build, for what only a bug can break.
 
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <variant>
+
+#include "jobyard/export.hpp"
 
 namespace jobyard {
 
@@ -39,10 +40,14 @@ enum class Code : std::uint8_t {
     forked = 23,           ///< library only: used in a child process after fork()
     not_accepted = 24,     ///< library only: the window is full and waiting was not wanted
     internal = 25,         ///< the system refused something the library needs; the text says what
+    unknown_worker = 26,   ///< no worker of this name is here
+    not_waiting = 27,      ///< change: the job runs
+    unknown_queue = 28,    ///< no queue of this name was ever used or set here
+    unknown_task = 29,     ///< no task of this number runs or is remembered
 };
 
 /// The word for a code, as PROTOCOL.md writes it ("stale_lease").
-const char* to_string(Code code);
+JOBYARD_API const char* to_string(Code code);
 
 /// What went wrong, for a program (`code`) and for a person (`text`: what is wrong, what was expected, what to do).
 struct Error {
@@ -100,10 +105,4 @@ class [[nodiscard]] Result<void> {
     bool failed_ = false;
 };
 
-[[noreturn]] void assertion_failed(const char* expression, const char* file, int line);
-
 }  // namespace jobyard
-
-/// Only a bug can make this false. On in every build: prints where, then aborts.
-#define JOBYARD_ASSERT(expression) \
-    ((expression) ? static_cast<void>(0) : ::jobyard::assertion_failed(#expression, __FILE__, __LINE__))

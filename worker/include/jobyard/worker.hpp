@@ -20,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/export.hpp"
 #include "jobyard/ids.hpp"
 #include "jobyard/result.hpp"
 
@@ -38,7 +39,7 @@ struct Job {
 };
 
 /// A handler's line to the library while it runs. Every call may be made from any thread until the handler returns.
-class Context {
+class JOBYARD_API Context {
  public:
     /// When the attempt will be failed for having run too long; `time_point::max()` if the job has no timeout.
     [[nodiscard]] std::chrono::steady_clock::time_point deadline() const;
@@ -61,7 +62,7 @@ class Context {
 
  private:
     friend class WorkerThreads;
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     explicit Context(Impl& impl) : impl_(impl) {}
     Impl& impl_;
 };
@@ -79,7 +80,14 @@ struct Failure {
     std::string tail = {};     ///< the end of what the job wrote; the last 1 KiB is kept
 };
 
-using HandlerResult = std::variant<Success, Failure>;
+/// Hands the job back, charged to nobody: another attempt begins not before `delay` from now (0: as soon as a worker
+/// has room), perhaps elsewhere. Whoever waits for something outside says so with this rather than by sleeping in a
+/// slot.
+struct Snooze {
+    std::chrono::milliseconds delay{0};  ///< at most 366 days
+};
+
+using HandlerResult = std::variant<Success, Failure, Snooze>;
 
 /// Called in a slot's thread; several slots may call the same handler at once. An exception is a retryable Failure with
 /// its what().
@@ -121,9 +129,14 @@ struct WorkerOptions {
     /// Is told of incidents, a line for each. Called by the thread in run() or a slot's, one at a time; it must return
     /// soon. May be empty.
     std::function<void(LogLevel, const std::string&)> log = {};
+    /// Is called from the loop that speaks with the broker, at once when run() begins and then about every
+    /// `pulse_interval`, the broker being there or not: what a watchdog wants to hear. If it stops, the loop hangs. It
+    /// must return at once. May be empty.
+    std::function<void()> pulse = {};
+    std::chrono::milliseconds pulse_interval{1'000};
 };
 
-class Worker {
+class JOBYARD_API Worker {
  public:
     explicit Worker(WorkerOptions options);
     /// run() must have returned.
@@ -146,7 +159,7 @@ class Worker {
     void stop_now();
 
  private:
-    struct Impl;
+    struct JOBYARD_HIDDEN Impl;
     std::unique_ptr<Impl> impl_;
 };
 

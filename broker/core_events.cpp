@@ -1,0 +1,285 @@
+// The event stream: what happened is noted as it happens, written with the batch that made it true, read back in pages,
+// and told at once to those who follow.
+
+#include <algorithm>
+
+#include "core.hpp"
+#include "job_map.hpp"
+#include "jobyard/assert.hpp"
+
+namespace jobyard::broker {
+namespace {
+
+constexpr std::uint32_t kEventRows = 256;  // looked at for a page
+constexpr std::size_t kEventBytes = std::size_t{1} << 20;
+constexpr std::uint32_t kMostEvents = 65'536;
+constexpr std::size_t kTextBytes = 200;
+constexpr std::int64_t kLongestWaitMs = 30'000;
+constexpr std::size_t kFollowersPerSession = 16;
+constexpr std::size_t kFollowers = 1024;
+
+// A row stays inside a page: so many runs at most, and no more once this much is taken.
+constexpr std::size_t kRunsPerRow = 100;
+constexpr std::size_t kRunBytes = 16;
+constexpr std::size_t kSubjectBytes = 12;  // of its four places, and what precedes its names
+constexpr std::size_t kRowRoom = kRowBytes - 40;
+
+std::string_view beginning(std::string_view text, std::size_t most) {
+    if (text.size() <= most) return text;
+    while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80) --most;  // not inside a character
+    return text.substr(0, most);
+}
+
+}  // namespace
+
+// --- noting ----------------------------------------------------------------------------------------------------------
+
+void Core::record(EventKind kind, JobId job, ClassId class_id, std::string_view worker, std::string_view text) {
+    std::uint32_t note = 0;
+    if (!text.empty()) note = note_of({{}, {}, {}, beginning(text, kTextBytes)});
+    touched_ = true;
+    ++numbers_.next_event;
+    if (!events_.empty()) {
+        Event& last = events_.back();
+        if (last.kind == kind && last.job.value + last.count == job.value && last.class_id == class_id &&
+            last.note == note && last.worker == worker) {
+            ++last.count;
+            return;
+        }
+    }
+    events_.push_back({kind, class_id, note, job, 1, worker});
+}
+
+void Core::record_about(EventKind kind, const EventsRow::Subject& subject, JobId job) {
+    touched_ = true;
+    ++numbers_.next_event;
+    events_.push_back({kind, kNoClass, note_of(subject), job, 1, {}});
+}
+
+/// Keeps the words of what has no class, or is told with a text, until they are written.
+std::uint32_t Core::note_of(const EventsRow::Subject& s) {
+    const auto same = [&](const Note& note) {
+        return note.queue == s.queue && note.type == s.type && note.worker == s.worker && note.text == s.text;
+    };
+    // Failures of one cause come together.
+    if (notes_.empty() || !same(notes_.back()))
+        notes_.push_back({std::string(s.queue), std::string(s.type), std::string(s.worker), std::string(s.text)});
+    return static_cast<std::uint32_t>(notes_.size());
+}
+
+EventsRow::Subject Core::subject_of(const Event& event) const {
+    EventsRow::Subject subject;
+    if (event.note != 0) {
+        const Note& note = notes_[event.note - 1];
+        subject = {note.queue, note.type, note.worker, note.text};
+    }
+    if (event.class_id == kNoClass) return subject;
+    const auto& info = ready_.info(event.class_id);
+    return {info.queue_name, info.type_name, event.worker, subject.text};
+}
+
+/// Many runs to a row, under the number of the first event.
+void Core::write_events(Turn turn, Output& out) {
+    std::uint64_t number = newest_event_ + 1;
+    for (std::size_t at = 0; at < events_.size();) {
+        EventsRow row;
+        row.wall = turn.wall;
+        const Slice key = out.batch->append(big_endian(number));
+        const std::uint64_t first = number;
+        std::size_t bytes = 0;
+        for (; at < events_.size() && row.events.size() < kRunsPerRow; ++at) {
+            const Event& event = events_[at];
+            const std::size_t subjects = row.subjects.size();
+            const std::uint32_t subject = row.subject(subject_of(event));
+            bytes += kRunBytes;
+            if (row.subjects.size() > subjects) {
+                const EventsRow::Subject& s = row.subjects.back();
+                const bool same_queue = subjects > 0 && row.subjects[subjects - 1].queue == s.queue;
+                bytes +=
+                    kSubjectBytes + (same_queue ? 0 : s.queue.size()) + s.type.size() + s.worker.size() + s.text.size();
+            }
+            if (bytes > kRowRoom && !row.events.empty()) {
+                row.subjects.resize(subjects);
+                break;
+            }
+            row.events.push_back({static_cast<std::uint8_t>(event.kind), event.job, event.count, subject});
+            number += event.count;
+        }
+        const Slice value = append_row(*out.batch, row);
+        numbers_.event_bytes += value.size;
+        out.batch->put(Table::events, key, value);
+        if (!followers_.empty()) fresh_events_.emplace_back(big_endian(first), out.batch->view(value));
+    }
+    newest_event_ = number - 1;
+    JOBYARD_ASSERT(newest_event_ + 1 == numbers_.next_event);
+    events_.clear();
+    notes_.clear();
+    left_sessions_.clear();
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+bool Core::EventFilter::lets_through(const EventsRow& row, const EventsRow::Entry& entry) const {
+    static const EventsRow::Subject kNone;
+    const EventsRow::Subject& about = entry.subject == 0 ? kNone : row.subjects[entry.subject - 1];
+    return (queue.empty() || queue == about.queue) && (type.empty() || type == about.type) &&
+           (!job || (entry.job <= job && job.value - entry.job.value < entry.count)) &&
+           (kinds.empty() || std::find(kinds.begin(), kinds.end(), static_cast<EventKind>(entry.kind)) != kinds.end());
+}
+
+/// Takes what is wanted of a row. False: the page is full, or what comes before the row is not there.
+bool Core::EventPage::take(RowView bytes, const EventFilter& filter) {
+    EventsRow row;
+    if (!read_row(bytes.value, row)) return true;  // damaged: a gap, which the next row finds
+    std::uint64_t number = from_big_endian(bytes.key);
+    if (number > events.last + 1) {
+        if (events.last != asked_after || !events.items.empty()) return false;  // the next page begins with that
+        events.gone = events.last = number - 1;
+    }
+    for (const EventsRow::Entry& entry : row.events) {
+        const std::uint64_t first = number;
+        number += entry.count;
+        if (number <= events.last + 1) continue;  // seen
+        std::uint64_t skip = events.last + 1 - first;
+        if (!filter.lets_through(row, entry)) {
+            events.last = number - 1;
+            continue;
+        }
+        if (left == 0 || events.items.size() == kMaxItems || message.bytes.size() > kEventBytes) return false;
+        std::uint64_t count = entry.count - skip;
+        if (filter.job) {
+            const std::uint64_t place = filter.job.value - entry.job.value;
+            if (place < skip) {
+                events.last = number - 1;
+                continue;
+            }
+            skip = place;
+            count = 1;
+        }
+        const bool cut = count > left;
+        count = std::min<std::uint64_t>(count, left);
+        left -= static_cast<std::uint32_t>(count);
+        append(row, entry, first + skip, skip, count);
+        events.last = cut ? first + skip + count - 1 : number - 1;
+        if (cut) return false;
+    }
+    return true;
+}
+
+void Core::EventPage::append(const EventsRow& row, const EventsRow::Entry& entry, std::uint64_t number,
+                             std::uint64_t skip, std::uint64_t count) {
+    const std::size_t at = message.bytes.size();
+    MapWriter map;
+    map.uint("event", number);
+    map.integer("at", row.wall);
+    map.text("kind", to_string(static_cast<EventKind>(entry.kind)));
+    if (entry.job) map.uint("job", entry.job.value + skip);
+    if (count > 1) map.uint("count", count);
+    if (entry.subject != 0) {
+        const EventsRow::Subject& about = row.subjects[entry.subject - 1];
+        const auto word = [&](const char* key, std::string_view value) {
+            if (!value.empty()) map.text(key, value);
+        };
+        word("queue", about.queue);
+        word("type", about.type);
+        word("worker", about.worker);
+        word("text", about.text);
+    }
+    map.append_to(message.bytes);
+    const Slice slice{static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(message.bytes.size() - at)};
+    events.items.push_back({slice.size});
+    message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
+}
+
+void Core::needs_of(const ReadEvents& read, std::vector<Need>& needs) const {
+    if (read.after < newest_event_)
+        needs.push_back({Need::Kind::from, Table::events, big_endian(read.after + 1), kEventRows});
+}
+
+void Core::on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
+                          Output& out) {
+    if (read.after != kFromNow && read.after > newest_event_)
+        return refuse(session.peer, session.id, request, Code::bad_field,
+                      "the newest event is " + std::to_string(newest_event_) +
+                          ": this broker's data is older than what was read before, or another broker's; read again "
+                          "from what it has",
+                      "after", out);
+    EventPage page;
+    page.left = std::clamp<std::uint32_t>(read.limit, 1, kMostEvents);
+    page.asked_after = page.events.last = read.after == kFromNow ? newest_event_ : read.after;
+    const EventFilter filter{std::string(read.queue), std::string(read.type), read.job, read.kinds};
+    if (read.after < newest_event_) {
+        bool more = false;
+        const std::vector<RowView> rows = found.after(Table::events, big_endian(read.after + 1), more);
+        bool whole = true;
+        for (const RowView& row : rows)
+            if (!(whole = page.take(row, filter))) break;
+        // Nothing of it is there, or can be read.
+        if (whole && page.events.last == page.asked_after)
+            page.events.gone = page.events.last = more ? from_big_endian(rows.back().key) : newest_event_;
+    }
+    const bool at_end = page.events.last == newest_event_;
+    const bool waits =
+        read.wait_ms > 0 && read.after != kFromNow && at_end && page.events.items.empty() && page.events.gone == 0;
+    if (!waits) return answer_events(session, request, page, out);
+    if (session.followers == kFollowersPerSession || followers_.size() == kFollowers)
+        return refuse(session.peer, session.id, request, Code::busy,
+                      "as many questions for events wait already as may: 16 of a session, 1024 in all", "wait_ms", out,
+                      1000);
+    ++session.followers;
+    followers_.emplace(turn.now + std::min<std::int64_t>(read.wait_ms, kLongestWaitMs),
+                       Follower{session.index, request, page.events.last, page.left, filter});
+}
+
+void Core::answer_events(const Session& session, RequestId request, EventPage& page, Output& out) {
+    page.events.more = page.events.last < newest_event_;
+    page.message.rests_on = rests_on(out);
+    page.message.envelope = {{}, request, std::move(page.events)};
+    address(page.message, session);
+    out.messages.push_back(std::move(page.message));
+}
+
+// --- following -------------------------------------------------------------------------------------------------------
+
+/// Who waits has seen everything before the batch that was sealed last; its events are in hand.
+void Core::tell_followers(Output& out) {
+    if (fresh_events_.empty()) return;
+    for (auto at = followers_.begin(); at != followers_.end();) {
+        Follower& follower = at->second;
+        EventPage page;
+        page.left = follower.limit;
+        page.asked_after = page.events.last = follower.after;
+        for (const auto& [key, value] : fresh_events_)
+            if (!page.take({key, value}, follower.filter)) break;
+        follower.after = page.events.last;
+        if (page.events.items.empty()) {
+            ++at;
+            continue;
+        }
+        Session& session = *sessions_.at(follower.session);
+        --session.followers;
+        answer_events(session, follower.request, page, out);
+        at = followers_.erase(at);
+    }
+    fresh_events_.clear();
+}
+
+/// Those that have waited as long as they wanted to.
+void Core::expire_followers(Turn turn, Output& out) {
+    while (!followers_.empty() && followers_.begin()->first <= turn.now) {
+        const Follower follower = std::move(followers_.begin()->second);
+        followers_.erase(followers_.begin());
+        Session& session = *sessions_.at(follower.session);
+        --session.followers;
+        EventPage page;
+        page.events.last = follower.after;
+        answer_events(session, follower.request, page, out);
+    }
+}
+
+void Core::forget_followers(const Session& session) {
+    if (session.followers > 0)
+        std::erase_if(followers_, [&](const auto& entry) { return entry.second.session == session.index; });
+}
+
+}  // namespace jobyard::broker

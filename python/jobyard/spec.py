@@ -1,0 +1,99 @@
+"""A job to make: what may be said of it, and its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobyard import messages as m
+from jobyard.errors import BadField, TooLarge
+from jobyard.words import MAX_MESSAGE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES
+
+LARGEST_PAYLOAD = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES  # of any message; the broker's own limit is lower
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The pause before attempt n+1: `initial` × `factor`^(n-1), at most `longest`, plus up to `jitter` of it.
+    In seconds."""
+
+    initial: float = 1.0
+    factor: float = 2.0
+    longest: float = 60.0
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job to make. Times are in seconds."""
+
+    type: str  # decides which workers can run it
+    payload: bytes = b""
+    queue: str = "default"
+    priority: int = 5  # 1 to 10, 10 first
+    key: str = ""  # your own name for it within its queue: the same key again makes no second job
+    delay: float = 0.0
+    # What is None is as the policy of the type or the queue says, else 300 s, 4, and Backoff().
+    timeout: float | None = None  # of one attempt; 0: none
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    watch: bool = False  # have the result sent as soon as there is one, without being asked for it
+    run_at: float = 0.0  # not before then, in seconds since 1970 UTC by the broker's clock; or `delay`
+    deadline: float = 0.0  # dead if it has not ended so long after its submit; 0: none
+    queue_timeout: float = 0.0  # dead if no worker was given it so long after it could have begun; 0: none
+    held: bool = False  # waits until somebody lets it go (`jobyard release`)
+    key_ttl: float = 86_400.0  # how long after its end the key still names it; 0: only till then
+
+    def pack(self) -> bytes:
+        """The item of a SUBMIT. What is wrong with it is raised here, where whoever wrote it can see it."""
+        require_name("type", self.type)
+        require_name("queue", self.queue)
+        if self.key:
+            require_name("key", self.key)
+        if not isinstance(self.payload, (bytes, bytearray, memoryview)):
+            raise BadField(f"bytes were expected, not {type(self.payload).__name__}", field="payload")
+        if len(self.payload) > LARGEST_PAYLOAD:
+            raise TooLarge(f"{len(self.payload)} bytes; no message holds more than {LARGEST_PAYLOAD}", field="payload")
+        backoff = self.backoff
+        pauses: tuple[int | None, ...] = (None, None, None, None)
+        if backoff is not None:
+            pauses = (
+                _within("backoff.initial", backoff.initial, 0, 7 * _DAY, 1000),
+                _within("backoff.factor", backoff.factor, 1, 100, 100),
+                _within("backoff.longest", backoff.longest, 0, 7 * _DAY, 1000),
+                _within("backoff.jitter", backoff.jitter, 0, 1, 100),
+            )
+        return m.encode_item(
+            m.SubmitItem(
+                0,
+                len(self.payload),
+                self.queue,
+                self.type,
+                _within("priority", self.priority, 1, 10),
+                self.watch,
+                _within("delay", self.delay, 0, 366 * _DAY, 1000),
+                None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
+                None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
+                self.key,
+                *pauses,
+                run_at=int(self.run_at * 1000),
+                deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
+                queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
+                held=self.held,
+                key_ttl_ms=_within("key_ttl", self.key_ttl, 0, 366 * _DAY, 1000),
+            )
+        )
+
+
+def require_name(name: str, value: str) -> None:
+    """Queues, types, keys and names of workers: 1 to 255 bytes of UTF-8 without control characters."""
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
+        raise BadField(f"{name}: {value!r:.60}; text of 1 to {MAX_NAME_BYTES} bytes was expected", field=name)
+    if not value.isprintable() and any(ord(each) < 32 or ord(each) == 127 for each in value):
+        raise BadField(f"{name}: {value!r:.60}; text without control characters was expected", field=name)
+
+
+def _within(name: str, value: float, least: float, most: float, scale: int = 1) -> int:
+    if not least <= value <= most:
+        raise BadField(f"{name}: {value}; {least:g} to {most:g} was expected", field=name)
+    return round(value * scale)

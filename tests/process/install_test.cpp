@@ -1,0 +1,169 @@
+// What `cmake --install` leaves in a prefix, as those meet it who have only that: a program of a stranger, a linker, a
+// service manager. What the Debian packages add is looked at by scripts/test-packages.
+
+#include <gtest/gtest.h>
+
+#include <signal.h>
+
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "harness.hpp"
+
+namespace jobyard::test {
+namespace {
+
+constexpr std::chrono::seconds kCompiling{110};
+
+/// A program of the system, or of a path.
+Ran run(std::vector<std::string> argv, std::map<std::string, std::string> env = {}) {
+    argv.insert(argv.begin(), "/usr/bin/env");
+    Process process({.argv = std::move(argv), .env = std::move(env)});
+    Ran ran;
+    ran.exit = process.wait(kCompiling).value_or(-1);
+    ran.output = process.output();
+    ran.errors = process.errors();
+    return ran;
+}
+
+std::string succeeded(const Ran& ran) {
+    EXPECT_EQ(ran.exit, 0) << ran.output << ran.errors;
+    return ran.output;
+}
+
+struct InstallTest : testing::Test {
+    TemporaryDirectory files;
+    const std::string prefix = files / "prefix";
+    InstallTest() { succeeded(run({"cmake", "--install", JOBYARD_BUILD_DIR, "--prefix", prefix})); }
+
+    std::string library(const std::string& file) const { return prefix + "/" JOBYARD_LIBDIR "/" + file; }
+    /// The program speaks with a broker.
+    void expect_to_work(const std::string& stranger) {
+        BrokerProcess broker;
+        EXPECT_EQ(succeeded(run({stranger, broker.endpoint()}, {{"LD_LIBRARY_PATH", library("")}})),
+                  "hello stranger (completed)\n");
+    }
+};
+
+TEST_F(InstallTest, AStrangerFindsTheCMakePackageOfItsVersion) {
+    const std::string build = files / "build";
+    const std::vector<std::string> configure{"cmake", "-S",  JOBYARD_SOURCE_DIR "/tests/package",
+                                             "-B",    build, "-DCMAKE_PREFIX_PATH=" + prefix};
+    auto next_minor = configure;
+    next_minor.push_back("-DWANTED=0.2");
+    const Ran refused = run(next_minor);
+    EXPECT_NE(refused.exit, 0) << "before 1.0 another minor version is another interface";
+    EXPECT_NE(refused.errors.find("compatible with requested version"), std::string::npos) << refused.errors;
+
+    auto this_one = configure;
+    this_one.push_back("-DWANTED=0.1");
+    succeeded(run(this_one));
+    succeeded(run({"cmake", "--build", build}));
+    expect_to_work(build + "/stranger");
+    expect_to_work(build + "/stranger_static");
+    EXPECT_EQ(succeeded(run({"ldd", build + "/stranger_static"})).find("libjobyard"), std::string::npos);
+}
+
+TEST_F(InstallTest, AStrangerFindsThePkgConfigFiles) {
+    const auto compile = [&](const std::string& flags, const std::string& out) {
+        succeeded(run({"sh", "-ec", "g++ -o " + out + " " JOBYARD_SOURCE_DIR "/tests/package/stranger.cpp " + flags},
+                      {{"PKG_CONFIG_PATH", library("pkgconfig")}}));
+    };
+    compile("$(pkg-config --cflags --libs jobyard-client jobyard-worker)", files / "stranger");
+    expect_to_work(files / "stranger");
+    // Where there are archives only, --static is all there is to say.
+    for (const auto& file : std::filesystem::directory_iterator(library("")))
+        if (file.path().filename().string().find(".so") != std::string::npos) std::filesystem::remove(file.path());
+    compile("$(pkg-config --static --cflags --libs jobyard-client jobyard-worker)", files / "stranger_static");
+    expect_to_work(files / "stranger_static");
+}
+
+TEST_F(InstallTest, TheSharedLibrariesShowTheirInterfaceAndNothingElse) {
+    const std::regex ours(
+        R"(^[0-9a-f]+ [TVWBDR] jobyard::(Client|Submission|Worker|Context|to_string|decode_[a-z_]+|)"
+        R"(job_state_from|event_kind_from|fingerprint|error_shape)(\[abi:cxx11\])?(::|\().*@@JOBYARD_0$)");
+    const std::regex version(R"(^[0-9a-f]+ A JOBYARD_0(@@JOBYARD_0)?$)");
+    for (const std::string name : {"client", "worker"}) {
+        const std::string file = library("libjobyard-" + name + ".so");
+        std::size_t symbols = 0;
+        for (const std::string& line : lines_of(succeeded(run({"nm", "-DC", "--defined-only", file})))) {
+            if (std::regex_match(line, version)) continue;
+            EXPECT_TRUE(std::regex_match(line, ours) && line.find("Impl") == std::string::npos) << line;
+            ++symbols;
+        }
+        EXPECT_GE(symbols, 10U);
+        std::cout << name << ": " << symbols << " symbols\n";
+        const std::string dynamic = succeeded(run({"readelf", "-d", file}));
+        EXPECT_NE(dynamic.find("Library soname: [libjobyard-" + name + ".so.0]"), std::string::npos) << dynamic;
+    }
+}
+
+TEST_F(InstallTest, OnlyPublicHeadersAreThereAndEachStandsAlone) {
+    const std::regex includes(R"(#include [<"]([^>"]+)[>"])");
+    std::set<std::string> installed;
+    for (const auto& file : std::filesystem::directory_iterator(prefix + "/include/jobyard")) {
+        installed.insert("jobyard/" + file.path().filename().string());
+        const std::string text = read_file(file.path());
+        for (std::sregex_iterator at(text.begin(), text.end(), includes), end; at != end; ++at) {
+            const std::string name = (*at)[1];
+            EXPECT_TRUE(name.find('.') == std::string::npos || name.starts_with("jobyard/")) << file << ": " << name;
+        }
+    }
+    EXPECT_EQ(installed, (std::set<std::string>{"jobyard/client.hpp", "jobyard/event.hpp", "jobyard/export.hpp",
+                                                "jobyard/fingerprint.hpp", "jobyard/ids.hpp", "jobyard/job.hpp",
+                                                "jobyard/job_info.hpp", "jobyard/limits.hpp", "jobyard/result.hpp",
+                                                "jobyard/retry_policy.hpp", "jobyard/worker.hpp"}));
+    std::vector<std::string> check{"g++",     "-std=c++20", "-fsyntax-only",           "-Wall",
+                                   "-Wextra", "-Werror",    "-I" + prefix + "/include"};
+    for (const std::string& header : installed) {
+        check.push_back(files / ("alone" + std::to_string(check.size()) + ".cpp"));
+        write_file(check.back(), "#include \"" + header + "\"\n");
+    }
+    succeeded(run(check));
+}
+
+TEST_F(InstallTest, SystemdHasNothingToSayAgainstTheUnits) {
+    const std::string units = prefix + "/lib/systemd/system/";
+    const Ran verified = run(
+        {"systemd-analyze", "verify", "--man=no", units + "jobyard-broker.service", units + "jobyard-worker.service"});
+    EXPECT_EQ(verified.exit, 0);
+    EXPECT_EQ(verified.errors, "") << "it says what it does not know, and still exits with 0";
+}
+
+/// The first line of the unit that begins with `key`, in words.
+std::vector<std::string> words_of(const std::string& unit, const std::string& key) {
+    for (const std::string& line : lines_of(unit)) {
+        if (!line.starts_with(key + "=")) continue;
+        std::istringstream in(line.substr(key.size() + 1));
+        return {std::istream_iterator<std::string>(in), {}};
+    }
+    return {};
+}
+
+TEST_F(InstallTest, TheCommandLinesOfTheUnitsAreOnesThatTheProgramsTake) {
+    for (const std::string program : {"jobyard-broker", "jobyard-worker"}) {
+        auto argv = words_of(read_file(prefix + "/lib/systemd/system/" + program + ".service"), "ExecStart");
+        ASSERT_FALSE(argv.empty());
+        EXPECT_EQ(argv.front(), prefix + "/bin/" + program);
+        for (std::string& word : argv) {
+            // In the place of what only an installed system has.
+            for (const char* system : {"/var/lib/jobyard", "/run/jobyard"})
+                if (const auto at = word.find(system); at != std::string::npos)
+                    word.replace(at, std::strlen(system), files.path());
+            if (word == "jobyard") word = "root";
+        }
+        Process process({.argv = argv});
+        const std::string says = program == "jobyard-broker" ? "listening on" : "starting";
+        EXPECT_TRUE(eventually([&] { return process.errors().find(says) != std::string::npos || !process.running(); }));
+        process.signal(SIGTERM);
+        EXPECT_EQ(process.wait(), 0) << process.errors();
+    }
+}
+
+}  // namespace
+}  // namespace jobyard::test
