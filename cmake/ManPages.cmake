@@ -3,7 +3,10 @@
 include(GNUInstallDirs)
 
 set(man_stamp ${PROJECT_BINARY_DIR}/man/made)
-set(man_programs jobyard jobyard-broker jobyard-worker jobyard-bench)
+set(man_programs jobyard jobyard-broker jobyard-worker)
+if(TARGET jobyard-bench)
+  list(APPEND man_programs jobyard-bench)
+endif()
 set(man_commands)
 foreach(program ${man_programs})
   list(APPEND man_commands COMMAND ${program} --generate ${PROJECT_BINARY_DIR})
@@ -15,7 +18,10 @@ add_custom_command(OUTPUT ${man_stamp}
   DEPENDS ${man_programs} COMMENT "Writing the manual pages" VERBATIM)
 add_custom_target(jobyard_man ALL DEPENDS ${man_stamp})
 
-foreach(section 1 8)
-  install(DIRECTORY ${PROJECT_BINARY_DIR}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT man
-    FILES_MATCHING PATTERN "*.${section}")
+# With its program; those of the command line are all the others.
+foreach(program broker worker)
+  install(FILES ${PROJECT_BINARY_DIR}/man/jobyard-${program}.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8
+    COMPONENT ${program})
 endforeach()
+install(DIRECTORY ${PROJECT_BINARY_DIR}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT cli
+  FILES_MATCHING PATTERN "*.1")
