@@ -91,6 +91,15 @@ TEST_F(CoreTasks, RedrivesTheDeadByTheFingerprintOfTheirError) {
     EXPECT_EQ(core->counters().by_state[static_cast<std::size_t>(JobState::queued)], 300U);
 }
 
+TEST_F(CoreTasks, RedriveWhatIsStillOnItsWayToTheStore) {
+    const FakeStore behind = disk;
+    kill_some(3);
+    const std::uint64_t number = start({.action = TaskAction::redrive});
+    background(behind);
+    EXPECT_EQ(task(number)["done"], 3);
+    EXPECT_EQ(task(number)["refused"], 0);
+}
+
 TEST_F(CoreTasks, PurgesTheDeadAndAllThatIsTheirs) {
     kill_some(5);
     kill_some(1, "broken", {.type = "t", .key = "k"});
