@@ -5,7 +5,6 @@
 
 #include <signal.h>
 
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
@@ -187,24 +186,44 @@ std::vector<std::string> words_of(const std::string& unit, const std::string& ke
     return {};
 }
 
-TEST_F(InstallTest, TheCommandLinesOfTheUnitsAreOnesThatTheProgramsTake) {
-    for (const std::string program : {"jobyard-broker", "jobyard-worker"}) {
-        auto argv = words_of(read_file(prefix + "/lib/systemd/system/" + program + ".service"), "ExecStart");
-        ASSERT_FALSE(argv.empty());
-        EXPECT_EQ(argv.front(), prefix + "/bin/" + program);
-        for (std::string& word : argv) {
-            // In the place of what only an installed system has.
-            for (const char* system : {"/var/lib/jobyard", "/run/jobyard"})
-                if (const auto at = word.find(system); at != std::string::npos)
-                    word.replace(at, std::strlen(system), files.path());
-            if (word == "jobyard") word = "root";
-        }
+TEST_F(InstallTest, TheProgramsTakeTheCommandLinesAndTheFilesOfTheirUnits) {
+    for (const std::string name : {"broker", "worker"}) {
+        const std::string program = "jobyard-" + name;
+        const auto argv = words_of(read_file(prefix + "/lib/systemd/system/" + program + ".service"), "ExecStart");
+        const std::string file = prefix + "/etc/jobyard/" + name + ".toml";
+        ASSERT_EQ(argv, (std::vector<std::string>{prefix + "/bin/" + program, "--config", file}));
+        std::string settings = read_file(file);
+        EXPECT_NE(settings.find("\n#level = "), std::string::npos) << "what is not needed is there to be found";
+        // In the place of what only an installed system has.
+        settings = std::regex_replace(settings, std::regex("/(var/lib|run)/jobyard"), files.path());
+        settings = std::regex_replace(settings, std::regex("\ngroup = \"jobyard\""), "\ngroup = \"root\"");
+        write_file(file, settings);
         Process process({.argv = argv});
         const std::string says = program == "jobyard-broker" ? "listening on" : "starting";
         EXPECT_TRUE(eventually([&] { return process.errors().find(says) != std::string::npos || !process.running(); }));
         process.signal(SIGTERM);
         EXPECT_EQ(process.wait(), 0) << process.errors();
     }
+}
+
+TEST_F(InstallTest, ASettingsFileThatIsThereStays) {
+    const std::string file = prefix + "/etc/jobyard/client.toml";
+    write_file(file, "time_limit = \"5s\"\n");
+    succeeded(run({"cmake", "--install", JOBYARD_BUILD_DIR, "--prefix", prefix}));
+    EXPECT_EQ(read_file(file), "time_limit = \"5s\"\n");
+}
+
+TEST_F(InstallTest, ShellsFindTheCompletions) {
+    for (const std::string path : {"bash-completion/completions/jobyard", "zsh/site-functions/_jobyard",
+                                   "fish/vendor_completions.d/jobyard.fish"})
+        EXPECT_NE(read_file(prefix + "/share/" + path).find("reprioritize"), std::string::npos) << path;
+    EXPECT_EQ(succeeded(run(
+                  {"bash", "-ec",
+                   ". " + prefix +
+                       "/share/bash-completion/completions/jobyard; COMP_WORDS=(jobyard repr); "
+                       "COMP_CWORD=1; $(complete -p jobyard | sed 's/.*-F \\([^ ]*\\).*/\\1/') jobyard repr jobyard; "
+                       "echo ${COMPREPLY[*]}"})),
+              "reprioritize\n");
 }
 
 }  // namespace
