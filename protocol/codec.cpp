@@ -48,6 +48,8 @@ void fields(A& a, Hello& m, const Hello& d) {
     a.list("queues", m.queues);
     a.list("types", m.types);
     a.list("claims", m.claims);
+    a.optional("host", m.host, d.host);
+    a.optional("pid", m.pid, d.pid);
 }
 template <class A>
 void fields(A& a, Welcome& m, const Welcome& d) {

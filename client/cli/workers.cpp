@@ -93,6 +93,8 @@ void print_worker(const Globals& globals, Client& client, const WorkerInfo& work
     field("queues", joined(worker.queues, worker.queues_total));
     field("types", joined(worker.types, worker.types_total));
     field("software", worker.software);
+    field("host", worker.host);
+    if (worker.pid != 0) field("process", std::to_string(worker.pid));
     if (worker.connected_at) field("connected", iso_time(*worker.connected_at));
     if (worker.heard_at) field("heard", ago(worker.heard_at) + " ago");
     if (worker.jobs.empty()) return;

@@ -34,6 +34,8 @@ class Hello(NamedTuple):
     queues: Sequence[str] = ()
     types: Sequence[str] = ()
     claims: Sequence[Claim] = ()
+    host: str = ""
+    pid: int = 0
 
 
 class Claim(NamedTuple):

@@ -1,6 +1,8 @@
 """The worker against the real broker, and both against the other language's."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import unittest
@@ -27,6 +29,14 @@ class BothLanguages(Yard):
         self.start_worker("w")
         told = self.command("submit", "--type", "echo", "--payload", str(self.input("from outside")), "--wait")
         self.assertEqual((told.returncode, told.stdout), (0, "from outside"), told.stderr)
+
+    def test_a_worker_says_where_it_runs(self) -> None:
+        worker = self.start_worker("w")
+        told = self.command("worker", "list", "--json")
+        shown = json.loads(told.stdout)
+        self.assertEqual(
+            (shown["name"], shown["host"], shown["pid"]), ("w", socket.gethostname(), worker.pid), told.stderr
+        )
 
     def test_the_examples_do_what_they_say(self) -> None:
         self.start([sys.executable, str(SOURCE / "python/examples/worker.py")])

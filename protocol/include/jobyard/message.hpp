@@ -50,6 +50,8 @@ struct Hello {
     std::vector<std::string_view> queues;
     std::vector<std::string_view> types;
     std::vector<Claim> claims;
+    std::string_view host = {};  ///< where it runs, for people
+    std::uint32_t pid = 0;       ///< its process there
 };
 
 enum class InstanceState : std::uint8_t { fresh = 0, resumed = 1, retired = 2 };
