@@ -161,7 +161,7 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     }
     if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
     if (ahead.empty()) passing_.applied_all();
-    else passing_.applied_before(ahead.front()->first_job.value);
+    else passing_.applied(batches.back()->seq, ahead.front()->first_job.value);
     const auto took = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began - waited)
             .count());

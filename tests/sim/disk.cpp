@@ -40,7 +40,7 @@ void Disk::apply(std::uint64_t up_to) {
     note_all();
     for (; !log_.empty() && log_.front().seq <= up_to; log_.pop_front()) apply(log_.front());
     if (log_.empty()) passing_.applied_all();
-    else passing_.applied_before(log_.front().first_job.value);
+    else passing_.applied(log_.front().seq - 1, log_.front().first_job.value);
 }
 
 void Disk::note_all() {
