@@ -174,12 +174,13 @@ Result<void> Server::one_turn() {
         probe.envelope.message = Heartbeat{};
         send(probe, {});
     }
+    more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
     for (const PeerId peer : std::exchange(gone_, {})) {
+        hear_goodbye(peer, now, out);
         core_.peer_gone(peer, now);
         inbox_.drop(peer);
         outbox_.drop(peer);
     }
-    more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
     // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
     // either a worker's or a submitter's.
     std::vector<std::pair<PeerId, Inbox::Message>> rest;
@@ -228,6 +229,18 @@ Result<void> Server::one_turn() {
     outbox_.post(out);
     hand_over(now, out);
     return {};
+}
+
+/// Who says goodbye and closes is often found gone in the turn in which that is read. It counts: nobody waits for that
+/// peer to come back.
+void Server::hear_goodbye(PeerId peer, Turn now, Output& out) {
+    for (const Incoming& incoming : incoming_) {
+        if (incoming.peer != peer) continue;
+        const auto decoded = decode_header(incoming.header(), incoming.payload().size());
+        const auto* envelope = std::get_if<Envelope>(&decoded);
+        if (envelope != nullptr && std::holds_alternative<Goodbye>(envelope->message))
+            core_.handle(peer, *envelope, {}, {}, {}, now, out);
+    }
 }
 
 /// The open batch is as large as it may become before the committer has taken it.
