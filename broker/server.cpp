@@ -165,7 +165,6 @@ Result<void> Server::one_turn() {
     const Turn now = turn();
     if (now.now >= next_disk_look_) watch_disk();
     Output out = output();
-    // Whoever is gone is known to be before anything is handed out.
     std::vector<PeerId> hinted;
     socket_.take_disconnected(hinted);
     for (const PeerId peer : hinted) {
@@ -175,12 +174,6 @@ Result<void> Server::one_turn() {
         send(probe, {});
     }
     more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
-    for (const PeerId peer : std::exchange(gone_, {})) {
-        hear_goodbye(peer, now, out);
-        core_.peer_gone(peer, now);
-        inbox_.drop(peer);
-        outbox_.drop(peer);
-    }
     // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
     // either a worker's or a submitter's.
     std::vector<std::pair<PeerId, Inbox::Message>> rest;
@@ -223,24 +216,18 @@ Result<void> Server::one_turn() {
         backlog_.emplace_back(peer, std::move(message));
     }
     if (auto answered = take_answers(now, out); !answered) return answered;
+    // Whoever is gone is known to be before anything is handed out, but after what it said last: that may be goodbye.
+    for (const PeerId peer : std::exchange(gone_, {})) {
+        core_.peer_gone(peer, now);
+        inbox_.drop(peer);
+        outbox_.drop(peer);
+    }
     core_.expire(now, out);
     if (auto needs = core_.agenda_needs(now); !needs.empty()) ask({Asked::For::agenda, {}, 0}, std::move(needs));
     core_.dispatch(now, out);
     outbox_.post(out);
     hand_over(now, out);
     return {};
-}
-
-/// Who says goodbye and closes is often found gone in the turn in which that is read. It counts: nobody waits for that
-/// peer to come back.
-void Server::hear_goodbye(PeerId peer, Turn now, Output& out) {
-    for (const Incoming& incoming : incoming_) {
-        if (incoming.peer != peer) continue;
-        const auto decoded = decode_header(incoming.header(), incoming.payload().size());
-        const auto* envelope = std::get_if<Envelope>(&decoded);
-        if (envelope != nullptr && std::holds_alternative<Goodbye>(envelope->message))
-            core_.handle(peer, *envelope, {}, {}, {}, now, out);
-    }
 }
 
 /// The open batch is as large as it may become before the committer has taken it.

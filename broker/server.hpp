@@ -74,7 +74,6 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     [[nodiscard]] Turn turn();
     [[nodiscard]] Output output();
     Result<void> one_turn();
-    void hear_goodbye(PeerId peer, Turn now, Output& out);
     [[nodiscard]] bool full() const;
     void decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) override;
     std::uint64_t look_up(PeerId peer, std::vector<Need> needs) override;
