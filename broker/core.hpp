@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "deadlines.hpp"
+#include "event_packer.hpp"
 #include "found.hpp"
 #include "job_table.hpp"
 #include "jobyard/codec.hpp"
@@ -307,7 +308,7 @@ class Core {
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);
     void write_state(JobHandle handle, Turn turn, Output& out);
-    JobHandle add_job(JobId id, const LiveRow& row);
+    JobHandle add_job(JobId id, const LiveRow& row, std::optional<ClassId> known_class = std::nullopt);
     void count_expiry(JobHandle handle, const LiveRow& row, std::int64_t round_at, std::int64_t ready_at, Turn turn);
     [[nodiscard]] std::int64_t expires_at(JobHandle handle) const;
     /// The job wakes at `at`, or before, if it expires before.
@@ -364,8 +365,8 @@ class Core {
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
-    Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
-                    Turn turn, Output& out);
+    Answer make_job(const SubmitItem& item, std::optional<ClassId> known_class, const Retries& retries,
+                    const KeptBytes& kept, const ContentHash& content, Turn turn, Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 
@@ -477,8 +478,8 @@ class Core {
     NumbersRow numbers_;
     Counters counters_;
     std::vector<std::pair<JobId, JobId>> unknown_jobs_;  // in order
-    std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
-    bool touched_ = false;          ///< the open batch will have something although it has no operation yet
+    std::uint64_t sealed_seq_ = 0;                       ///< the newest batch that was completed
+    bool touched_ = false;  ///< the open batch will have something although it has no operation yet
     // Jobs from here on were submitted in the newest completed batch, and in the open one.
     JobId sealed_jobs_;
     JobId open_jobs_;
@@ -531,6 +532,7 @@ class Core {
     std::vector<Event> events_;
     std::vector<Note> notes_;
     std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
+    EventPacker event_packer_;                                       // keeps its memory
     std::uint64_t newest_event_ = 0;                                 // of the newest sealed batch that has any
     std::multimap<std::int64_t, Follower> followers_;                // by when they are answered at the latest
     std::vector<std::pair<std::string, std::string>> fresh_events_;  // rows that they have not been told of

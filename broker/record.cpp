@@ -274,50 +274,41 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
 
 namespace {
 
-/// The entries' subjects; of each subject its four words, by their places in the list of words that follows, from 1.
 void append_subjects(wire::Writer& out, const EventsRow& row) {
     out.array(static_cast<std::uint32_t>(row.events.size()));
     for (const EventsRow::Entry& entry : row.events) out.uint(entry.subject);
-    std::vector<std::string_view> words;
-    const auto place = [&](std::string_view word) -> std::uint64_t {
-        if (word.empty()) return 0;
-        const auto known = std::find(words.rbegin(), words.rend(), word);
-        if (known != words.rend()) return static_cast<std::uint64_t>(words.rend() - known);
-        words.push_back(word);
-        return words.size();
-    };
-    out.array(static_cast<std::uint32_t>(row.subjects.size() * 4));
-    for (const EventsRow::Subject& subject : row.subjects)
-        for (const std::string_view word : {subject.queue, subject.type, subject.worker, subject.text})
-            out.uint(place(word));
-    out.array(static_cast<std::uint32_t>(words.size()));
-    for (const std::string_view word : words) out.str(word);
+    out.array(static_cast<std::uint32_t>(row.subjects.size() * std::tuple_size_v<EventsRow::Places>));
+    for (const EventsRow::Places& subject : row.subjects)
+        for (const std::uint32_t place : subject) out.uint(place);
+    out.array(static_cast<std::uint32_t>(row.words.size()));
+    for (const std::string_view word : row.words) out.str(word);
 }
 
 bool read_subjects(wire::Reader& in, EventsRow& row) {
     if (in.array() != row.events.size()) return false;
     for (EventsRow::Entry& entry : row.events) entry.subject = static_cast<std::uint32_t>(in.uint());
-    std::vector<std::uint64_t> places;
-    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) places.push_back(in.uint());
-    std::vector<std::string_view> words{{}};
-    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) words.push_back(in.str());
-    if (in.failed() || places.size() % 4 != 0) return false;
-    for (const std::uint64_t place : places)
-        if (place >= words.size()) return false;
-    for (std::size_t i = 0; i < places.size(); i += 4)
-        row.subjects.push_back({words[places[i]], words[places[i + 1]], words[places[i + 2]], words[places[i + 3]]});
-    return std::all_of(row.events.begin(), row.events.end(),
+    const std::uint32_t places = in.array();
+    if (places % std::tuple_size_v<EventsRow::Places> != 0) return false;
+    std::uint64_t last_place = 0;
+    for (std::uint32_t left = places / std::tuple_size_v<EventsRow::Places>; left > 0 && !in.failed(); --left)
+        for (std::uint32_t& place : row.subjects.emplace_back()) {
+            const std::uint64_t read = in.uint();
+            last_place = std::max(last_place, read);
+            place = static_cast<std::uint32_t>(read);
+        }
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) row.words.push_back(in.str());
+    return !in.failed() && last_place <= row.words.size() &&
+           std::all_of(row.events.begin(), row.events.end(),
                        [&](const EventsRow::Entry& entry) { return entry.subject <= row.subjects.size(); });
 }
 
 }  // namespace
 
-std::uint32_t EventsRow::subject(const Subject& subject) {
-    // The newest are the likeliest: a batch has few kinds of jobs, in runs.
-    const auto known = std::find(subjects.rbegin(), subjects.rend(), subject);
-    if (known != subjects.rend()) return static_cast<std::uint32_t>(subjects.rend() - known);
-    subjects.push_back(subject);
-    return static_cast<std::uint32_t>(subjects.size());
+EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
+    if (entry.subject == 0) return {};
+    const auto word = [this](std::uint32_t place) { return place == 0 ? std::string_view{} : words[place - 1]; };
+    const auto& [queue, type, worker, text] = subjects[entry.subject - 1];
+    return {word(queue), word(type), word(worker), word(text)};
 }
 
 Slice append_row(Batch& batch, const EventsRow& row) {
@@ -348,6 +339,7 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     row.wall = in.integer();
     row.events.clear();
     row.subjects.clear();
+    row.words.clear();
     std::uint64_t expected = 0;
     for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
         EventsRow::Entry entry;

@@ -169,14 +169,13 @@ struct WorkerRow {
 };
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
-/// What they are about is written once for all entries of the row.
+/// What they are about is written once for all entries of the row, and so is each word of it.
 struct EventsRow {
     struct Subject {
         std::string_view queue = {};
         std::string_view type = {};
         std::string_view worker = {};
         std::string_view text = {};
-        friend bool operator==(const Subject&, const Subject&) = default;
     };
     struct Entry {
         std::uint8_t kind = 0;
@@ -184,12 +183,14 @@ struct EventsRow {
         std::uint64_t count = 0;
         std::uint32_t subject = 0;  ///< in `subjects`, from 1; 0: not known
     };
+    /// Of the words of a subject, in their order there: each one's place in `words`, from 1; 0: empty.
+    using Places = std::array<std::uint32_t, 4>;
     std::int64_t wall = 0;
     std::vector<Entry> events = {};
-    std::vector<Subject> subjects = {};
+    std::vector<Places> subjects = {};
+    std::vector<std::string_view> words = {};
 
-    /// The subject's place, as entries say it; added if it is new.
-    std::uint32_t subject(const Subject& subject);
+    [[nodiscard]] Subject subject_of(const Entry& entry) const;
 };
 
 /// Table meta, row "numbers": written by every batch.

@@ -312,6 +312,7 @@ Result<WorkerEnd> Worker::Impl::run() {
     conversation.credit = options.credit;
     conversation.queues = options.queues;
     for (const auto& [type, handler] : handlers) conversation.types.push_back(type);
+    std::sort(conversation.types.begin(), conversation.types.end());
     conversation.stuck_grace_ms = options.stop_grace.count();
     return Run(options, *socket, std::move(handlers), Session(std::move(conversation), steady_ms()), stop_level)
         .until_the_end();
