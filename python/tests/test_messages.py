@@ -76,7 +76,9 @@ class WorkedExamples(unittest.TestCase):
 
     def test_codes_are_those_of_the_table(self) -> None:
         table = re.findall(r"^\| (\d+) \| (\w+) \|", DOCUMENT.split("\n## 8. Codes\n")[1].split("\n## ")[0], re.M)
-        self.assertEqual([(int(number), word) for number, word in table], [(c.value, c.name) for c in Code if not 20 <= c < 26])
+        self.assertEqual(
+            [(int(number), word) for number, word in table], [(c.value, c.name) for c in Code if not 20 <= c < 26]
+        )
 
 
 class Reading(unittest.TestCase):
