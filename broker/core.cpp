@@ -63,7 +63,7 @@ void Core::enqueue(JobHandle handle) {
     ready_.push(handle);
 }
 
-JobHandle Core::add_job(JobId id, const LiveRow& row, std::optional<ClassId> known_class) {
+JobHandle Core::add_job(JobId id, const LiveRow& row) {
     const JobHandle handle = jobs_.add(id);
     Job& job = jobs_[handle];
     job.order = id.value;
@@ -74,7 +74,7 @@ JobHandle Core::add_job(JobId id, const LiveRow& row, std::optional<ClassId> kno
     job.max_attempts = static_cast<std::uint16_t>(row.max_attempts);
     job.priority = row.priority;
     job.held = row.held;
-    job.class_id = known_class ? *known_class : ready_.class_of(row.queue, row.type);
+    job.class_id = ready_.class_of(row.queue, row.type);
     job.backoff = intern(row.backoff).value_or(0);
     if (!row.key.empty()) {
         job.has_key = true;

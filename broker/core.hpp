@@ -308,7 +308,7 @@ class Core {
     [[nodiscard]] Session* session_of(PeerId peer, SessionId id);
     void set_state(Job& job, JobState state);
     void write_state(JobHandle handle, Turn turn, Output& out);
-    JobHandle add_job(JobId id, const LiveRow& row, std::optional<ClassId> known_class = std::nullopt);
+    JobHandle add_job(JobId id, const LiveRow& row);
     void count_expiry(JobHandle handle, const LiveRow& row, std::int64_t round_at, std::int64_t ready_at, Turn turn);
     [[nodiscard]] std::int64_t expires_at(JobHandle handle) const;
     /// The job wakes at `at`, or before, if it expires before.
@@ -365,8 +365,8 @@ class Core {
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
-    Answer make_job(const SubmitItem& item, std::optional<ClassId> known_class, const Retries& retries,
-                    const KeptBytes& kept, const ContentHash& content, Turn turn, Output& out);
+    Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
+                    Turn turn, Output& out);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 

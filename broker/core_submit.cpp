@@ -28,10 +28,6 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
     std::map<std::string, KeyRow> keys_made;  // by this very message: `found` cannot know them
     std::vector<JobId> watched;
     watched.reserve(submit.items.size());
-    // Of many queues and types each has not been touched for a while. Looked up in a row they are waited for together.
-    std::vector<std::optional<ClassId>> known_classes;
-    known_classes.reserve(submit.items.size());
-    for (const SubmitItem& item : submit.items) known_classes.push_back(ready_.find_class(item.queue, item.type));
     std::size_t payload_at = 0;
     for (std::size_t i = 0; i < submit.items.size(); ++i) {
         const SubmitItem& item = submit.items[i];
@@ -52,8 +48,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
             if (item.watch) watched.push_back(job);
             continue;
         }
-        auto known_class = known_classes[i];
-        if (!known_class) known_class = ready_.find_class(item.queue, item.type);  // made by an item before it?
+        const auto known_class = ready_.find_class(item.queue, item.type);
         if (auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), turn, texts)) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
@@ -89,7 +84,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
                 {Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
             continue;
         }
-        const Answer answer = make_job(item, known_class, retries, item_payload, content, turn, out);
+        const Answer answer = make_job(item, retries, item_payload, content, turn, out);
         add_run(instance, number, answer.job);
         answers.items.push_back(answer);
         if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
@@ -175,8 +170,8 @@ bool Core::queue_is_full(std::string_view queue) const {
 
 bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
 
-Answer Core::make_job(const SubmitItem& item, std::optional<ClassId> known_class, const Retries& retries,
-                      const KeptBytes& kept, const ContentHash& content, Turn turn, Output& out) {
+Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
+                      Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const std::string_view payload = kept.bytes;
     const JobId id{numbers_.next_job++};
@@ -222,7 +217,7 @@ Answer Core::make_job(const SubmitItem& item, std::optional<ClassId> known_class
                       {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
         }
     }
-    const JobHandle handle = add_job(id, row, known_class);
+    const JobHandle handle = add_job(id, row);
     Job& job = jobs_[handle];
     if (row.delay_ms > 0) job.granted_at = turn.wall + static_cast<std::int64_t>(row.delay_ms);
     count_expiry(handle, row, 0, 0, turn);

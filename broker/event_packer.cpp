@@ -5,7 +5,7 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::size_t kMostRuns = 127;            // so that the number of a subject takes one byte
+constexpr std::size_t kMostRuns = 100;            // so that one that reads a few events need not read many
 constexpr std::size_t kRowRoom = kRowBytes - 40;  // what precedes the lists, and their lengths
 
 std::size_t uint_bytes(std::uint64_t value) {

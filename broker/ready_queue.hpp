@@ -205,7 +205,7 @@ class ReadyQueue {
     JobTable& jobs_;
     std::deque<Class> classes_;
     NameIndex class_ids_;
-    mutable ClassId last_found_ = 0;  // most are like the one before
+    mutable ClassId last_found_ = 0;  // a new job's class is looked up twice
     std::deque<Queue> queues_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
 
