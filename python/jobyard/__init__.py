@@ -24,12 +24,13 @@ from jobyard.errors import (
     TooLarge,
     UnknownJob,
 )
-from jobyard.job_info import AttemptInfo, JobInfo
+from jobyard.job_info import ArrayInfo, AttemptInfo, JobInfo
 from jobyard.spec import Backoff, JobSpec
 from jobyard.words import State
 from jobyard.worker import Fail, Job, Release, Worker
 
 __all__ = [
+    "ArrayInfo",
     "AsyncClient",
     "AsyncSubmission",
     "AttemptInfo",

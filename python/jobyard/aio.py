@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import builtins
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -21,7 +22,20 @@ from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
 from jobyard.conversation import NEVER
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Closed, JobyardError, TimedOut
-from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
+from jobyard.job_info import (
+    ArrayInfo,
+    JobInfo,
+    Page,
+    array_page,
+    cancelled,
+    counted,
+    listed,
+    one_array,
+    redriven,
+    resubmitted,
+    shown,
+    stopped,
+)
 from jobyard.link import Link
 from jobyard.spec import Backoff, JobSpec
 from jobyard.words import state_number
@@ -106,15 +120,21 @@ class AsyncClient:
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
         watch: bool = False,
+        array: range | None = None,
+        array_name: str = "",
+        at_once: int = 0,
     ) -> AsyncSubmission:
-        spec = JobSpec(type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch)
+        spec = JobSpec(
+            type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch,
+            array=array, array_name=array_name, at_once=at_once,
+        )  # fmt: skip
         return (await self.submit_many([spec]))[0]
 
     async def submit_many(self, specs: Iterable[JobSpec]) -> Sequence[AsyncSubmission]:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at, array=spec.pack_array())
             if not await self._wait_until(self._core.has_room, self._submit_limit):
                 raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")
             if self._core.submit(submit):
@@ -133,6 +153,28 @@ class AsyncClient:
 
     async def redrive(self, job: int, timeout: float | None = TIME_LIMIT) -> None:
         await self._ask(m.Redrive([job]), timeout, lambda reply: redriven(reply, job))
+
+    async def array(self, array: int, timeout: float | None = TIME_LIMIT) -> ArrayInfo:
+        """How the jobs of an array fare."""
+        return await self._ask(m.ListArrays(array=array), timeout, one_array)
+
+    async def arrays(self, timeout: float | None = TIME_LIMIT) -> Sequence[ArrayInfo]:
+        """The newest first."""
+        arrays: builtins.list[ArrayInfo] = []
+        while True:
+            page = await self._ask(m.ListArrays(arrays[-1].array if arrays else 0, 1_024), timeout, array_page)
+            arrays += page.arrays
+            if not page.more:
+                return arrays
+
+    async def stop_array(self, array: int, timeout: float | None = TIME_LIMIT) -> bool:
+        """Makes no more of its jobs; those made go on. False: all were made."""
+        return await self._ask(m.SteerArray(array, 1), timeout, lambda reply: stopped(reply, array))
+
+    async def resubmit(self, array: int, *, cancelled: bool = False, timeout: float | None = TIME_LIMIT) -> int:
+        """The number of another array, of the indices whose jobs are dead, or with `cancelled` were cancelled; if that
+        has been made already, of that one. NotDead if there is none."""
+        return await self._ask(m.SteerArray(array, 2, cancelled), timeout, lambda reply: resubmitted(reply, array))
 
     async def show(self, job: int, timeout: float | None = TIME_LIMIT) -> JobInfo:
         return await self._ask(m.Show([job]), timeout, lambda reply: shown(reply, job))

@@ -13,6 +13,7 @@ A Client may be used from several threads, but not in a child process after fork
 
 from __future__ import annotations
 
+import builtins
 import os
 import threading
 import time
@@ -26,7 +27,20 @@ from jobyard import messages as m
 from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Forked, JobyardError, TimedOut
-from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
+from jobyard.job_info import (
+    ArrayInfo,
+    JobInfo,
+    Page,
+    array_page,
+    cancelled,
+    counted,
+    listed,
+    one_array,
+    redriven,
+    resubmitted,
+    shown,
+    stopped,
+)
 from jobyard.link import LinkLoop
 from jobyard.spec import Backoff, JobSpec
 from jobyard.words import state_number
@@ -134,10 +148,16 @@ class Client:
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
         watch: bool = False,
+        array: range | None = None,
+        array_name: str = "",
+        at_once: int = 0,
     ) -> Submission:
         """Submits a job; the settings are those of JobSpec. What can be seen to be wrong here is raised at once, what
         the broker refuses by the handle's id()."""
-        spec = JobSpec(type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch)
+        spec = JobSpec(
+            type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch,
+            array=array, array_name=array_name, at_once=at_once,
+        )  # fmt: skip
         return self._submit([spec])[0]
 
     def submit_many(self, specs: Iterable[JobSpec]) -> Sequence[Submission]:
@@ -158,6 +178,28 @@ class Client:
     def redrive(self, job: int, timeout: float | None = TIME_LIMIT) -> None:
         """Takes a job out of the dead letter queue for a new round."""
         self._ask(m.Redrive([job]), timeout, lambda reply: redriven(reply, job))
+
+    def array(self, array: int, timeout: float | None = TIME_LIMIT) -> ArrayInfo:
+        """How the jobs of an array fare."""
+        return self._ask(m.ListArrays(array=array), timeout, one_array)
+
+    def arrays(self, timeout: float | None = TIME_LIMIT) -> Sequence[ArrayInfo]:
+        """The newest first."""
+        arrays: builtins.list[ArrayInfo] = []
+        while True:
+            page = self._ask(m.ListArrays(arrays[-1].array if arrays else 0, 1_024), timeout, array_page)
+            arrays += page.arrays
+            if not page.more:
+                return arrays
+
+    def stop_array(self, array: int, timeout: float | None = TIME_LIMIT) -> bool:
+        """Makes no more of its jobs; those made go on. False: all were made."""
+        return self._ask(m.SteerArray(array, 1), timeout, lambda reply: stopped(reply, array))
+
+    def resubmit(self, array: int, *, cancelled: bool = False, timeout: float | None = TIME_LIMIT) -> int:
+        """The number of another array, of the indices whose jobs are dead, or with `cancelled` were cancelled; if that
+        has been made already, of that one. NotDead if there is none."""
+        return self._ask(m.SteerArray(array, 2, cancelled), timeout, lambda reply: resubmitted(reply, array))
 
     def show(self, job: int, timeout: float | None = TIME_LIMIT) -> JobInfo:
         return self._ask(m.Show([job]), timeout, lambda reply: shown(reply, job))
@@ -188,7 +230,7 @@ class Client:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at, array=spec.pack_array())
             with self._lock:
                 if not self._wait_until(self._core.has_room, self._submit_limit):
                     raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")

@@ -51,6 +51,8 @@ PAYLOAD_BYTES = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES
 LONGEST_RETRY_MS = 5_000
 RESULT_OVERHEAD = 64  # what a result counts beside its payload
 
+_ABOUT_JOBS = (m.Cancel, m.Redrive, m.Show, m.ListArrays, m.SteerArray)
+
 T = TypeVar("T")
 
 
@@ -107,6 +109,7 @@ class Submit:
     sent: bool = False
     refused: JobyardError | None = None  # the last time
     refusals: int = 0
+    array: m.SubmitArray | None = None  # it makes one, and goes alone
 
     @property
     def size(self) -> int:
@@ -236,7 +239,7 @@ class ClientCore(Conversation):
             self._results(message, payload)
         elif request in self._lists_out and isinstance(message, m.Answers):
             self._answered(self._lists_out.pop(request), message, now)
-        elif request in self._asks_out and isinstance(message, (m.Answers, m.Jobs, m.Stats)):
+        elif request in self._asks_out and isinstance(message, (m.Answers, m.Jobs, m.Maps, m.Stats)):
             ask = self._asks_out.pop(request)
             if isinstance(ask.message, m.Watch):
                 self._watches_answered(ask.message, message, now)
@@ -337,7 +340,8 @@ class ClientCore(Conversation):
             if not submit.made.done():  # it may have been given up
                 items_bytes += len(submit.item)
                 payload_bytes += len(submit.payload)
-                if submits and (items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES):
+                full = items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES
+                if submits and (full or submit.array or submits[-1].array):
                     break
                 submits.append(submit)
                 submit.sent = True
@@ -349,6 +353,11 @@ class ClientCore(Conversation):
             self._send_list(new, now)
 
     def _send_list(self, each: _SubmitList, now: float) -> None:
+        array = each.submits[0].array
+        if array is not None:
+            message = array._replace(confirmed=self._confirmed, first_number=each.first)
+            self._lists_out[self._say(message, now, each.submits[0].payload)] = each
+            return
         items = [submit.item for submit in each.submits]
         payload = b"".join([submit.payload for submit in each.submits])
         request = self._say_list(m.Submit, items, now, self._confirmed, each.first, payload=payload)
@@ -464,7 +473,7 @@ class ClientCore(Conversation):
         why = UnknownJob("the broker has another store now, with other jobs")
         for job in list(self._watched):
             self._settle_watch(job, why)
-        for ask in [ask for ask in self._asks if isinstance(ask.message, (m.Cancel, m.Redrive, m.Show))]:
+        for ask in [ask for ask in self._asks if isinstance(ask.message, _ABOUT_JOBS)]:
             self._asks.remove(ask)
             _settle(ask.future, why)
 

@@ -55,7 +55,44 @@ class JobInfo:
     progress: float = 0.0  # 0 to 1
     progress_text: str = ""
     error: str = ""
+    array: int = 0  # one of the jobs of this array; 0: of none
+    array_index: int = 0
     attempts: tuple[AttemptInfo, ...] = ()  # only from show()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayInfo:
+    """Many jobs of one submit."""
+
+    array: int
+    name: str = ""
+    queue: str = ""
+    type: str = ""
+    state: str = ""  # running; or how it ended: completed, dead (one is), cancelled
+    key: str = ""
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    count: int = 0  # jobs in all
+    first: int = 0
+    step: int = 0  # 0: not a range, because it resubmits
+    at_once: int = 0
+    making: bool = False  # there are jobs to make yet
+    made: int = 0  # of these are:
+    waiting: int = 0
+    running: int = 0
+    completed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    left_dead: int = 0  # dead and not resubmitted
+    left_cancelled: int = 0
+    resubmits: int = 0  # another array's leftovers
+    resubmitted_as: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPage:
+    arrays: list[ArrayInfo]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +128,34 @@ def redriven(reply: Reply, job: int) -> None:
     answer = steered(reply, job)
     if answer.code != Code.ok:
         raise refusal(answer.code, answer.text or f"job {job}", answer.field, answer.retry_after_ms)
+
+
+def stopped(reply: Reply, array: int) -> bool:
+    answer = steered(reply, array)
+    if answer.code not in (Code.ok, Code.ended):
+        raise refusal(answer.code, answer.text or f"array {array}", answer.field, answer.retry_after_ms)
+    return answer.code == Code.ok
+
+
+def resubmitted(reply: Reply, array: int) -> int:
+    answer = steered(reply, array)
+    if answer.code not in (Code.ok, Code.existing):
+        raise refusal(answer.code, answer.text or f"array {array}", answer.field, answer.retry_after_ms)
+    return answer.job
+
+
+def array_page(reply: Reply) -> ArrayPage:
+    if not isinstance(reply.message, m.Maps):
+        raise BadMessage("MAPS was expected")
+    parts = m.payloads(reply.message.items, reply.payload)
+    return ArrayPage([_read(ArrayInfo, m.unpack(part)) for part in parts], reply.message.next != "")
+
+
+def one_array(reply: Reply) -> ArrayInfo:
+    arrays = array_page(reply).arrays
+    if len(arrays) != 1:
+        raise BadMessage("one array was expected")
+    return arrays[0]
 
 
 def shown(reply: Reply, job: int) -> JobInfo:

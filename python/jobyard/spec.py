@@ -43,9 +43,29 @@ class JobSpec:
     queue_timeout: float = 0.0  # dead if no worker was given it so long after it could have begun; 0: none
     held: bool = False  # waits until somebody lets it go (`jobyard release`)
     key_ttl: float = 86_400.0  # how long after its end the key still names it; 0: only till then
+    # With a range, an array: a job for each index in it, which its handler finds as `job.array_index`. The number is
+    # the array's: it is watched and cancelled as a job is.
+    array: range | None = None
+    array_name: str = ""  # for people
+    at_once: int = 0  # of an array: no more of its jobs are unended at a time; 0: no limit
 
     def pack(self) -> bytes:
         """The item of a SUBMIT. What is wrong with it is raised here, where whoever wrote it can see it."""
+        return m.encode_item(self._item())
+
+    def pack_array(self) -> m.SubmitArray | None:
+        """What makes an array of it, its place in the window left open."""
+        indices = self.array
+        if indices is None:
+            return None
+        if self.array_name:
+            require_name("array_name", self.array_name)
+        if not len(indices) or indices.start < 0 or indices.step < 1:
+            raise BadField(f"array: {indices}; a range of indices that grow from 0 or more was expected", field="array")
+        at_once = _within("at_once", self.at_once, 0, 0xFFFFFFFF)
+        return m.SubmitArray(0, 0, [self._item()], len(indices), indices.start, indices.step, at_once, self.array_name)
+
+    def _item(self) -> m.SubmitItem:
         require_name("type", self.type)
         require_name("queue", self.queue)
         if self.key:
@@ -55,7 +75,7 @@ class JobSpec:
         if len(self.payload) > LARGEST_PAYLOAD:
             raise TooLarge(f"{len(self.payload)} bytes; no message holds more than {LARGEST_PAYLOAD}", field="payload")
         backoff = self.backoff
-        pauses: tuple[int | None, ...] = (None, None, None, None)
+        pauses: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
         if backoff is not None:
             pauses = (
                 _within("backoff.initial", backoff.initial, 0, 7 * _DAY, 1000),
@@ -63,25 +83,23 @@ class JobSpec:
                 _within("backoff.longest", backoff.longest, 0, 7 * _DAY, 1000),
                 _within("backoff.jitter", backoff.jitter, 0, 1, 100),
             )
-        return m.encode_item(
-            m.SubmitItem(
-                0,
-                len(self.payload),
-                self.queue,
-                self.type,
-                _within("priority", self.priority, 1, 10),
-                self.watch,
-                _within("delay", self.delay, 0, 366 * _DAY, 1000),
-                None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
-                None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
-                self.key,
-                *pauses,
-                run_at=int(self.run_at * 1000),
-                deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
-                queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
-                held=self.held,
-                key_ttl_ms=_within("key_ttl", self.key_ttl, 0, 366 * _DAY, 1000),
-            )
+        return m.SubmitItem(
+            0,
+            len(self.payload),
+            self.queue,
+            self.type,
+            _within("priority", self.priority, 1, 10),
+            self.watch,
+            _within("delay", self.delay, 0, 366 * _DAY, 1000),
+            None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
+            None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
+            self.key,
+            *pauses,
+            run_at=int(self.run_at * 1000),
+            deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
+            queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
+            held=self.held,
+            key_ttl_ms=_within("key_ttl", self.key_ttl, 0, 366 * _DAY, 1000),
         )
 
 

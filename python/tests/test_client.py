@@ -16,6 +16,7 @@ from jobyard import (
     JobCancelled,
     JobDead,
     JobSpec,
+    NotDead,
     QueueFull,
     TimedOut,
     TooLarge,
@@ -42,6 +43,21 @@ class Submitting(Yard):
         )
         assert info.due_at is not None and info.created_at is not None
         self.assertEqual((info.due_at - info.created_at).total_seconds(), 3600)
+
+    def test_an_array_makes_a_job_for_each_index(self) -> None:
+        self.start_worker("w", "slots=4")
+        client = self.client()
+        made = client.submit("echo", payload=b"x", array=range(3, 33, 3), array_name="some", watch=True)
+        self.assertTrue(made.wait(timeout=60).completed)
+        info = client.array(made.id())
+        self.assertEqual((info.name, info.count, info.completed, info.first, info.step), ("some", 10, 10, 3, 3))
+        self.assertEqual([each.array for each in client.arrays()], [made.id()])
+        self.assertEqual(
+            sorted(job.array_index for job in client.list() if job.array == made.id()), list(range(3, 33, 3))
+        )
+        self.assertFalse(client.stop_array(made.id()))
+        with self.assertRaises(NotDead):
+            client.resubmit(made.id())
 
     def test_a_key_makes_its_job_once(self) -> None:
         self.start_worker("w")

@@ -9,6 +9,7 @@ from conversations import Talk
 from jobyard import messages as m
 from jobyard.client_core import ClientCore, Submit
 from jobyard.errors import (
+    BadField,
     BadMessage,
     Busy,
     Closed,
@@ -31,9 +32,39 @@ class Case(unittest.TestCase):
 
     def submit(self, payload: bytes = b"", watch: bool = False, limit: float = 1e9, **settings: Any) -> Submit:
         spec = JobSpec("t", payload, watch=watch, **settings)
-        submit = Submit(spec.pack(), spec.payload, watch, limit)
+        submit = Submit(spec.pack(), spec.payload, watch, limit, array=spec.pack_array())
         self.core.submit(submit)
         return submit
+
+
+class Arrays(Case):
+    def test_an_array_goes_alone_under_its_number_and_is_sent_again_under_it(self) -> None:
+        self.talk.begin()
+        made = [
+            self.submit(),
+            self.submit(b"all", array=range(5, 100, 10), array_name="seeds", at_once=3),
+            self.submit(),
+        ]
+        self.talk.heard(m.Submit)
+        self.talk.answer(0, jobs=[41])
+        (array,) = self.talk.heard(m.SubmitArray)
+        self.assertEqual((array.confirmed, array.first_number, len(array.items)), (1, 2, 1))
+        self.assertEqual((array[3], array.first, array.step, array.at_once, array.name), (10, 5, 10, 3, "seeds"))
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=1)
+        (again,) = self.talk.heard(m.SubmitArray)
+        self.assertEqual(again, array)
+        self.talk.answer(0, jobs=[57], state=5)
+        (last,) = self.talk.heard(m.Submit)
+        self.assertEqual(last.first_number, 3)
+        self.talk.answer(0, jobs=[58])
+        self.assertEqual([submit.made.result().job for submit in made], [41, 57, 58])
+
+    def test_a_range_that_is_none_of_indices_is_refused(self) -> None:
+        for wrong in (range(0), range(-1, 5), range(5, 0, -1)):
+            with self.assertRaises(BadField):
+                self.submit(array=wrong)
 
 
 class Sessions(Case):
