@@ -99,6 +99,7 @@ void fields(A& a, LiveRow& r, const LiveRow& u) {
     a.rare(r.key, u.key), a.rare(r.content, u.content);
     a.rare(r.deadline_ms, u.deadline_ms), a.rare(r.queue_timeout_ms, u.queue_timeout_ms), a.rare(r.held, u.held);
     a.rare(r.key_ttl_ms, u.key_ttl_ms);
+    a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
 }
 template <class A>
 void fields(A& a, EndRow& r, const EndRow& u) {
@@ -110,6 +111,7 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.result_chunks, u.result_chunks), a.rare(r.last.ended_at, u.last.ended_at);
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
     a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
+    a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
 }
 template <class A>
 void fields(A& a, StateRow& r, const StateRow& u) {
@@ -150,6 +152,17 @@ void fields(A& a, TaskRow& r, const TaskRow&) {
     a(r.action), a(r.state), a(r.count_only), a(r.job_state), a(r.reason), a(r.queue), a(r.type), a(r.error);
     a(r.made_before), a(r.made_after), a(r.by), a(r.started_at), a(r.ended_at), a(r.cursor), a(r.end), a(r.total);
     a(r.looked), a(r.done), a(r.refused), a(r.only);
+}
+
+template <class A>
+void fields(A& a, ArrayRow& r, const ArrayRow&) {
+    a(r.name), a(r.count), a(r.first), a(r.step), a(r.at_once), a(r.of), a(r.cancelled), a(r.makes), a(r.cancels);
+    a(r.made), a(r.cursor), a(r.completed), a(r.dead), a(r.cancelled_jobs), a(r.buried), a(r.left_dead);
+    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at);
+}
+template <class A>
+void fields(A& a, LeftoverRow& r, const LeftoverRow&) {
+    a(r.job), a(r.state), a(r.bytes);
 }
 
 std::size_t begin_row(std::string& arena) {
@@ -219,6 +232,8 @@ Slice append_row(Batch& batch, const EndRow& row) {
 Slice append_row(Batch& batch, const KeyRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const QueueRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const TaskRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const ArrayRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const LeftoverRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
 
@@ -250,6 +265,8 @@ bool read_row(std::string_view bytes, EndRow& row) {
 bool read_row(std::string_view bytes, KeyRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, QueueRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, TaskRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, ArrayRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, LeftoverRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
 
@@ -356,6 +373,8 @@ std::string job_key(JobId job) { return big_endian(job.value); }
 
 std::string job_part_key(JobId job, std::uint32_t part) { return big_endian(job.value) + big_endian(part).substr(4); }
 
+std::string array_index_key(JobId array, std::uint64_t index) { return job_key(array) + big_endian(index); }
+
 std::string name_pair_key(std::string_view queue, std::string_view name) {
     std::string key(queue);
     key.push_back('\0');
@@ -367,7 +386,7 @@ std::string key_end(std::int64_t ended_at, std::uint64_t ttl_ms) {
     return big_endian(static_cast<std::uint64_t>(ended_at) + ttl_ms);
 }
 
-ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
+ContentHash content_hash(const SubmitItem& item, std::string_view payload, const SubmitArray* array) {
     std::string text;
     wire::Writer out(text);
     out.str(item.type);
@@ -389,6 +408,8 @@ ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
     rare(3, item.queue_timeout_ms, plain.queue_timeout_ms);
     rare(4, item.held, plain.held);
     rare(5, item.key_ttl_ms, plain.key_ttl_ms);
+    if (array != nullptr)
+        for (const std::uint64_t number : {std::uint64_t{6}, array->count, array->first, array->step}) out.uint(number);
     out.flush();
     text.append(payload);
     XXH128_canonical_t canonical;

@@ -88,6 +88,8 @@ class Job:
         self.queue = item.queue
         self.type = item.type
         self.payload = lease.payload
+        self.array = item.array  # one of the jobs of this array; 0: of none
+        self.array_index = item.array_index
         self.deadline = lease.deadline  # when the attempt will have run too long, by time.monotonic()
         # Set when the job should stop: it was cancelled, its lease was lost, its time is up, or the worker leaves. A
         # result that is returned nevertheless counts if nothing was reported before.
