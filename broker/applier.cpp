@@ -2,14 +2,17 @@
 
 #include <pthread.h>
 
-#include <utility>
+#include <algorithm>
+#include <vector>
 
 namespace jobyard::broker {
 namespace {
 
-// Where commits are small, it is not throughput that counts but how long each takes. Then the store is written in short
-// stretches, so that no thread a caller waits for waits long for a core; unless the next window is over already.
-constexpr std::size_t kSmallCommit = std::size_t{64} << 10;
+constexpr std::size_t kSmallCommit = std::size_t{128} << 10;
+/// Of batches, in one transaction while commits are small: a disk writes what comes of it in less than a millisecond.
+constexpr std::size_t kSmallTransaction = std::size_t{1} << 20;
+// Then the store is also written in short stretches, so that no thread a caller waits for waits long for a core; unless
+// it is behind.
 constexpr std::chrono::microseconds kStretch{100};
 constexpr std::chrono::microseconds kRest{50};
 
@@ -24,11 +27,9 @@ Applier::~Applier() { static_cast<void>(finish()); }
 
 void Applier::add(const Batch& batch) {
     const std::lock_guard lock(mutex_);
-    if (waiting_.empty()) due_ = Clock::now() + window_.time;
-    waiting_.push_back(&batch);
-    waiting_bytes_ += batch.bytes();
-    window_bytes_ += batch.bytes();
-    if (waiting_.size() == 1 || window_bytes_ >= window_.bytes) wake_.notify_one();
+    waiting_.push_back({&batch, Clock::now()});
+    bytes_ += batch.bytes();
+    if (waiting_.size() == 1 || presses()) wake_.notify_one();
 }
 
 Result<std::uint64_t> Applier::applied() {
@@ -40,7 +41,7 @@ Result<std::uint64_t> Applier::applied() {
 
 std::size_t Applier::waiting_bytes() const {
     const std::lock_guard lock(mutex_);
-    return waiting_bytes_;
+    return bytes_ + applying_bytes_;
 }
 
 void Applier::hurry() {
@@ -60,40 +61,63 @@ Result<void> Applier::finish() {
     return {};
 }
 
+bool Applier::presses() const { return finishing_ || hurry_ || bytes_ >= 2 * window_.bytes; }
+
+bool Applier::are_small() const { return bytes_ <= waiting_.size() * kSmallCommit; }
+
+/// How many of the batches that wait are to be applied now; if none, `next` is when to look again.
+std::size_t Applier::due(Clock::time_point now, Clock::time_point& next) const {
+    if (finishing_ || hurry_) return waiting_.size();
+    const std::size_t worth = are_small() ? kSmallTransaction : window_.bytes;
+    const auto at_last = waiting_.front().came + 2 * window_.time;
+    std::size_t count = 0;
+    std::size_t bytes = 0;  // of as many as are worth it
+    next = at_last;
+    for (std::size_t i = 0; i < waiting_.size() && bytes < worth; ++i) {
+        const Waiting& each = waiting_[i];
+        bytes += each.batch->bytes();
+        const auto of_age = each.came + window_.time;
+        if (count == i && (of_age <= now || bytes_ - bytes >= window_.bytes)) ++count;
+        if (bytes >= worth) next = std::min(of_age, at_last);
+    }
+    return next <= now || presses() ? std::max<std::size_t>(count, 1) : 0;
+}
+
 void Applier::run() {
     ::pthread_setname_np(::pthread_self(), "applier");
     std::unique_lock lock(mutex_);
-    std::size_t older = 0;  // of waiting_, those of the window before
     for (;;) {
-        const auto is_due = [this] { return finishing_ || hurry_ || window_bytes_ >= window_.bytes; };
         wake_.wait(lock, [&] { return !waiting_.empty() || finishing_; });
         if (waiting_.empty()) return;
-        wake_.wait_until(lock, due_, is_due);
-        if (finishing_ || std::exchange(hurry_, false)) older = waiting_.size();
-        const auto border = waiting_.begin() + static_cast<std::ptrdiff_t>(older);
-        const std::vector<const Batch*> batches(waiting_.begin(), border);
-        waiting_.erase(waiting_.begin(), border);
-        const std::vector<const Batch*> ahead = waiting_;
-        older = waiting_.size();
-        window_bytes_ = 0;
-        due_ = Clock::now() + window_.time;
-        if (batches.empty()) continue;
-        std::size_t bytes = 0;
-        for (const Batch* batch : batches) bytes += batch->bytes();
+        Clock::time_point next;
+        const std::size_t count = due(Clock::now(), next);
+        if (count == 0) {
+            wake_.wait_until(lock, next, [this] { return presses(); });
+            continue;
+        }
+        hurry_ = false;
+        const bool in_stretches = are_small();
+        std::vector<const Batch*> batches;
+        std::vector<const Batch*> ahead;
+        for (const Waiting& each : waiting_) (batches.size() < count ? batches : ahead).push_back(each.batch);
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
+        for (const Batch* batch : batches) applying_bytes_ += batch->bytes();
+        bytes_ -= applying_bytes_;
         lock.unlock();
-        const bool in_stretches = bytes / batches.size() <= kSmallCommit;
         Clock::time_point rests_at = Clock::now() + kStretch;
         auto done = store_.apply(batches, ahead, [&] {
             if (!in_stretches || Clock::now() < rests_at) return;
             std::unique_lock resting(mutex_);
-            const auto is_behind = [&] { return is_due() || Clock::now() >= due_; };
+            const auto is_behind = [this] {
+                return presses() || (!waiting_.empty() && waiting_.front().came + 2 * window_.time < Clock::now());
+            };
             wake_.wait_for(resting, kRest, is_behind);
             rests_at = Clock::now() + kStretch;
         });
         if (done) log_.set_applied(batches.back()->seq);
         else log_.give_up();
         lock.lock();
-        waiting_bytes_ -= bytes;
+        applying_bytes_ = 0;
         if (done) applied_ = batches.back()->seq;
         else error_ = done.error();
         done_.signal();

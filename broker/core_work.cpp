@@ -10,7 +10,7 @@ namespace jobyard::broker {
 namespace {
 
 // One DISPATCH: the header must stay below 64 KiB; an item takes at most this much beside its names.
-constexpr std::size_t kDispatchItemBytes = 64;
+constexpr std::size_t kDispatchItemBytes = 84;
 
 std::string_view cut(std::string_view text, std::size_t most) {
     if (text.size() <= most) return text;
@@ -210,6 +210,7 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     ++counters_.dispatched;
 
     const auto& info = ready_.info(job.class_id);
+    const ArrayPlace place = place_of(job);
     const std::size_t header = kDispatchItemBytes + info.queue_name.size() + info.type_name.size();
     auto* list = std::get_if<Dispatch>(&session.dispatch.envelope.message);
     const auto goes_alone = [](std::uint32_t payload_bytes) { return payload_bytes >= kLargePayloadBytes; };
@@ -229,8 +230,10 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     session.dispatch_header += header;
     session.dispatch_bytes += job.payload_size;
     list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name,
-                           job.priority, job.timeout_ms, job.max_attempts});
-    session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, job.id.value, {0, job.payload_size}});
+                           job.priority, job.timeout_ms, job.max_attempts, place.array, place.index});
+    // The jobs of an array have its payload.
+    const JobId payload_of = place.array ? place.array : job.id;
+    session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, payload_of.value, {0, job.payload_size}});
 }
 
 void Core::flush_dispatch(Session& session, Output& out) {
@@ -430,9 +433,11 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
         row.content = keys_.at(id).content;
         row.key_ttl_ms = keys_.at(id).ttl_ms;
     }
-    constexpr std::size_t kFieldsAtMost = 160;  // what the numbers of an EndRow take with their tags
-    const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
-                              last.error.size() + last.tail.size();
+    const ArrayPlace place = place_of(job);
+    row.array = place.array;
+    row.array_index = place.index;
+    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
+                              last.worker.size() + last.error.size() + last.tail.size();
     const bool inlined = fixed + result.size() <= kRowBytes;
     Slice result_slice;
     if (!inlined) {
@@ -504,6 +509,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
                                {PayloadRef::Kind::in_batch, batch.seq, result_slice},
                                {}});
     forget_job(handle);
+    if (place.array) ended_in_array(id, place, state, row_bytes, turn, out);
 }
 
 }  // namespace jobyard::broker

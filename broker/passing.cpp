@@ -37,17 +37,24 @@ bool Passing::contains(const Batch& batch, const Op& op) const {
     return job >= first_ && job - first_ < fates_.size() && fates_[job - first_] == Fate::gone;
 }
 
-void Passing::applied_before(std::uint64_t next) {
+void Passing::applied(std::uint64_t seq, std::uint64_t next) {
     const auto at = [this](std::uint64_t job) {
         return fates_.begin() +
                static_cast<std::ptrdiff_t>(std::clamp<std::uint64_t>(job, first_, first_ + fates_.size()) - first_);
     };
     std::replace(fates_.begin(), at(next), Fate::put, Fate::written);
-    // Those that were applied the time before and are gone: what erased them had been noted then, and is applied now.
-    const auto over = at(applied_);
-    first_ += static_cast<std::uint64_t>(over - fates_.begin());
-    fates_.erase(fates_.begin(), over);
-    applied_ = next;
+    // What is gone of these was erased by a batch that is noted now: until that is applied it must be known.
+    over_.push_back({noted_, next});
+    for (; !over_.empty() && over_.front().seq <= seq; over_.pop_front()) {
+        const auto over = at(over_.front().next);
+        first_ += static_cast<std::uint64_t>(over - fates_.begin());
+        fates_.erase(fates_.begin(), over);
+    }
+}
+
+void Passing::applied_all() {
+    fates_.clear();
+    over_.clear();
 }
 
 }  // namespace jobyard::broker

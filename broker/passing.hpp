@@ -6,6 +6,7 @@
 // Pure; of one thread.
 
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "batch.hpp"
@@ -24,9 +25,9 @@ class Passing {
     [[nodiscard]] std::uint64_t noted() const { return noted_; }
     /// The operation, of a batch that was noted, need not be carried out.
     [[nodiscard]] bool contains(const Batch& batch, const Op& op) const;
-    /// Every noted batch that puts a job below `next` has been applied.
-    void applied_before(std::uint64_t next);
-    void applied_all() { fates_.clear(); }
+    /// The batches up to `seq` have been applied; those after it put no job below `next`.
+    void applied(std::uint64_t seq, std::uint64_t next);
+    void applied_all();
 
  private:
     enum class Fate : std::uint8_t {
@@ -37,10 +38,16 @@ class Passing {
 
     void note(std::uint64_t job, Op::Kind kind, std::uint64_t bound);
 
+    /// Jobs below `next` are forgotten once batch `seq` has been applied.
+    struct Over {
+        std::uint64_t seq;
+        std::uint64_t next;
+    };
+
     std::uint64_t noted_;
     std::uint64_t first_ = 0;
-    std::uint64_t applied_ = 0;  ///< what applied_before() was told last
-    std::vector<Fate> fates_;    ///< of job first_ + i
+    std::vector<Fate> fates_;  ///< of job first_ + i
+    std::deque<Over> over_;    ///< in order
 };
 
 }  // namespace jobyard::broker

@@ -23,7 +23,7 @@ constexpr std::size_t kBytesPerTurn = std::size_t{4} << 20;
 constexpr std::size_t kBatchOps = 4096;
 constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
 constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
-constexpr std::size_t kUnappliedBytes = std::size_t{96} << 20;  // the store is so far behind that all waits for it
+constexpr std::size_t kUnappliedBytes = std::size_t{144} << 20;  // the store is so far behind that all waits for it
 constexpr std::int64_t kStallUs = 500'000;
 constexpr std::int64_t kDiskLookMs = 1000;
 constexpr std::int64_t kReaderCheckMs = 60'000;
@@ -165,7 +165,6 @@ Result<void> Server::one_turn() {
     const Turn now = turn();
     if (now.now >= next_disk_look_) watch_disk();
     Output out = output();
-    // Whoever is gone is known to be before anything is handed out.
     std::vector<PeerId> hinted;
     socket_.take_disconnected(hinted);
     for (const PeerId peer : hinted) {
@@ -173,11 +172,6 @@ Result<void> Server::one_turn() {
         probe.peer = peer;
         probe.envelope.message = Heartbeat{};
         send(probe, {});
-    }
-    for (const PeerId peer : std::exchange(gone_, {})) {
-        core_.peer_gone(peer, now);
-        inbox_.drop(peer);
-        outbox_.drop(peer);
     }
     more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
     // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
@@ -222,6 +216,12 @@ Result<void> Server::one_turn() {
         backlog_.emplace_back(peer, std::move(message));
     }
     if (auto answered = take_answers(now, out); !answered) return answered;
+    // Whoever is gone is known to be before anything is handed out, but after what it said last: that may be goodbye.
+    for (const PeerId peer : std::exchange(gone_, {})) {
+        core_.peer_gone(peer, now);
+        inbox_.drop(peer);
+        outbox_.drop(peer);
+    }
     core_.expire(now, out);
     if (auto needs = core_.agenda_needs(now); !needs.empty()) ask({Asked::For::agenda, {}, 0}, std::move(needs));
     core_.dispatch(now, out);

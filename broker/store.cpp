@@ -161,7 +161,7 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     }
     if (rc != 0) return failure("cannot write batch " + std::to_string(batches.back()->seq), rc);
     if (ahead.empty()) passing_.applied_all();
-    else passing_.applied_before(ahead.front()->first_job.value);
+    else passing_.applied(batches.back()->seq, ahead.front()->first_job.value);
     const auto took = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began - waited)
             .count());
@@ -282,13 +282,13 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     return snapshot;
 }
 
-/// The payload or result of one job; nothing if the job is not where it would have one.
+/// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
 int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
     const bool payload = need.kind == Need::Kind::payload;
     MDB_val key = to_val(need.key);
     MDB_val value;
     int rc = mdb_get(txn, handle(payload ? Table::live : Table::done), &key, &value);
-    if (rc == MDB_NOTFOUND && !payload) rc = mdb_get(txn, handle(Table::dead), &key, &value);
+    if (rc == MDB_NOTFOUND) rc = mdb_get(txn, handle(payload ? Table::arrays : Table::dead), &key, &value);
     if (rc != 0) return rc == MDB_NOTFOUND ? 0 : rc;
     LiveRow live;
     EndRow ended;

@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "fd.hpp"
+#include "jobyard/assert.hpp"
 #include "lmdb_handles.hpp"
 #include "record.hpp"
-#include "jobyard/assert.hpp"
 
 namespace jobyard::broker {
 

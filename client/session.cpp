@@ -67,9 +67,10 @@ Session::Session(Options options, std::int64_t now_ms)
 
 // --- what callers want -----------------------------------------------------------------------------------------------
 
-void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms) {
+void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+                     std::shared_ptr<const SubmitArray> array) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
-    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload});
+    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload, std::move(array)});
     job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
 }
 
@@ -532,6 +533,7 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     std::size_t header_bytes = kHeaderPrefixBytes;
     std::size_t bytes = 0;
     bool ends = false;  // what is there goes alone
+    std::shared_ptr<const SubmitArray> array;
     for (; submit.items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
@@ -544,8 +546,10 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
         // Not with a key: such a message waits for rows, and only some may wait at a time.
         const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes && item.key.empty();
         const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
-        if ((full || is_large || ends) && !submit.items.empty()) break;
-        ends = is_large;
+        const bool goes_alone = is_large || job.array != nullptr;
+        if ((full || goes_alone || ends) && !submit.items.empty()) break;
+        ends = goes_alone;
+        array = job.array;
         submit.items.push_back(item);
         out.payload.push_back(job.payload);
         job.state = Job::State::sent;
@@ -557,7 +561,14 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     if (submit.items.empty()) return false;
     out.envelope.request = new_request({submit.first_number, submit.items.size(), {}});
     submit_sent_ms_ = now_ms;
-    out.envelope.message = std::move(submit);
+    if (array != nullptr) {
+        SubmitArray& message = out.envelope.message.emplace<SubmitArray>(*array);
+        message.confirmed = submit.confirmed;
+        message.first_number = submit.first_number;
+        message.items = std::move(submit.items);
+    } else {
+        out.envelope.message = std::move(submit);
+    }
     return true;
 }
 
@@ -571,7 +582,7 @@ bool Session::next_ask(OutgoingMessage& out) {
     std::visit(Overloaded{
                    [](const JobQuestion&) {},  // these share messages, above
                    [&](const ListQuestion& q) {
-                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit};
+                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit, q.array};
                    },
                    [&](const MessageQuestion& q) { out.envelope.message = q.message; },
                    [&](const StatsQuestion&) { out.envelope.message = AskStats{}; },

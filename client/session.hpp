@@ -96,6 +96,7 @@ struct ListQuestion {
     std::string type;
     std::uint64_t cursor = 0;
     std::uint32_t limit = 100;
+    JobId array = {};
 };
 struct StatsQuestion {};
 /// A message as it is to be sent, and what owns that its views look into.
@@ -152,7 +153,9 @@ class Session {
 
     /// The views must hold until Submitted or Failed came out for the ticket. A payload with an owner, of
     /// kLargePayloadBytes or more, goes in a message of its own and may be sent from where it stands.
-    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms);
+    /// `array`: it makes one; what SUBMIT_ARRAY says of it, without its item.
+    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+                std::shared_ptr<const SubmitArray> array = {});
     /// Fails with `timeout` at the deadline. A watch ends with Ended.
     void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
     /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker
@@ -197,6 +200,7 @@ class Session {
         std::int64_t deadline_ms = 0;
         SubmitItem item;
         KeptBytes payload;
+        std::shared_ptr<const SubmitArray> array;
         std::uint8_t refusals = 0;
         enum class State : std::uint8_t {
             unsent,    ///< in this session

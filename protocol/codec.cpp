@@ -118,6 +118,17 @@ void fields(A& a, Submit& m, const Submit&) {
     a.list("items", m.items);
 }
 template <class A>
+void fields(A& a, SubmitArray& m, const SubmitArray& d) {
+    a.required("confirmed", m.confirmed);
+    a.required("first_number", m.first_number);
+    a.list("items", m.items);
+    a.required("count", m.count);
+    a.optional("first", m.first, d.first);
+    a.optional("step", m.step, d.step);
+    a.optional("at_once", m.at_once, d.at_once);
+    a.optional("name", m.name, d.name);
+}
+template <class A>
 void fields(A& a, Answer& m, const Answer& d) {
     a.required("code", m.code);
     a.required("job", m.job);
@@ -189,6 +200,7 @@ void fields(A& a, List& m, const List& d) {
     a.optional("type", m.type, d.type);
     a.optional("cursor", m.cursor, d.cursor);
     a.optional("limit", m.limit, d.limit);
+    a.optional("array", m.array, d.array);
 }
 template <class A>
 void fields(A& a, JobItem& m, const JobItem&) {
@@ -257,6 +269,18 @@ void fields(A& a, StopTask& m, const StopTask&) {
     a.required("task", m.task);
 }
 template <class A>
+void fields(A& a, ListArrays& m, const ListArrays& d) {
+    a.optional("cursor", m.cursor, d.cursor);
+    a.optional("limit", m.limit, d.limit);
+    a.optional("array", m.array, d.array);
+}
+template <class A>
+void fields(A& a, SteerArray& m, const SteerArray& d) {
+    a.required("array", m.array);
+    a.required("action", m.action);
+    a.optional("cancelled", m.cancelled, d.cancelled);
+}
+template <class A>
 void fields(A& a, ListWorkers& m, const ListWorkers& d) {
     a.optional("cursor", m.cursor, d.cursor);
     a.optional("limit", m.limit, d.limit);
@@ -282,6 +306,8 @@ void fields(A& a, DispatchItem& m, const DispatchItem& d) {
     a.optional("priority", m.priority, d.priority);
     a.optional("timeout_ms", m.timeout_ms, d.timeout_ms);
     a.optional("max_attempts", m.max_attempts, d.max_attempts);
+    a.optional("array", m.array, d.array);
+    a.optional("array_index", m.array_index, d.array_index);
 }
 template <class A>
 void fields(A& a, Dispatch& m, const Dispatch&) {
@@ -570,14 +596,14 @@ struct TypeRow {
     const char* name;
 };
 constexpr TypeRow kTypes[] = {
-    {1, "HELLO"},      {2, "WELCOME"},      {3, "HEARTBEAT"},     {4, "GOODBYE"},     {5, "ERROR"},
-    {10, "SUBMIT"},    {11, "ANSWERS"},     {12, "WATCH"},        {13, "RESULTS"},    {14, "GRANT"},
-    {15, "CANCEL"},    {16, "REDRIVE"},     {17, "CHANGE"},       {18, "SET_QUEUE"},  {20, "SHOW"},
-    {21, "LIST"},      {22, "JOBS"},        {23, "ASK_STATS"},    {24, "STATS"},      {25, "READ_EVENTS"},
-    {26, "EVENTS"},    {27, "LIST_QUEUES"}, {28, "LIST_WORKERS"}, {29, "MAPS"},       {30, "DISPATCH"},
-    {31, "CREDIT"},    {32, "STARTED"},     {33, "RENEW"},        {34, "COMPLETE"},   {35, "FAIL"},
-    {36, "RELEASE"},   {37, "STOP"},        {41, "STEER_WORKER"}, {42, "START_TASK"}, {43, "LIST_TASKS"},
-    {44, "STOP_TASK"},
+    {1, "HELLO"},        {2, "WELCOME"},    {3, "HEARTBEAT"},    {4, "GOODBYE"},       {5, "ERROR"},
+    {10, "SUBMIT"},      {11, "ANSWERS"},   {12, "WATCH"},       {13, "RESULTS"},      {14, "GRANT"},
+    {15, "CANCEL"},      {16, "REDRIVE"},   {17, "CHANGE"},      {18, "SET_QUEUE"},    {19, "SUBMIT_ARRAY"},
+    {20, "SHOW"},        {21, "LIST"},      {22, "JOBS"},        {23, "ASK_STATS"},    {24, "STATS"},
+    {25, "READ_EVENTS"}, {26, "EVENTS"},    {27, "LIST_QUEUES"}, {28, "LIST_WORKERS"}, {29, "MAPS"},
+    {30, "DISPATCH"},    {31, "CREDIT"},    {32, "STARTED"},     {33, "RENEW"},        {34, "COMPLETE"},
+    {35, "FAIL"},        {36, "RELEASE"},   {37, "STOP"},        {41, "STEER_WORKER"}, {42, "START_TASK"},
+    {43, "LIST_TASKS"},  {44, "STOP_TASK"}, {45, "LIST_ARRAYS"}, {46, "STEER_ARRAY"},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 

@@ -99,6 +99,29 @@ TEST_F(ApplierTest, AJobThatEndsInTheNextWindowIsNotWritten) {
     EXPECT_TRUE(store->get(Table::live, big_endian(job)).value());
 }
 
+/// So that no commit waits for long behind what a disk has to write of one.
+TEST_F(ApplierTest, WhileCommitsAreSmallATransactionTakesAPartOfAWindow) {
+    open();
+    Applier applier(*store, *log, 0, {std::chrono::milliseconds(1), std::size_t{24} << 20});
+    for (std::uint64_t job = 1; job <= 100; ++job) {
+        Batch& batch = next_batch();
+        batch.put(Table::chunks, big_endian(job), std::string(100'000, 'x'));  // 10 MB in all
+        applier.add(batch);
+    }
+    while (applier.applied().value() < 100) ASSERT_TRUE(readable(applier.fd()));
+    EXPECT_GE(store->counters().transactions, 9U);
+}
+
+TEST_F(ApplierTest, ABatchThatIsLargerThanTwoWindowsIsApplied) {
+    open();
+    Applier applier(*store, *log, 0, {std::chrono::hours(1), 1'000});
+    Batch& batch = next_batch();
+    batch.put(Table::chunks, big_endian(1), std::string(5'000, 'x'));
+    applier.add(batch);
+    while (applier.applied().value() < 1) ASSERT_TRUE(readable(applier.fd()));
+    EXPECT_EQ(in_store(), 1U);
+}
+
 TEST_F(ApplierTest, AFullLogMakesItHurry) {
     open();
     Applier applier(*store, *log, 0, {});

@@ -473,6 +473,45 @@ TEST_F(ClientSession, LargePayloadsWithKeysShareLists) {
     expect_submit(1, 4);
 }
 
+TEST_F(ClientSession, AnArrayGoesAloneUnderItsNumberAndIsSentAgainUnderIt) {
+    establish();
+    submit(1);
+    SubmitItem item;
+    item.type = "t";
+    session.submit(2, item, "all", now,
+                   std::make_shared<const SubmitArray>(SubmitArray{0, 0, {}, 100, 5, 10, 3, "seeds"}));
+    submit(3);
+    expect_submit(1, 1);
+    const RequestId first = request;
+    const auto expect_array = [&](std::uint64_t confirmed) {
+        const auto array = sent<SubmitArray>();
+        EXPECT_EQ(array.confirmed, confirmed);
+        EXPECT_EQ(array.first_number, 2U);
+        ASSERT_EQ(array.items.size(), 1U);
+        EXPECT_EQ(array.items[0].type, "t");
+        EXPECT_EQ(sent_payload, "all");
+        EXPECT_EQ(array.count, 100U);
+        EXPECT_EQ(array.first, 5U);
+        EXPECT_EQ(array.step, 10U);
+        EXPECT_EQ(array.at_once, 3U);
+        EXPECT_EQ(array.name, "seeds");
+    };
+    pass(200);  // an answer that takes so long is not waited for
+    expect_array(0);
+    pass(200);
+    expect_submit(3, 1);
+    answer(first, 1, 41);
+    expect_submitted(1, 41);
+    reconnect();
+    expect_array(1);
+    const RequestId again = request;
+    expect_submit(3, 1);
+    answer(again, 1, 57);
+    expect_submitted(2, 57);
+    answer(1, 58);
+    expect_submitted(3, 58);
+}
+
 TEST_F(ClientSession, CutsListsAtTheSizeOfTheHeader) {
     window = 8192;
     establish();

@@ -405,6 +405,31 @@ TEST_F(StoreTest, OfAJobThatEndsInABatchAheadOnlyTheEndIsWritten) {
     EXPECT_EQ(rows(Table::done), (Rows{{big_endian(7), "ended"}, {big_endian(8), "ended"}}));
 }
 
+/// What is known of a job is known until the batch that ends it has been applied, however many transactions later.
+TEST_F(StoreTest, OfAJobWhoseEndIsFarAheadOnlyTheEndIsWritten) {
+    constexpr std::uint64_t kJobs = 6;
+    std::vector<Batch> batches(kJobs + 1);  // one puts a job each, the last ends the first job
+    for (std::uint64_t i = 0; i <= kJobs; ++i) {
+        batches[i].first_job = {i + 1};
+        if (i < kJobs) {
+            batches[i].put(Table::live, big_endian(i + 1), "job");
+        } else {
+            batches[i].put(Table::done, big_endian(1), "ended");
+            batches[i].erase(Table::live, big_endian(1));
+        }
+        number(batches[i]);
+    }
+    const StoreCounters before = store->counters();
+    for (std::size_t i = 0; i <= kJobs; ++i) {
+        std::vector<const Batch*> ahead;
+        for (std::size_t later = i + 1; later <= kJobs; ++later) ahead.push_back(&batches[later]);
+        ASSERT_TRUE(store->apply({&batches[i]}, ahead));
+    }
+    EXPECT_EQ(store->counters().erases, before.erases) << "what was never put";
+    EXPECT_EQ(rows(Table::live).size(), kJobs - 1);
+    EXPECT_EQ(rows(Table::done), (Rows{{big_endian(1), "ended"}}));
+}
+
 /// It was in the store before: as a dead one, with the slices of its payload.
 TEST_F(StoreTest, AJobThatCameBackAndWentInARunOfBatchesLeavesNothing) {
     const std::string slice = big_endian(7) + big_endian(0);

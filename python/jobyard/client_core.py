@@ -236,7 +236,7 @@ class ClientCore(Conversation):
             self._results(message, payload)
         elif request in self._lists_out and isinstance(message, m.Answers):
             self._answered(self._lists_out.pop(request), message, now)
-        elif request in self._asks_out and isinstance(message, (m.Answers, m.Jobs, m.Stats)):
+        elif request in self._asks_out and isinstance(message, (m.Answers, m.Jobs, m.Stats, m.Maps, m.Events)):
             ask = self._asks_out.pop(request)
             if isinstance(ask.message, m.Watch):
                 self._watches_answered(ask.message, message, now)
@@ -286,7 +286,7 @@ class ClientCore(Conversation):
             self._asks_out[self._say(ask.message, now)] = ask
         while self._asks and len(self._asks_out) < ASKS_OUT:
             ask = self._asks.popleft()
-            if not ask.future.cancelled():
+            if not ask.future.done():
                 self._asks_out[self._say(ask.message, now)] = ask
         if self._granted - self._pushed <= self._grant // 2:
             self._granted = self._pushed + self._grant
@@ -464,9 +464,20 @@ class ClientCore(Conversation):
         why = UnknownJob("the broker has another store now, with other jobs")
         for job in list(self._watched):
             self._settle_watch(job, why)
-        for ask in [ask for ask in self._asks if isinstance(ask.message, (m.Cancel, m.Redrive, m.Show))]:
-            self._asks.remove(ask)
-            _settle(ask.future, why)
+        later = [each for _, _, each in self._later if isinstance(each, _Ask)]
+        for ask in [ask for ask in (*self._asks, *later) if _of_this_store(ask.message)]:
+            _settle(ask.future, why)  # and so it is not asked any more
+
+
+def _of_this_store(question: m.Message) -> bool:
+    """It names a job, a task or an event by its number, which is another one's in another store."""
+    if isinstance(question, m.ReadEvents):
+        return question.after is not None or question.job != 0
+    if isinstance(question, m.StartTask):
+        return bool(question.jobs)
+    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Show, m.StopTask)) or (
+        isinstance(question, m.ListTasks) and question.task != 0
+    )
 
 
 def _settle(future: Future[T], how: T | JobyardError) -> None:

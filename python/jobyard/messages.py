@@ -108,6 +108,17 @@ class SubmitItem(NamedTuple):
     key_ttl_ms: int = 86_400_000
 
 
+class SubmitArray(NamedTuple):
+    confirmed: int
+    first_number: int
+    items: Sequence[SubmitItem]  # one
+    count: int  # type: ignore[assignment]  # which nobody needs as a tuple's method
+    first: int = 0
+    step: int = 1
+    at_once: int = 0
+    name: str = ""
+
+
 class Answers(NamedTuple):
     items: Sequence[AnswerItem]
 
@@ -183,6 +194,7 @@ class List(NamedTuple):
     type: str = ""
     cursor: int = 0
     limit: int = 100
+    array: int = 0
 
 
 class Jobs(NamedTuple):
@@ -260,6 +272,8 @@ class DispatchItem(NamedTuple):
     priority: int = 0
     timeout_ms: int = 0
     max_attempts: int = 0
+    array: int = 0
+    array_index: int = 0
 
 
 class Credit(NamedTuple):
@@ -361,6 +375,18 @@ class StopTask(NamedTuple):
     task: int
 
 
+class ListArrays(NamedTuple):
+    cursor: int = 0
+    limit: int = 100
+    array: int = 0
+
+
+class SteerArray(NamedTuple):
+    array: int
+    action: int
+    cancelled: bool = False
+
+
 Message = tuple[Any, ...]
 UNANSWERED = (Heartbeat, Goodbye, Grant, Credit, Started)  # their request is 0
 
@@ -379,6 +405,7 @@ _CLASSES: dict[int, Any] = {
     16: Redrive,
     17: Change,
     18: SetQueue,
+    19: SubmitArray,
     20: Show,
     21: List,
     22: Jobs,
@@ -401,6 +428,8 @@ _CLASSES: dict[int, Any] = {
     42: StartTask,
     43: ListTasks,
     44: StopTask,
+    45: ListArrays,
+    46: SteerArray,
 }
 _NUMBERS = {message: number for number, message in _CLASSES.items()}
 

@@ -478,6 +478,28 @@ class Results(Case):
         self.talk.tell(m.Stats(0, 1), b"\x80", request=self.talk.request)
         self.assertEqual(stats.result(0).payload, b"\x80")
 
+    def test_a_question_that_names_a_number_of_another_store_is_not_asked_there(self) -> None:
+        self.talk.begin()
+        numbered = [
+            self.core.ask(question)
+            for question in (m.Change([1], 9), m.ReadEvents(7), m.StopTask(1), m.ListTasks(1), m.StartTask(3, jobs=[1]))
+        ]
+        from_now = self.core.ask(m.ReadEvents())
+        self.talk.heard(m.Change, m.ReadEvents, m.StopTask, m.ListTasks, m.StartTask, m.ReadEvents)
+        # One was put off, until after the other store is there.
+        self.talk.tell(m.Error(Code.busy, retry_after_ms=11_000), request=self.talk.request - 4)
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=2, store=b"T" * 16)
+        for future in numbered:
+            self.assertIsInstance(future.exception(0), UnknownJob)
+        self.talk.heard(m.Hello)
+        self.talk.welcome(3, store=b"T" * 16)
+        self.assertIsNone(self.talk.heard(m.ReadEvents)[0].after)
+        self.talk.pass_time(4.5)
+        self.talk.heard()
+        self.assertFalse(from_now.done())
+
 
 class Questions(Case):
     def test_are_asked_again_until_they_are_answered(self) -> None:

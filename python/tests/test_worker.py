@@ -32,11 +32,13 @@ class BothLanguages(Yard):
 
     def test_a_worker_says_where_it_runs(self) -> None:
         worker = self.start_worker("w")
-        told = self.command("worker", "list", "--json")
-        shown = json.loads(told.stdout)
-        self.assertEqual(
-            (shown["name"], shown["host"], shown["pid"]), ("w", socket.gethostname(), worker.pid), told.stderr
-        )
+        client = self.client()
+        eventually(lambda: len(client.workers()) == 1, "it is there")
+        here = ("w", socket.gethostname(), worker.pid)
+        (info,) = client.workers()
+        self.assertEqual((info.name, info.host, info.pid), here)
+        shown = json.loads(self.command("worker", "list", "--json").stdout)
+        self.assertEqual((shown["name"], shown["host"], shown["pid"]), here)
 
     def test_the_examples_do_what_they_say(self) -> None:
         self.start([sys.executable, str(SOURCE / "python/examples/worker.py")])

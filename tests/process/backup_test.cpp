@@ -1,5 +1,5 @@
-// Backups beside a broker under load, what clients see when a restored store takes the place of another, and every
-// command of docs/BACKUP.md.
+// Backups beside a broker under load, and what clients see when a restored store takes the place of another. The
+// commands of docs/BACKUP.md are run by tests/documents.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -123,33 +123,6 @@ TEST(Restore, AWorkerOfTheOldStoreDropsWhatItHolds) {
     EXPECT_EQ(result->state, JobState::completed);
     const std::vector<Execution> runs = executions(log);
     EXPECT_GE((runs[1].token >> 44U) - (runs[0].token >> 44U), 1024U);
-}
-
-TEST(Store, EveryCommandOfTheDocumentRuns) {
-    const TemporaryDirectory files;
-    BrokerProcess broker;
-    {
-        Client client(client_options(broker.endpoint()));
-        ASSERT_TRUE(client.submit({.type = "nobody", .payload = "a", .key = "k"}).id(kPatience));
-    }
-    int commands = 0;
-    bool inside = false;
-    for (std::string line : lines_of(read_file(JOBYARD_SOURCE_DIR "/docs/BACKUP.md"))) {
-        if (line.starts_with("```")) inside = line == "```sh";
-        if (!inside || !line.starts_with("jobyard store ")) continue;
-        for (const auto& [documented, here] :
-             {std::pair<std::string, std::string>("/var/lib/jobyard-new", files / "new"),
-              {"/var/lib/jobyard-loaded", files / "loaded"},
-              {"/var/lib/jobyard", broker.data()},
-              {"/backup", files / "backup"},
-              {"jobs.jsonl", files / "jobs.jsonl"}})
-            for (std::size_t at = 0; (at = line.find(documented, at)) != std::string::npos; at += here.size())
-                line.replace(at, documented.size(), here);
-        Process shell({.argv = {"/bin/sh", "-c", line}, .env = {{"PATH", JOBYARD_BIN_DIR ":/usr/bin:/bin"}}});
-        EXPECT_EQ(shell.wait(), 0) << line << "\n" << shell.output() << shell.errors();
-        ++commands;
-    }
-    EXPECT_GE(commands, 8);
 }
 
 TEST(Store, TellsWhatIsWrongByItsExitCode) {

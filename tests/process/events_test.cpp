@@ -158,7 +158,11 @@ TEST_F(Workers, AreListedAndShownWithTheirJobs) {
     EXPECT_EQ(one[0]["host"], host);
     EXPECT_EQ(one[0]["pid"], worker->pid());
     EXPECT_NE(shown.output.find("host          " + std::string(host)), std::string::npos) << shown.output;
-    EXPECT_NE(shown.output.find("process       " + std::to_string(worker->pid())), std::string::npos);
+    EXPECT_NE(shown.output.find("pid           " + std::to_string(worker->pid())), std::string::npos);
+    const Ran listed = jobyard_command(broker_.endpoint(), {"worker", "list"});
+    EXPECT_NE(listed.output.find(" " + std::string(host) + " "), std::string::npos) << listed.output;
+    EXPECT_NE(listed.output.find(" " + std::to_string(worker->pid()) + "  jobyard-cpp"), std::string::npos)
+        << listed.output;
     const Ran unknown = jobyard_command(broker_.endpoint(), {"worker", "show", "there"});
     EXPECT_EQ(unknown.exit, 4);
     EXPECT_NE(unknown.errors.find("there"), std::string::npos);

@@ -143,6 +143,21 @@ TEST(Stop, AStartAndAStopWithoutAnyPeerLeaveADirectoryThatOpensAgain) {
     EXPECT_EQ(counter(client, "epoch"), 4U);
 }
 
+TEST(Stop, WhoSaysGoodbyeIsGoneAtOnceHoweverSoonItsConnectionCloses) {
+    BrokerProcess broker({"--reconnect-grace", "1h"});
+    Client client(client_options(broker.endpoint()));
+    for (int i = 0; i < 20; ++i) {
+        auto worker = start_command_worker(broker.endpoint());
+        ASSERT_TRUE(client.run({.type = "command", .payload = command_payload({"true"})}, kPatience));
+        worker->signal(SIGTERM);
+        EXPECT_EQ(worker->wait(), 0);
+        EXPECT_TRUE(eventually([&] { return counter(client, "workers") == 0; })) << "after worker " << i;
+        EXPECT_EQ(jobyard_command(broker.endpoint(), {"submit", "--type", "nobody"}).exit, 0);
+    }
+    EXPECT_EQ(counter(client, "workers_lost"), 0U);
+    EXPECT_TRUE(eventually([&] { return counter(client, "instances") == 1; })) << counter(client, "instances");
+}
+
 /// A pipe that is full and that nobody reads.
 class FullPipe {
  public:

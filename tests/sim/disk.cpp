@@ -40,7 +40,7 @@ void Disk::apply(std::uint64_t up_to) {
     note_all();
     for (; !log_.empty() && log_.front().seq <= up_to; log_.pop_front()) apply(log_.front());
     if (log_.empty()) passing_.applied_all();
-    else passing_.applied_before(log_.front().first_job.value);
+    else passing_.applied(log_.front().seq - 1, log_.front().first_job.value);
 }
 
 void Disk::note_all() {
@@ -112,7 +112,7 @@ Snapshot Disk::read(const std::vector<Need>& needs) const {
 void Disk::read_bytes(const Need& need, broker::RowList& found) const {
     const bool payload = need.kind == Need::Kind::payload;
     const std::string* row = get(payload ? Table::live : Table::done, need.key);
-    if (row == nullptr && !payload) row = get(Table::dead, need.key);
+    if (row == nullptr) row = get(payload ? Table::arrays : Table::dead, need.key);
     if (row == nullptr) return;
     broker::LiveRow live;
     broker::EndRow ended;
