@@ -48,7 +48,7 @@ struct LiveRow {
     std::uint64_t queue_timeout_ms = 0;
     bool held = false;
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
-    JobId array;  ///< 0: it is of none
+    JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
     std::string_view payload = {};
 };
@@ -106,7 +106,7 @@ struct EndRow {
     std::string_view key = {};
     ContentHash content{};
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
-    JobId array;  ///< 0: it is of none
+    JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
     std::string_view result = {};
 };
