@@ -151,6 +151,7 @@ struct TaskRow {
     std::uint64_t done = 0;
     std::uint64_t refused = 0;
     std::string_view only = {};  ///< numbers of jobs, 8 bytes each, big-endian and in order; empty: all
+    std::uint64_t nonce = 0;     ///< of the START_TASK; 0: it had none
 };
 
 /// Table counts. Its jobs that live are counted at start; what is here changes with a batch in which one ended.

@@ -259,6 +259,7 @@ void fields(A& a, StartTask& m, const StartTask& d) {
     a.optional("count_only", m.count_only, d.count_only);
     a.optional("by", m.by, d.by);
     a.list("jobs", m.jobs);
+    a.optional("nonce", m.nonce, d.nonce);
 }
 template <class A>
 void fields(A& a, ListTasks& m, const ListTasks& d) {

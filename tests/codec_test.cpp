@@ -168,8 +168,8 @@ std::vector<Example> examples() {
          "a171a174c3a162a177050607"
          "08cd012c0a0b"},
         {ListQueues{"c", 5, "n"}, 0, "a16305a16e"},
-        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}}, 0,
-         "0203a171a17401a1650708c3a1629109"},
+        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}, 10}, 0,
+         "0203a171a17401a1650708c3a16291090a"},
         {ListTasks{7}, 0, "07"},
         {StopTask{7}, 0, "07"},
         {SubmitArray{4, 5, {item}, 100, 1, 2, 3, "n"}, 3,

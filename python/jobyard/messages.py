@@ -365,6 +365,7 @@ class StartTask(NamedTuple):
     count_only: bool = False
     by: str = ""
     jobs: Sequence[int] = ()
+    nonce: int = 0
 
 
 class ListTasks(NamedTuple):

@@ -380,6 +380,7 @@ struct StartTask {
     bool count_only = false;          ///< change nothing
     std::string_view by = {};         ///< for people
     std::vector<JobId> jobs = {};     ///< of redrive and purge: only these; none: all
+    std::uint64_t nonce = 0;          ///< drawn by who asks; the same again is the same task; 0: every one is another
 };
 /// Asks for a page of tasks, the newest first.
 struct ListTasks {
