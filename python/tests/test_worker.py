@@ -48,6 +48,9 @@ class BothLanguages(Yard):
         self.assertEqual((ran.stdout, ran.stderr), ("job 1 is durable\n3 words\n", ""))
         ran = subprocess.run(submit, env=environment, capture_output=True, text=True)
         self.assertEqual((ran.returncode, ran.stderr), (1, "job 2 is dead (not_retryable): there is no text\n"))
+        simulate = [sys.executable, str(SOURCE / "python/examples/simulate.py")]
+        ran = subprocess.run(simulate, env=environment, capture_output=True, text=True)
+        self.assertEqual((ran.stdout, ran.stderr), ("pi is about 3.14\n", ""))
 
 
 class Results(Yard):
