@@ -186,6 +186,8 @@ class Core {
         std::uint64_t welcome_rests_on = 0;
         bool draining = false;
         std::string software;
+        std::string host;  ///< empty, and pid 0: it did not say
+        std::uint32_t pid = 0;
         std::int64_t connected_at = 0;  ///< wall clock
         std::uint32_t slots = 0;
         std::uint32_t credit = 0;

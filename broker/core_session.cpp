@@ -57,6 +57,8 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
         return refuse(Code::bad_field, "a queue is 1 to 255 bytes of UTF-8 without control characters", "queues");
     if (!std::all_of(hello.types.begin(), hello.types.end(), is_name))
         return refuse(Code::bad_field, "a type is 1 to 255 bytes of UTF-8 without control characters", "types");
+    if (!hello.host.empty() && !is_name(hello.host))
+        return refuse(Code::bad_field, "a host is at most 255 bytes of UTF-8 without control characters", "host");
     return std::nullopt;
 }
 
@@ -189,6 +191,8 @@ void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn
 
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
     session.software = hello.software;
+    session.host = hello.host;
+    session.pid = hello.pid;
     session.connected_at = turn.wall;
     session.slots = hello.slots;
     session.credit = hello.credit;

@@ -37,6 +37,8 @@ void Core::append_map(const Session& worker, bool with_jobs, Turn turn, std::str
     put_names(map, "queues", "queues_total", ready_.queues_of(worker.service));
     put_names(map, "types", "types_total", ready_.types_of(worker.service));
     map.text("software", worker.software);
+    if (!worker.host.empty()) map.text("host", worker.host);
+    if (worker.pid != 0) map.uint("pid", worker.pid);
     map.integer("connected_at", worker.connected_at);
     map.integer("heard_at", turn.wall - (turn.now - worker.heard_at));
     if (with_jobs) {

@@ -210,7 +210,8 @@ void show(Reply& reply, WorkerInfo worker, jobyard_worker_info& shown) {
     auto* jobs = reply.array<std::uint64_t>(worker.jobs.size());
     std::transform(worker.jobs.begin(), worker.jobs.end(), jobs, [](JobId job) { return job.value; });
     shown.jobs = jobs;
-    shown.host = "";
+    shown.host = reply.text(std::move(worker.host));
+    shown.pid = worker.pid;
 }
 
 void show(Reply& reply, BrokerStats stats, jobyard_broker_stats& shown) {

@@ -4,9 +4,11 @@
 #include "jobyard/client.hpp"
 
 #include <pthread.h>
+#include <sys/random.h>
 
 #include <algorithm>
 
+#include "jobyard/assert.hpp"
 #include "jobyard/codec.hpp"
 #include "network.hpp"
 
@@ -410,9 +412,12 @@ Result<std::vector<QueueInfo>> Client::queues(std::chrono::milliseconds limit) {
 }
 
 Result<std::uint64_t> Client::start_task(const TaskSpec& task, std::chrono::milliseconds limit) {
-    auto ask = question(task, [](const TaskSpec& what) {
+    // If its answer is lost it is asked for again, and must not begin twice.
+    std::uint64_t nonce = 0;
+    JOBYARD_ASSERT(getrandom(&nonce, sizeof nonce, 0) == sizeof nonce);
+    auto ask = question(task, [&](const TaskSpec& what) {
         return StartTask{what.action,        what.state,         what.queue,      what.type, what.reason, what.error,
-                         what.older_than_ms, what.newer_than_ms, what.count_only, what.by,   what.jobs};
+                         what.older_than_ms, what.newer_than_ms, what.count_only, what.by,   what.jobs,   nonce};
     });
     return impl_->ask_one<std::uint64_t>(std::move(ask), limit, [](Asked& call) -> Result<std::uint64_t> {
         if (const auto done = first_result(call); !done) return done.error();

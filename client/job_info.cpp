@@ -117,7 +117,8 @@ void fields(Field& field, WorkerInfo& worker) {
     field("name", worker.name)("state", worker.state)("draining", worker.draining)("slots", worker.slots);
     field("credit", worker.credit)("running", worker.running)("queues", worker.queues)("types", worker.types);
     field("queues_total", worker.queues_total)("types_total", worker.types_total)("software", worker.software);
-    field("connected_at", worker.connected_at)("heard_at", worker.heard_at)("jobs", worker.jobs);
+    field("host", worker.host)("pid", worker.pid)("connected_at", worker.connected_at)("heard_at", worker.heard_at)(
+        "jobs", worker.jobs);
 }
 /// As many events with consecutive numbers, of jobs with consecutive numbers.
 struct EventRun {

@@ -252,10 +252,13 @@ void Session::retire_instance(const char* why) {
 /// Job numbers may mean other jobs there, and what became of a job here nobody can tell any more.
 void Session::forget_other_store() {
     std::vector<AskKey> about_jobs;
-    for (const auto& [key, asked] : asks_)
+    for (const auto& [key, asked] : asks_) {
+        const auto* list = std::get_if<ListQuestion>(&asked.question);
         if (std::holds_alternative<JobQuestion>(asked.question) ||
-            std::holds_alternative<MessageQuestion>(asked.question))
+            std::holds_alternative<MessageQuestion>(asked.question) ||
+            (list != nullptr && (list->cursor != 0 || list->array)))
             about_jobs.push_back(key);
+    }
     for (const AskKey key : about_jobs) fail_ask(key, {Code::outcome_unknown, kOtherStore, 0});
     for (const auto& [job, ticket] : take_pushed()) fail(ticket, Code::outcome_unknown, kOtherStore);
 }

@@ -48,6 +48,8 @@ void fields(A& a, Hello& m, const Hello& d) {
     a.list("queues", m.queues);
     a.list("types", m.types);
     a.list("claims", m.claims);
+    a.optional("host", m.host, d.host);
+    a.optional("pid", m.pid, d.pid);
 }
 template <class A>
 void fields(A& a, Welcome& m, const Welcome& d) {
@@ -257,6 +259,7 @@ void fields(A& a, StartTask& m, const StartTask& d) {
     a.optional("count_only", m.count_only, d.count_only);
     a.optional("by", m.by, d.by);
     a.list("jobs", m.jobs);
+    a.optional("nonce", m.nonce, d.nonce);
 }
 template <class A>
 void fields(A& a, ListTasks& m, const ListTasks& d) {

@@ -771,10 +771,14 @@ TEST_F(ClientSession, NamesNoJobsOfOneStoreToAnother) {
     session.on_disconnected();
     ask(2, JobVerb::cancel, 7);
     session.ask(3, StatsQuestion{}, now + 1'000);
+    ListQuestion list;
+    list.array = {7};
+    session.ask(4, list, now + 1'000);
     connect();
     store = uuid(0xdd);
     welcomed(InstanceState::retired);
     expect_failed(2, Code::outcome_unknown);
+    expect_failed(4, Code::outcome_unknown);
     expect_failed(1, Code::outcome_unknown);
     sent<Hello>();
     hello_request = request;

@@ -89,6 +89,8 @@ std::vector<Example> examples() {
     hello.queues = {"a", "b"};
     hello.types = {"t"};
     hello.claims = {{{5}, {6}, true}, {{7}, {8}, false}};
+    hello.host = "h";
+    hello.pid = 77;
     Welcome welcome;
     welcome.minor = 2;
     welcome.store = a_store();
@@ -123,7 +125,7 @@ std::vector<Example> examples() {
     return {
         {hello, 0,
          "01020302c41030313233343536373839616263646566a177a3732f31c4107468652073746f72652773206e616d65"
-         "c3cd012cce00011170040892a161a16291a17492930506c3920708"},
+         "c3cd012cce00011170040892a161a16291a17492930506c3920708a1684d"},
         {welcome, 0,
          "0102c4107468652073746f72652773206e616d6503a3622f3101cd1388cd4e20cd7530cd2710cd2000ce00040000ce0006000091a1669"
          "20003"},
@@ -166,8 +168,8 @@ std::vector<Example> examples() {
          "a171a174c3a162a177050607"
          "08cd012c0a0b"},
         {ListQueues{"c", 5, "n"}, 0, "a16305a16e"},
-        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}}, 0,
-         "0203a171a17401a1650708c3a1629109"},
+        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}, 10}, 0,
+         "0203a171a17401a1650708c3a16291090a"},
         {ListTasks{7}, 0, "07"},
         {StopTask{7}, 0, "07"},
         {SubmitArray{4, 5, {item}, 100, 1, 2, 3, "n"}, 3,

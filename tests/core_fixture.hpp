@@ -66,6 +66,8 @@ struct WorkerSpec {
     std::vector<std::string> types = {"t"};
     std::vector<Claim> claims = {};
     std::optional<Uuid> store = {};
+    std::string_view host = {};
+    std::uint32_t pid = 0;
 };
 
 /// A dispatched job, as its worker sees it.
@@ -223,6 +225,8 @@ class Yard {
         message.queues.assign(spec.queues.begin(), spec.queues.end());
         message.types.assign(spec.types.begin(), spec.types.end());
         message.claims = spec.claims;
+        message.host = spec.host;
+        message.pid = spec.pid;
         return message;
     }
     void gone(const Peer& peer) {

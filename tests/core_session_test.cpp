@@ -100,6 +100,8 @@ TEST_F(CoreSession, HelloIsRefusedForEachBadField) {
     EXPECT_EQ(field_of([](Hello& m) { m.queues = {"a", "b\n"}; }), "queues");
     EXPECT_EQ(field_of([](Hello& m) { m.types.clear(); }), "types");
     EXPECT_EQ(field_of([](Hello& m) { m.types = {""}; }), "types");
+    EXPECT_EQ(field_of([&](Hello& m) { m.host = long_name; }), "host");
+    EXPECT_EQ(field_of([](Hello& m) { m.host = "a\nb"; }), "host");
     EXPECT_EQ(field_of([](Hello& m) {
                   m.role = Role::submitter;
                   m.name = "bad\x01";

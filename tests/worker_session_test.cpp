@@ -32,6 +32,8 @@ class WorkerSession : public testing::Test {
         made.instance.bytes[0] = 7;
         made.name = "w1";
         made.software = "test";
+        made.host = "h1";
+        made.pid = 4711;
         made.slots = slots;
         made.credit = credit;
         made.queues = {"default"};
@@ -174,6 +176,8 @@ TEST_F(WorkerSession, SaysHelloAtEveryConnection) {
     EXPECT_EQ(hello.role, Role::worker);
     EXPECT_EQ(hello.slots, 4U);
     EXPECT_EQ(hello.credit, 4U);
+    EXPECT_EQ(hello.host, "h1");
+    EXPECT_EQ(hello.pid, 4711U);
     EXPECT_FALSE(hello.resumed);
     EXPECT_EQ(hello.queues, std::vector<std::string_view>{"default"});
     EXPECT_EQ(hello.types, std::vector<std::string_view>{"t"});

@@ -540,6 +540,8 @@ void Session::say_hello(std::int64_t now_ms) {
     hello.credit = stated_credit_ = credit();
     hello.queues.assign(options_.queues.begin(), options_.queues.end());
     hello.types.assign(options_.types.begin(), options_.types.end());
+    hello.host = options_.host;
+    hello.pid = options_.pid;
 
     // At most kMaxItems claims. Ends that wait for their answer are held on top of the credit, so there may be more:
     // then what has not begun goes back to its queue, which costs nothing, and after it ends are told without a claim.

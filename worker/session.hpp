@@ -87,6 +87,8 @@ class Session {
         Uuid instance;
         std::string name;
         std::string software;
+        std::string host;  ///< empty: not said
+        std::uint32_t pid = 0;
         std::uint32_t slots = 1;
         std::uint32_t credit = 0;  ///< jobs held at most; 0: as many as there are slots
         std::vector<std::string> queues;

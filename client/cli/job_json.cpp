@@ -261,6 +261,8 @@ std::string worker_json(const WorkerInfo& worker) {
     out["queues_total"] = worker.queues_total;
     out["types_total"] = worker.types_total;
     out["software"] = worker.software;
+    if (!worker.host.empty()) out["host"] = worker.host;
+    if (worker.pid != 0) out["pid"] = worker.pid;
     put_time(out, "connected_at", worker.connected_at);
     put_time(out, "heard_at", worker.heard_at);
     if (!worker.jobs.empty()) {

@@ -107,6 +107,7 @@ class Submit:
     sent: bool = False
     refused: JobyardError | None = None  # the last time
     refusals: int = 0
+    array: m.SubmitArray | None = None  # what it makes, if not one job; it travels alone
 
     @property
     def size(self) -> int:
@@ -337,7 +338,8 @@ class ClientCore(Conversation):
             if not submit.made.done():  # it may have been given up
                 items_bytes += len(submit.item)
                 payload_bytes += len(submit.payload)
-                if submits and (items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES):
+                full = items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES
+                if submits and (full or submit.array or submits[0].array):
                     break
                 submits.append(submit)
                 submit.sent = True
@@ -349,6 +351,11 @@ class ClientCore(Conversation):
             self._send_list(new, now)
 
     def _send_list(self, each: _SubmitList, now: float) -> None:
+        array = each.submits[0].array
+        if array is not None:
+            message = array._replace(confirmed=self._confirmed, first_number=each.first)
+            self._lists_out[self._say(message, now, each.submits[0].payload)] = each
+            return
         items = [submit.item for submit in each.submits]
         payload = b"".join([submit.payload for submit in each.submits])
         request = self._say_list(m.Submit, items, now, self._confirmed, each.first, payload=payload)
@@ -470,14 +477,16 @@ class ClientCore(Conversation):
 
 
 def _of_this_store(question: m.Message) -> bool:
-    """It names a job, a task or an event by its number, which is another one's in another store."""
+    """It names a job, an array, a task or an event by its number, which is another one's in another store."""
     if isinstance(question, m.ReadEvents):
         return question.after is not None or question.job != 0
     if isinstance(question, m.StartTask):
         return bool(question.jobs)
-    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Show, m.StopTask)) or (
-        isinstance(question, m.ListTasks) and question.task != 0
-    )
+    if isinstance(question, m.ListTasks):
+        return question.task != 0
+    if isinstance(question, (m.List, m.ListArrays)):
+        return question.cursor != 0 or question.array != 0
+    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Show, m.StopTask, m.SteerArray))
 
 
 def _settle(future: Future[T], how: T | JobyardError) -> None:

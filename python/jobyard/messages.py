@@ -34,6 +34,8 @@ class Hello(NamedTuple):
     queues: Sequence[str] = ()
     types: Sequence[str] = ()
     claims: Sequence[Claim] = ()
+    host: str = ""
+    pid: int = 0
 
 
 class Claim(NamedTuple):
@@ -363,6 +365,7 @@ class StartTask(NamedTuple):
     count_only: bool = False
     by: str = ""
     jobs: Sequence[int] = ()
+    nonce: int = 0
 
 
 class ListTasks(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from jobyard import messages as m
 from jobyard.client_core import Reply
 from jobyard.errors import BadMessage, EventsGone, refusal
-from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo, read_info
+from jobyard.job_info import ArrayInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo, read_info
 from jobyard.spec import RetryPolicy
 from jobyard.words import Code, action_number, event_number, reason_number, state_number, state_word
 
@@ -37,7 +37,7 @@ class Page(NamedTuple):
 
 
 class NamedPage(NamedTuple):
-    """Some queues or workers."""
+    """Some queues, workers or arrays."""
 
     found: Sequence[Any]
     next: str  # "": this was the last
@@ -81,12 +81,12 @@ def show(job: int) -> Question[JobInfo]:
     return Question(m.Show([job]), read)
 
 
-def jobs(state: str, queue: str, type: str, cursor: int, page: int) -> Question[Page]:
+def jobs(state: str, queue: str, type: str, array: int, cursor: int, page: int) -> Question[Page]:
     def read(reply: Reply) -> Page:
         found = [read_info(JobInfo, each) for _, each in _job_maps(reply) if each is not None]
         return Page(found, reply.message[0])
 
-    return Question(m.List(state_number(state) if state else 0, queue, type, cursor, page), read)
+    return Question(m.List(state_number(state) if state else 0, queue, type, cursor, page, array), read)
 
 
 def stats() -> Question[dict[str, Any]]:
@@ -94,6 +94,27 @@ def stats() -> Question[dict[str, Any]]:
         return _map(reply.payload)
 
     return Question(m.AskStats(), read)
+
+
+# Arrays.
+
+
+def arrays(cursor: str = "", array: int = 0) -> Question[NamedPage]:
+    return Question(m.ListArrays(int(cursor or 0), array=array), lambda reply: _maps(reply, ArrayInfo))
+
+
+def stop_array(array: int) -> Question[None]:
+    return Question(m.SteerArray(array, 1), _done(f"array {array}"))
+
+
+def resubmit(array: int, cancelled: bool) -> Question[int]:
+    def read(reply: Reply) -> int:
+        answer = _answer(reply)
+        if answer.code not in (Code.ok, Code.existing):
+            raise _refusal(answer, f"array {array}")
+        return answer.job
+
+    return Question(m.SteerArray(array, 2, cancelled), read)
 
 
 # Queues.
@@ -119,6 +140,7 @@ def queues(cursor: str = "", name: str = "") -> Question[NamedPage]:
 
 
 def start_task(
+    nonce: int,
     action: str,
     state: str,
     queue: str,
@@ -131,6 +153,8 @@ def start_task(
     by: str,
     jobs: Sequence[int],
 ) -> Question[int]:
+    """If its answer is lost it is asked again; by the nonce the broker sees that it is to begin no second task."""
+
     def read(reply: Reply) -> int:
         answer = _answer(reply)
         if answer.code != Code.ok:
@@ -150,6 +174,7 @@ def start_task(
             count_only,
             by,
             list(jobs),
+            nonce,
         ),
         read,
     )

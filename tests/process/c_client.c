@@ -526,6 +526,7 @@ static void watch(void) {
     CHECK(workers->items[0]->queue_count == 1 && same(workers->items[0]->queues[0], "default"));
     CHECK(workers->items[0]->type_count > 5 && workers->items[0]->type_count == workers->items[0]->types_total);
     CHECK(workers->items[0]->connected_at != 0 && workers->items[0]->software[0] != '\0');
+    CHECK(workers->items[0]->host[0] != '\0' && workers->items[0]->pid > 1);
     jobyard_free(workers);
     NEEDED(jobyard_drain(client, "here", kLimit, &count, &error));
     CHECK(count == 1);

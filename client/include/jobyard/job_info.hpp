@@ -147,6 +147,8 @@ struct WorkerInfo {
     std::uint64_t queues_total = 0;
     std::uint64_t types_total = 0;
     std::string software;
+    std::string host;       ///< where it says it runs; empty: it does not say
+    std::uint32_t pid = 0;  ///< its process there
     std::optional<WallTime> connected_at;
     std::optional<WallTime> heard_at;
     std::vector<JobId> jobs;  ///< that it holds; only if it was asked for by name

@@ -667,7 +667,7 @@ typedef struct jobyard_worker_info {
     size_t job_count; /* those it holds; only if it was asked for by name */
     const uint64_t* jobs;
     const char* host; /* the machine it says it runs on, and its process id there; "" and 0: it did not say */
-    uint64_t pid;
+    uint32_t pid;
 } jobyard_worker_info;
 
 typedef struct jobyard_worker_list {

@@ -50,6 +50,8 @@ struct Hello {
     std::vector<std::string_view> queues;
     std::vector<std::string_view> types;
     std::vector<Claim> claims;
+    std::string_view host = {};  ///< where it runs, for people
+    std::uint32_t pid = 0;       ///< its process there
 };
 
 enum class InstanceState : std::uint8_t { fresh = 0, resumed = 1, retired = 2 };
@@ -378,6 +380,7 @@ struct StartTask {
     bool count_only = false;          ///< change nothing
     std::string_view by = {};         ///< for people
     std::vector<JobId> jobs = {};     ///< of redrive and purge: only these; none: all
+    std::uint64_t nonce = 0;          ///< drawn by who asks; the same again is the same task; 0: every one is another
 };
 /// Asks for a page of tasks, the newest first.
 struct ListTasks {
