@@ -4,6 +4,7 @@
 
 #include "core.hpp"
 #include "jobyard/assert.hpp"
+#include "jobyard/codec.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -30,8 +31,6 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
         refusal.field = field;
         return refusal;
     };
-    if (hello.min_version > kProtocolVersion || hello.max_version < kProtocolVersion)
-        return refuse(Code::version_not_spoken, "this broker speaks protocol version 1 only", "min_version");
     if (hello.instance.is_nil()) return refuse(Code::bad_field, "an instance is 16 random bytes", "instance");
     if (older != nullptr && older->role != hello.role)
         return refuse(Code::bad_field, "this instance has said HELLO in another role", "role");
@@ -61,6 +60,11 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
 }
 
 void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out) {
+    if (hello.min_version > kProtocolVersion || hello.max_version < kProtocolVersion)
+        return refuse(peer, {}, request, Code::version_not_spoken,
+                      "this broker speaks protocol version " + std::to_string(kProtocolVersion) + ", this peer " +
+                          std::to_string(hello.min_version) + " to " + std::to_string(hello.max_version),
+                      "min_version", out);
     const auto place = by_instance_.find(hello.instance);
     Session* older = place == by_instance_.end() ? nullptr : sessions_.at(place->second).get();
     if (const auto refusal = check(hello, older)) {
@@ -89,6 +93,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.heard_at = turn.now;
 
     Welcome welcome;
+    welcome.minor = protocol_minor();
     welcome.store = config_.store;
     welcome.epoch = config_.epoch;
     welcome.software = config_.software;

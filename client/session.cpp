@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/codec.hpp"
+
 namespace jobyard::client {
 namespace {
 
@@ -40,6 +42,28 @@ std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
     return std::min(std::max(kLongestPauseMs, first), first << std::min(refusals, 10U));
 }
 
+/// Of a question that has a message of its own.
+Message message_of(const Question& question) {
+    return std::visit(Overloaded{
+                          [](const JobQuestion&) -> Message { return Show{}; },  // these share messages
+                          [](const ListQuestion& q) -> Message {
+                              return List{q.state, q.queue, q.type, q.cursor, q.limit};
+                          },
+                          [](const MessageQuestion& q) -> Message { return q.message; },
+                          [](const StatsQuestion&) -> Message { return AskStats{}; },
+                          [](const EventsQuestion& q) -> Message {
+                              return ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
+                          },
+                          [](const WorkersQuestion& q) -> Message {
+                              return ListWorkers{q.cursor, q.limit, q.name};
+                          },
+                          [](const SteerQuestion& q) -> Message {
+                              return SteerWorker{q.name, q.action};
+                          },
+                      },
+                      question);
+}
+
 }  // namespace
 
 std::string text_of(const Answer& answer) {
@@ -69,12 +93,15 @@ Session::Session(Options options, std::int64_t now_ms)
 
 void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
+    if (is_beyond_broker(item)) return fail(ticket, Code::version_not_spoken, broker_is_too_old(minor_of(item)));
     Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload});
     job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
 }
 
 void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
+    if (is_beyond_broker(question))
+        return fail(ticket, Code::version_not_spoken, broker_is_too_old(minor_of(message_of(question))));
     unsent_.insert(remember(ticket, std::move(question), deadline_ms));
 }
 
@@ -187,6 +214,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     link_ = Link::welcomed;
     session_ = envelope.session;
     welcomed_before_ = true;
+    broker_minor_ = welcome.minor;
     if (welcome.heartbeat_ms != 0) heartbeat_ms_ = welcome.heartbeat_ms;
     if (welcome.lost_after_ms != 0) lost_after_ms_ = welcome.lost_after_ms;
     if (welcome.window != 0) window_size_ = welcome.window;
@@ -201,6 +229,52 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     refused_asks_.clear();
     for (const auto& [job, ticket] : take_pushed()) watch(ticket, job, false);
     for (const auto& [key, asked] : asks_) unsent_.insert(unsent_.end(), key);
+    if (broker_minor_ < protocol_minor()) fail_what_is_beyond_broker();
+}
+
+bool Session::is_beyond_broker(const SubmitItem& item) const {
+    return link_ == Link::welcomed && broker_minor_ < protocol_minor() && minor_of(item) > broker_minor_;
+}
+
+bool Session::is_beyond_broker(const Question& question) const {
+    return link_ == Link::welcomed && broker_minor_ < protocol_minor() &&
+           minor_of(message_of(question)) > broker_minor_;
+}
+
+std::string Session::broker_is_too_old(std::uint8_t needed) const {
+    return "the broker speaks protocol " + protocol_text(kProtocolVersion, broker_minor_) + ", and this needs " +
+           protocol_text(kProtocolVersion, needed) + "; upgrade the broker, or do without";
+}
+
+/// It would neglect what it does not know: run a job now that is to run tomorrow. What was there before it came; later
+/// ones are looked at as they come in.
+void Session::fail_what_is_beyond_broker() {
+    const auto refuse = [this](const Job& job, Code code) {
+        fail(job.ticket, code, broker_is_too_old(minor_of(job.item)));
+    };
+    // Sent to a newer broker, which this one has replaced, and it may have made the job.
+    for (Job& job : window_) {
+        if (job.state == Job::State::answered || !is_beyond_broker(job.item)) continue;
+        job.state = Job::State::answered;
+        refuse(job, Code::outcome_unknown);
+    }
+    advance_confirmed();
+    to_send_ = confirmed_ + 1;
+    std::erase_if(waiting_, [&](const Job& job) {
+        if (!is_beyond_broker(job.item)) return false;
+        refuse(job, Code::version_not_spoken);
+        return true;
+    });
+    std::erase_if(refused_, [&](const auto& entry) {
+        if (!is_beyond_broker(entry.second.item)) return false;
+        refuse(entry.second, Code::version_not_spoken);
+        return true;
+    });
+    std::vector<AskKey> beyond;
+    for (const auto& [key, asked] : asks_)
+        if (is_beyond_broker(asked.question)) beyond.push_back(key);
+    for (const AskKey key : beyond)
+        fail_ask(key, {Code::version_not_spoken, broker_is_too_old(minor_of(message_of(asks_.at(key).question))), 0});
 }
 
 void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms) {
@@ -478,6 +552,7 @@ bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
     out.envelope.request = {};
     if (link_ == Link::hello_due && now_ms >= hello_at_ms_) {
         Hello hello;
+        hello.minor = protocol_minor();
         hello.role = Role::submitter;
         hello.instance = instance_;
         hello.software = options_.software;
@@ -568,24 +643,7 @@ bool Session::next_ask(OutgoingMessage& out) {
     if (const auto* about = std::get_if<JobQuestion>(&asked.question)) return next_job_question(out, about->verb);
     unsent_.erase(unsent_.begin());
     out.envelope.request = new_request({0, 0, {key}});
-    std::visit(Overloaded{
-                   [](const JobQuestion&) {},  // these share messages, above
-                   [&](const ListQuestion& q) {
-                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit};
-                   },
-                   [&](const MessageQuestion& q) { out.envelope.message = q.message; },
-                   [&](const StatsQuestion&) { out.envelope.message = AskStats{}; },
-                   [&](const EventsQuestion& q) {
-                       out.envelope.message = ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
-                   },
-                   [&](const WorkersQuestion& q) {
-                       out.envelope.message = ListWorkers{q.cursor, q.limit, q.name};
-                   },
-                   [&](const SteerQuestion& q) {
-                       out.envelope.message = SteerWorker{q.name, q.action};
-                   },
-               },
-               asked.question);
+    out.envelope.message = message_of(asked.question);
     return true;
 }
 

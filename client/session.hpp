@@ -230,6 +230,10 @@ class Session {
 
     bool next_submit(OutgoingMessage& out, std::int64_t now_ms);
     bool next_ask(OutgoingMessage& out);
+    [[nodiscard]] bool is_beyond_broker(const SubmitItem& item) const;
+    [[nodiscard]] bool is_beyond_broker(const Question& question) const;
+    [[nodiscard]] std::string broker_is_too_old(std::uint8_t needed) const;
+    void fail_what_is_beyond_broker();
     bool next_job_question(OutgoingMessage& out, JobVerb verb);
 
     [[nodiscard]] Job& numbered(std::uint64_t number) { return window_[number - confirmed_ - 1]; }
@@ -269,6 +273,7 @@ class Session {
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;
+    std::uint8_t broker_minor_ = kProtocolMinor;
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;
     std::size_t window_size_ = kSubmitWindow;

@@ -1,5 +1,6 @@
 #include "jobyard/codec.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <type_traits>
@@ -9,10 +10,18 @@
 // Each message names its fields once, in `fields(archive, message, defaults)`; the Writer and Reader archives below
 // turn that list into both directions. `required` fields must be present; `optional` ones may be cut off at the end
 // (the reader keeps the default) or be nil. To add a field: append an `optional` line, never reorder; a golden test
-// pins the bytes.
+// pins the bytes. What was appended after minor version 0 stands behind `since(minor)`, and so does a new message's row
+// in kTypes (PROTOCOL.md, "Versions").
 
 namespace jobyard {
 namespace {
+
+// tests/old_minor builds this file as it was at an earlier minor version: what came since is neither written nor read.
+#ifdef JOBYARD_TEST_MINOR
+constexpr std::uint8_t kMinor = JOBYARD_TEST_MINOR;
+#else
+constexpr std::uint8_t kMinor = kProtocolMinor;
+#endif
 
 template <class Archive, class T>
 void lease_fields(Archive& archive, T& item) {
@@ -103,6 +112,7 @@ void fields(A& a, SubmitItem& m, const SubmitItem& d) {
     a.optional("max_attempts", m.max_attempts, d.max_attempts);
     a.optional("key", m.key, d.key);
     backoff_fields(a, m.backoff);
+    a.since(1);
     a.optional("run_at", m.run_at, d.run_at);
     a.optional("deadline_ms", m.deadline_ms, d.deadline_ms);
     a.optional("queue_timeout_ms", m.queue_timeout_ms, d.queue_timeout_ms);
@@ -330,6 +340,7 @@ void fields(A& a, Fail& m, const Fail&) {
 template <class A>
 void fields(A& a, ReleaseItem& m, const ReleaseItem& d) {
     lease_fields(a, m);
+    a.since(1);
     a.optional("delay_ms", m.delay_ms, d.delay_ms);
 }
 template <class A>
@@ -373,6 +384,8 @@ void write(wire::Writer& out, const std::optional<T>& value) {
 struct Count {
     std::uint32_t seen = 0;
     std::uint32_t used = 0;
+    bool known = true;
+    void since(std::uint8_t minor) { known = minor <= kMinor; }
     template <class T>
     void required(const char*, const T&) {
         used = ++seen;
@@ -380,12 +393,12 @@ struct Count {
     template <class T>
     void optional(const char*, const T& value, const T& fallback) {
         ++seen;
-        if (!(value == fallback)) used = seen;
+        if (known && !(value == fallback)) used = seen;
     }
     template <class T>
     void list(const char*, const std::vector<T>& items) {
         ++seen;
-        if (!items.empty()) used = seen;
+        if (known && !items.empty()) used = seen;
     }
     void payload(const std::uint32_t&) { used = seen += 2; }
 };
@@ -393,6 +406,7 @@ struct Count {
 struct WriteFields {
     wire::Writer& out;
     std::uint32_t left;
+    void since(std::uint8_t) {}  // Count has seen to it
     template <class T>
     void required(const char*, const T& value) {
         --left;
@@ -427,6 +441,31 @@ struct WriteFields {
         out.uint(0);  // payload_kind: inline
         out.uint(length);
     }
+};
+
+/// The greatest `since` of what is said.
+struct Needs {
+    std::uint8_t minor = 0;
+    std::uint8_t newest = 0;
+    void since(std::uint8_t now) { minor = now; }
+    template <class T>
+    void required(const char*, const T&) {}
+    template <class T>
+    void optional(const char*, const T& value, const T& fallback) {
+        if (!(value == fallback)) newest = std::max(newest, minor);
+    }
+    template <class T>
+    void list(const char*, std::vector<T>& items) {
+        if (!items.empty()) newest = std::max(newest, minor);
+        if constexpr (!Scalar<T>)
+            for (T& item : items) {
+                static const T kDefaults{};
+                Needs inner;
+                fields(inner, item, kDefaults);
+                newest = std::max(newest, inner.newest);
+            }
+    }
+    void payload(const std::uint32_t&) {}
 };
 
 // --- reading ---------------------------------------------------------------------------------------------------------
@@ -490,7 +529,9 @@ struct ReadFields {
     std::uint64_t& payload_total;
     std::string_view list_name = {};
     std::size_t index = 0;
+    bool known = true;
 
+    void since(std::uint8_t minor) { known = minor <= kMinor; }
     std::string where(const char* name) const {
         if (list_name.empty()) return name;
         return std::string(list_name) + "[" + std::to_string(index) + "]." + name;
@@ -516,7 +557,7 @@ struct ReadFields {
     }
     template <class T>
     void optional(const char* name, T& field, const T&) {
-        if (problem.found || left == 0) return;
+        if (problem.found || left == 0 || !known) return;
         if (in.take_nil()) {
             --left;
             return;
@@ -525,7 +566,7 @@ struct ReadFields {
     }
     template <class T>
     void list(const char* name, std::vector<T>& items) {
-        if (problem.found || left == 0) return;
+        if (problem.found || left == 0 || !known) return;
         --left;
         if (in.take_nil()) return;
         const std::uint32_t count = in.array();
@@ -566,23 +607,52 @@ struct ReadFields {
 struct TypeRow {
     std::uint8_t type;
     const char* name;
+    std::uint8_t since = 0;
 };
 constexpr TypeRow kTypes[] = {
-    {1, "HELLO"},      {2, "WELCOME"},      {3, "HEARTBEAT"},     {4, "GOODBYE"},     {5, "ERROR"},
-    {10, "SUBMIT"},    {11, "ANSWERS"},     {12, "WATCH"},        {13, "RESULTS"},    {14, "GRANT"},
-    {15, "CANCEL"},    {16, "REDRIVE"},     {17, "CHANGE"},       {18, "SET_QUEUE"},  {20, "SHOW"},
-    {21, "LIST"},      {22, "JOBS"},        {23, "ASK_STATS"},    {24, "STATS"},      {25, "READ_EVENTS"},
-    {26, "EVENTS"},    {27, "LIST_QUEUES"}, {28, "LIST_WORKERS"}, {29, "MAPS"},       {30, "DISPATCH"},
-    {31, "CREDIT"},    {32, "STARTED"},     {33, "RENEW"},        {34, "COMPLETE"},   {35, "FAIL"},
-    {36, "RELEASE"},   {37, "STOP"},        {41, "STEER_WORKER"}, {42, "START_TASK"}, {43, "LIST_TASKS"},
-    {44, "STOP_TASK"},
+    {1, "HELLO"},
+    {2, "WELCOME"},
+    {3, "HEARTBEAT"},
+    {4, "GOODBYE"},
+    {5, "ERROR"},
+    {10, "SUBMIT"},
+    {11, "ANSWERS"},
+    {12, "WATCH"},
+    {13, "RESULTS"},
+    {14, "GRANT"},
+    {15, "CANCEL"},
+    {16, "REDRIVE"},
+    {17, "CHANGE", 1},
+    {18, "SET_QUEUE", 1},
+    {20, "SHOW"},
+    {21, "LIST"},
+    {22, "JOBS"},
+    {23, "ASK_STATS"},
+    {24, "STATS"},
+    {25, "READ_EVENTS", 1},
+    {26, "EVENTS", 1},
+    {27, "LIST_QUEUES", 1},
+    {28, "LIST_WORKERS", 1},
+    {29, "MAPS", 1},
+    {30, "DISPATCH"},
+    {31, "CREDIT"},
+    {32, "STARTED"},
+    {33, "RENEW"},
+    {34, "COMPLETE"},
+    {35, "FAIL"},
+    {36, "RELEASE"},
+    {37, "STOP"},
+    {41, "STEER_WORKER", 1},
+    {42, "START_TASK", 1},
+    {43, "LIST_TASKS", 1},
+    {44, "STOP_TASK", 1},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 
 template <std::size_t Index = 0>
 bool emplace_type(std::uint8_t type, Message& message) {
     if constexpr (Index < std::variant_size_v<Message>) {
-        if (kTypes[Index].type == type) {
+        if (kTypes[Index].type == type && kTypes[Index].since <= kMinor) {
             message.emplace<Index>();
             return true;
         }
@@ -598,6 +668,31 @@ constexpr std::uint32_t kPrefix = 4;  // version, type, session, request
 
 std::uint8_t message_type(const Message& message) { return kTypes[message.index()].type; }
 const char* message_name(const Message& message) { return kTypes[message.index()].name; }
+
+std::uint8_t protocol_minor() { return kMinor; }
+
+std::uint8_t minor_of(const Message& constant) {
+    Message& message = const_cast<Message&>(constant);  // as in encode_header
+    Needs needs;
+    std::visit(
+        [&]<class T>(T& kind) {
+            static const T kDefaults{};
+            fields(needs, kind, kDefaults);
+        },
+        message);
+    return std::max(needs.newest, kTypes[message.index()].since);
+}
+
+std::uint8_t minor_of(const SubmitItem& item) {
+    static const SubmitItem kDefaults{};
+    Needs needs;
+    fields(needs, const_cast<SubmitItem&>(item), kDefaults);
+    return needs.newest;
+}
+
+std::string protocol_text(unsigned version, unsigned minor) {
+    return std::to_string(version) + "." + std::to_string(minor);
+}
 
 void encode_header(const Envelope& envelope, std::string& out) {
     wire::Writer writer(out);
@@ -639,10 +734,16 @@ std::variant<Envelope, DecodeError> decode_header(std::string_view header, std::
     error.session = {session};
     error.request = {request};
     if (version != kProtocolVersion)
-        return refuse(Code::version_not_spoken, "this side speaks protocol version 1 only", "version");
+        return refuse(Code::version_not_spoken,
+                      "this side speaks protocol version " + std::to_string(kProtocolVersion) +
+                          ", and the message is of version " + std::to_string(version),
+                      "version");
     Envelope envelope{{session}, {request}, {}};
     if (type > 255 || !emplace_type(static_cast<std::uint8_t>(type), envelope.message))
-        return refuse(Code::unknown_message, "message type " + std::to_string(type) + " is not known here", "type");
+        return refuse(Code::unknown_message,
+                      "message type " + std::to_string(type) + " is not known here, where protocol " +
+                          protocol_text(kProtocolVersion, kMinor) + " is spoken",
+                      "type");
     Problem problem;
     std::uint64_t payload_total = 0;
     std::visit(
