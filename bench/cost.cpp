@@ -29,7 +29,12 @@ struct Options {
 
 constexpr unsigned kWorkers = 2;
 
-std::string numbered(const char* name, std::size_t number) { return name + std::to_string(number); }
+/// All of one length: what a longer name costs is no matter of how many there are.
+std::string numbered(const char* name, std::size_t number) {
+    constexpr std::size_t kDigits = 5;
+    const std::string digits = std::to_string(number);
+    return name + std::string(kDigits - std::min(kDigits, digits.size()), '0') + digits;
+}
 
 std::vector<std::string> names(const char* name, std::size_t first, std::size_t count) {
     std::vector<std::string> all;
@@ -65,7 +70,7 @@ class Cost {
             }
         }
         Yard plain({options_.directory, {}}, kWorkers);
-        add_row(std::to_string(options_.done) + " jobs done", plain, other, plain_job());
+        add_row(std::to_string(options_.done) + " jobs done", plain, plain_job(), other, plain_job());
     }
 
     /// A worker serves 256 queues at most: each of these as many as it can, and every other queue holds a job.
@@ -74,25 +79,26 @@ class Cost {
         std::size_t served = 0;
         for (unsigned i = 0; i < kWorkers; ++i) served += serve_queues(other, served);
         other.fill(options_.queues - served, in_queue(served, options_.queues - served), "filling queues");
-        Yard plain({options_.directory, {}}, kWorkers);
+        Yard plain({options_.directory, {}}, kWorkers, {.queues = names("queue-", 0, 1)});
         add_row(std::to_string(options_.queues) + " queues, " + std::to_string(served) + " served, a job in each other",
-                plain, other, in_queue(0, served));
+                plain, in_one_queue(served), other, in_queue(0, served));
     }
 
     void queues_served_by_many() {
         Yard other({options_.directory, queue_limits()}, 0);
         unsigned workers = 0;
         for (std::size_t served = 0; served < options_.queues; ++workers) served += serve_queues(other, served);
-        Yard plain({options_.directory, {}}, workers);
+        Yard plain({options_.directory, {}}, workers, {.queues = names("queue-", 0, 1)});
         add_row(std::to_string(options_.queues) + " queues, all served, by " + std::to_string(workers) + " workers",
-                plain, other, in_queue(0, options_.queues));
+                plain, in_one_queue(options_.queues), other, in_queue(0, options_.queues));
     }
 
     void types() {
         const std::size_t count = options_.types;
         Yard other({options_.directory, {}}, kWorkers, {.types = names("type-", 0, count)});
-        Yard plain({options_.directory, {}}, kWorkers);
-        add_row(std::to_string(count) + " types", plain, other,
+        Yard plain({options_.directory, {}}, kWorkers, {.types = names("type-", 0, 1)});
+        add_row(std::to_string(count) + " types", plain,
+                in_turn(count, [](JobSpec& job, std::size_t) { job.type = numbered("type-", 0); }), other,
                 in_turn(count, [](JobSpec& job, std::size_t i) { job.type = numbered("type-", i); }));
     }
 
@@ -108,7 +114,7 @@ class Cost {
     }
 
     /// Jobs of so many kinds one after the other. They are made beforehand: what a caller pays to name its queues and
-    /// types is not the broker's.
+    /// types is not the broker's. Nor is what it pays to have so many at hand: plain jobs are as many, and all alike.
     template <class Change>
     [[nodiscard]] MakeJob in_turn(std::size_t kinds, const Change& change) const {
         std::vector<JobSpec> jobs(kinds, {.type = "bench"});
@@ -126,10 +132,14 @@ class Cost {
         return in_turn(count, [first](JobSpec& job, std::size_t i) { job.queue = numbered("queue-", first + i); });
     }
 
-    void add_row(const std::string& what, Yard& plain, Yard& other, const MakeJob& make) {
-        plain.end_to_end(options_.jobs / 2, plain_job());  // warm
+    [[nodiscard]] MakeJob in_one_queue(std::size_t count) const {
+        return in_turn(count, [](JobSpec& job, std::size_t) { job.queue = numbered("queue-", 0); });
+    }
+
+    void add_row(const std::string& what, Yard& plain, const MakeJob& make_plain, Yard& other, const MakeJob& make) {
+        plain.end_to_end(options_.jobs / 2, make_plain);  // warm
         other.end_to_end(options_.jobs / 2, make);
-        const Comparison result = compare({plain, plain_job()}, {other, make}, options_.jobs, options_.rounds);
+        const Comparison result = compare({plain, make_plain}, {other, make}, options_.jobs, options_.rounds);
         rows_.push_back({{"what", what},
                          {"us_per_job", result.us},
                          {"plain_us_per_job", result.plain_us},

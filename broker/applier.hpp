@@ -28,10 +28,11 @@ class Applier {
  public:
     /// A batch may be applied when a window has passed since it came, in time or in bytes, and is after two. Long
     /// enough for most jobs of a busy broker; short enough that reading what the store does not have yet stays cheap
-    /// (Found).
+    /// (Found). Two windows, and the batch that fills each, must fit into a file of the log, else the applier is
+    /// hurried and writes what was about to end.
     struct Window {
         std::chrono::milliseconds time{100};
-        std::size_t bytes = std::size_t{24} << 20;
+        std::size_t bytes = std::size_t{36} << 20;
     };
     /// The store has every batch up to `applied`.
     Applier(Store& store, CommitLog& log, std::uint64_t applied, Window window);

@@ -1,9 +1,9 @@
 #pragma once
-// Where a batch becomes durable: appended to a file in one write and one flush. The store has it later, in larger
+// Where a batch becomes durable: appended to a file and flushed once. The store has it later, in larger
 // transactions (applier.hpp); until then it is here, and at the next start whatever the store lacks is replayed.
 //
 // Two files in turns, so that space is used again without being freed. One that is full before the store has all of the
-// other one gets twice as large, up to 64 MiB, so that nobody waits for the store; it stays as large as it has become.
+// other one gets twice as large, up to 96 MiB, so that nobody waits for the store; it stays as large as it has become.
 // A record begins at a multiple of 4 KiB, so that no write touches a page of an earlier one:
 //
 //     magic, store, sequence number, checksum, number of operations, bytes (8 bytes each, as this machine has them) ·
@@ -20,6 +20,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "batch.hpp"
 #include "fd.hpp"
@@ -29,7 +30,7 @@
 namespace jobyard::broker {
 
 /// Of each of the two files.
-inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{64} << 20;
+inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{96} << 20;
 
 class CommitLog {
  public:
@@ -73,8 +74,12 @@ class CommitLog {
     [[nodiscard]] Counters counters() const;
 
  private:
+    struct alignas(4096) Page {
+        std::array<char, 4096> bytes;
+    };
     struct File {
         Fd fd;
+        Fd direct;                   ///< the same file past the page cache, if the file system has that
         std::uint64_t bytes = 0;     ///< to be used of it
         std::uint64_t last_seq = 0;  ///< of the batches in it
         std::uint64_t found_bytes = 0;
@@ -94,6 +99,7 @@ class CommitLog {
     std::size_t current_ = 0;
     std::uint64_t at_ = 0;  ///< where the next record of the current file goes
     std::function<void()> on_full_;
+    std::vector<Page> blocks_;  ///< what a record is written from
 
     std::mutex mutex_;  ///< guards what follows
     std::condition_variable room_;

@@ -82,7 +82,8 @@ JobHandle Core::add_job(JobId id, const LiveRow& row) {
     }
     queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
     ++queue_counts_[ready_.info(job.class_id).queue].unended;
-    counters_.payload_bytes += row.payload_size;
+    if (row.array) join_array(job, row.array, row.array_index);
+    else counters_.payload_bytes += row.payload_size;
     return handle;
 }
 
@@ -92,7 +93,8 @@ void Core::forget_job(JobHandle handle) {
     deadlines_.drop(handle);
     set_state(job, JobState::none);
     --queue_counts_[ready_.info(job.class_id).queue].unended;
-    counters_.payload_bytes -= job.payload_size;
+    if (job.in_array) leave_array(job);
+    else counters_.payload_bytes -= job.payload_size;
     if (job.has_key) keys_.erase(job.id);
     if (job.expires) expiries_.erase(handle);
     jobs_.remove(handle);
@@ -156,10 +158,11 @@ bool from_submitter(const Message& message) {
            std::holds_alternative<Redrive>(message) || std::holds_alternative<Change>(message) ||
            std::holds_alternative<SetQueue>(message) || std::holds_alternative<ListQueues>(message) ||
            std::holds_alternative<StartTask>(message) || std::holds_alternative<ListTasks>(message) ||
-           std::holds_alternative<StopTask>(message) || std::holds_alternative<Show>(message) ||
-           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message) ||
-           std::holds_alternative<ReadEvents>(message) || std::holds_alternative<ListWorkers>(message) ||
-           std::holds_alternative<SteerWorker>(message);
+           std::holds_alternative<StopTask>(message) || std::holds_alternative<SubmitArray>(message) ||
+           std::holds_alternative<ListArrays>(message) || std::holds_alternative<SteerArray>(message) ||
+           std::holds_alternative<Show>(message) || std::holds_alternative<List>(message) ||
+           std::holds_alternative<AskStats>(message) || std::holds_alternative<ReadEvents>(message) ||
+           std::holds_alternative<ListWorkers>(message) || std::holds_alternative<SteerWorker>(message);
 }
 
 }  // namespace
@@ -184,7 +187,8 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     // here.
     const auto if_any_is_absent = [&](const std::vector<JobId>& jobs, auto&& lookup) {
         const bool absent = std::any_of(jobs.begin(), jobs.end(), [&](JobId job) {
-            return jobs_.find(job) == kNoJob && job.value != 0 && job.value < numbers_.next_job;
+            return jobs_.find(job) == kNoJob && job.value != 0 && job.value < numbers_.next_job &&
+                   !arrays_.contains(job);
         });
         if (absent) std::for_each(jobs.begin(), jobs.end(), lookup);
     };
@@ -199,6 +203,14 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     if (const auto* submit = std::get_if<Submit>(&message)) {
         for (const SubmitItem& item : submit->items)
             if (!item.key.empty()) row(Table::keys, name_pair_key(item.queue, item.key));
+    } else if (const auto* array = std::get_if<SubmitArray>(&message)) {
+        for (const SubmitItem& item : array->items)
+            if (!item.key.empty()) row(Table::keys, name_pair_key(item.queue, item.key));
+    } else if (const auto* steer = std::get_if<SteerArray>(&message)) {
+        if (steer->action == ArrayAction::resubmit) {  // its payload is copied
+            row(Table::arrays, job_key(steer->array));
+            needs.push_back({Need::Kind::prefix, Table::chunks, job_key(steer->array), 1024});
+        }
     } else if (const auto* watch = std::get_if<Watch>(&message)) {
         if_any_is_absent(watch->jobs, ended);
     } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
@@ -268,7 +280,16 @@ void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payloa
     } else if (const auto* goodbye = std::get_if<Goodbye>(&message)) {
         on_goodbye(*session, *goodbye, turn, out);
     } else if (const auto* submit = std::get_if<Submit>(&message)) {
-        on_submit(*session, request, *submit, payload, found, turn, out);
+        on_submit(*session, request, *submit, nullptr, payload, found, turn, out);
+    } else if (const auto* array = std::get_if<SubmitArray>(&message)) {
+        if (array->items.size() != 1)
+            return refuse(peer, session->id, request, Code::bad_field, "an array has exactly one item", "items", out);
+        on_submit(*session, request, {array->confirmed, array->first_number, array->items}, array, payload, found, turn,
+                  out);
+    } else if (const auto* arrays = std::get_if<ListArrays>(&message)) {
+        on_list_arrays(*session, request, *arrays, out);
+    } else if (const auto* steered = std::get_if<SteerArray>(&message)) {
+        on_steer_array(*session, request, *steered, found, turn, out);
     } else if (const auto* watched = std::get_if<Watch>(&message)) {
         on_watch(*session, request, *watched, found, turn, out);
     } else if (const auto* granted = std::get_if<Grant>(&message)) {
@@ -449,6 +470,7 @@ void Core::seal(Turn turn, Output& out) {
                        InstanceRow{instance.id, instance.confirmed, {instance.runs.begin(), instance.runs.end()}}));
     }
     dirty_instances_.clear();
+    write_arrays(out);
     write_events(turn, out);
     const Slice numbers_key = batch.append(kMetaNumbers);
     batch.put(Table::meta, numbers_key, append_row(batch, numbers_));
@@ -498,8 +520,13 @@ void Core::set_state(Job& job, JobState state) {
         if (which == JobState::assigned || which == JobState::running) queue.running += by;
     };
     count(job.state, std::uint64_t{0} - 1);
+    const bool was_leased = job.leased();
     job.state = state;
     count(job.state, 1);
+    if (job.in_array && was_leased != job.leased()) {
+        Array& array = arrays_.at(place_of(job).array);
+        was_leased ? --array.running : ++array.running;
+    }
     if (queue.max_running != 0) reconsider(queue_id);
 }
 
@@ -541,11 +568,18 @@ bool Core::is_leased(JobId id, LeaseToken token) const {
 void Core::check_invariants() const {
     Counters counted;
     std::map<SessionIndex, std::uint32_t> outstanding;
+    std::map<JobId, std::pair<std::uint64_t, std::uint64_t>> in_arrays;
     for (JobHandle handle = 0; handle < jobs_.handles(); ++handle) {
         const Job& job = jobs_[handle];
         if (job.state == JobState::none) continue;
         ++counted.by_state[static_cast<std::size_t>(job.state)];
-        counted.payload_bytes += job.payload_size;
+        if (job.in_array) {
+            auto& [unended, running] = in_arrays[place_of(job).array];
+            ++unended;
+            if (job.leased()) ++running;
+        } else {
+            counted.payload_bytes += job.payload_size;
+        }
         JOBYARD_ASSERT(job.leased() == (job.worker != 0));
         JOBYARD_ASSERT(job.leased() || job.state == JobState::queued || job.held || job.timer != 0xffffffff);
         JOBYARD_ASSERT(!job.cancel_requested || job.leased() || window_open_);
@@ -554,6 +588,18 @@ void Core::check_invariants() const {
             ++outstanding[job.worker];
         }
     }
+    std::uint64_t in_runs = 0;
+    for (const auto& [first, run] : array_runs_) in_runs += run.unended;
+    for (const auto& [id, array] : arrays_) {
+        const ArrayRow& row = array.row;
+        JOBYARD_ASSERT(in_arrays[id] == std::pair(array.unended, array.running));
+        JOBYARD_ASSERT(row.made == array.unended + row.completed + row.dead + row.cancelled_jobs);
+        JOBYARD_ASSERT(row.ended_at == 0 || (array.unended == 0 && !row.makes && !row.cancels));
+        JOBYARD_ASSERT(row.buried <= row.left_dead && row.left_dead <= row.dead);
+        in_runs -= array.unended;
+        counted.payload_bytes += array.job.payload_size;
+    }
+    JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);
     JOBYARD_ASSERT(counted.payload_bytes == counters_.payload_bytes);
     for (const auto& [index, session] : sessions_) {

@@ -10,9 +10,9 @@
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_steer.cpp (cancel, redrive, change),
-// core_tasks.cpp (the same for many jobs), core_queues.cpp (what is set for a queue), core_workers.cpp (who works here,
-// drain), core_events.cpp (the event stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is
-// forgotten, and when).
+// core_tasks.cpp (the same for many jobs), core_arrays.cpp (many jobs made of one submit), core_queues.cpp (what is set
+// for a queue), core_workers.cpp (who works here, drain), core_events.cpp (the event stream), core_ask.cpp (watch,
+// show, list, stats), retention.cpp (what is forgotten, and when).
 
 #include <cstdint>
 #include <deque>
@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "deadlines.hpp"
+#include "event_packer.hpp"
 #include "found.hpp"
 #include "job_table.hpp"
 #include "jobyard/codec.hpp"
@@ -86,6 +87,8 @@ class Core {
     void load_claim(JobId id, LeaseToken token) { old_claims_[id] = token; }
     void load_queue(std::string_view key, const QueueRow& row);
     void load_task(std::uint64_t number, const TaskRow& row);
+    /// Before the live rows.
+    void load_array(JobId id, const LiveRow& submitted, const ArrayRow& row);
     void load_worker(std::uint64_t number, const WorkerRow& row) {
         awaited_[row.instance] = {number, std::string(row.name), row.draining};
     }
@@ -142,6 +145,7 @@ class Core {
     [[nodiscard]] const Counters& counters() const { return counters_; }
     [[nodiscard]] const NumbersRow& numbers() const { return numbers_; }
     [[nodiscard]] bool in_claim_window() const { return window_open_; }
+    [[nodiscard]] bool has_array(JobId id) const { return arrays_.contains(id); }
     [[nodiscard]] std::size_t workers() const;
     [[nodiscard]] std::size_t submitters() const;
     [[nodiscard]] const Job* job(JobId id) const;
@@ -181,6 +185,7 @@ class Core {
         std::uint64_t row = 0;
         std::uint64_t welcome_rests_on = 0;
         bool draining = false;
+        std::uint8_t minor = 0;
         std::string software;
         std::int64_t connected_at = 0;  ///< wall clock
         std::uint32_t slots = 0;
@@ -215,6 +220,32 @@ class Core {
         std::uint64_t queue_timeout_ms = 0;
         std::int64_t round_at = 0;
         std::int64_t ready_at = 0;
+    };
+    /// Jobs made of one submit, which differ in their index alone.
+    struct Array {
+        ArrayRow row;  ///< without its name, which is this
+        std::string name;
+        LiveRow job;  ///< what each of them is; without texts and payload
+        std::string queue;
+        std::string type;
+        std::string key;
+        std::uint64_t unended = 0;
+        std::uint64_t running = 0;          ///< out to a worker
+        std::set<SessionIndex> watchers;    ///< sessions that are gone may be among them
+        std::int64_t due = INT64_MAX;       ///< its place in array_work_
+        std::uint64_t cancelled_up_to = 0;  ///< jobs up to this one have been cancelled, if it cancels
+    };
+    /// Consecutive jobs of an array, with indices a step apart. Kept while one of them lives.
+    struct ArrayRun {
+        JobId array;
+        std::uint64_t first_index = 0;
+        std::uint64_t count = 0;
+        std::uint64_t unended = 0;
+    };
+    enum class ArrayStep : std::uint8_t { make, make_leftovers, cancel, forget };
+    struct ArrayPlace {
+        JobId array;  ///< 0: in none
+        std::uint64_t index = 0;
     };
     /// What somebody has set for a queue.
     struct QueueSettings {
@@ -339,6 +370,8 @@ class Core {
     void append_map(const Session& worker, bool with_jobs, Turn turn, std::string& bytes) const;
     void on_list_workers(Session& session, RequestId request, const ListWorkers& list, Turn turn, Output& out);
     void on_steer_worker(Session& session, RequestId request, const SteerWorker& steer, Output& out);
+    /// What of the worker is in memory, and its row, become as `worker` says.
+    void set_draining(bool& draining, std::uint64_t row, const WorkerRow& worker, std::string_view why, Output& out);
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
@@ -355,17 +388,26 @@ class Core {
     bool make_room_for_instance(Output& out);
 
     // core_submit.cpp
-    void on_submit(Session& session, RequestId request, const Submit& submit, const KeptBytes& payload,
-                   const Found& found, Turn turn, Output& out);
+    /// `array`: the message it came in, if it is to make one.
+    void on_submit(Session& session, RequestId request, const Submit& submit, const SubmitArray* array,
+                   const KeptBytes& payload, const Found& found, Turn turn, Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const SubmitItem& item, std::optional<ClassId> known_class,
                                                    std::uint64_t number, const Session& session,
                                                    const Instance& instance, std::size_t watched, Turn turn,
                                                    Outgoing& texts) const;
     [[nodiscard]] std::optional<Answer> no_room_for(const SubmitItem& item, std::optional<ClassId> known_class) const;
+    [[nodiscard]] std::optional<Answer> no_room_to_begin(std::string_view queue,
+                                                         std::optional<ClassId> known_class) const;
+    /// Of an unended job, or of an array.
+    [[nodiscard]] std::optional<JobState> state_of(JobId id) const;
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
     Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
                     Turn turn, Output& out);
+    /// The row of what was submitted, as `live` and `arrays` have it, and its payload.
+    static void put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& payload, Batch& batch);
+    [[nodiscard]] static LiveRow row_of(const SubmitItem& item, const Retries& retries, Turn turn);
+    JobHandle begin_job(JobId id, const LiveRow& row, Turn turn);
     void confirm(Instance& instance, std::uint64_t confirmed);
     void add_run(Instance& instance, std::uint64_t number, JobId job);
 
@@ -377,6 +419,7 @@ class Core {
     [[nodiscard]] JobHandle held(const Session& session, JobId job, LeaseToken token) const;
     [[nodiscard]] Code repeated(JobId job, LeaseToken token, Outcome outcome, const Found& found) const;
     void grant(Session& session, JobHandle handle, Turn turn, Output& out);
+    void drain_for_array(Session& session, JobHandle job, Output& out);
     void flush_dispatch(Session& session, Output& out);
     [[nodiscard]] AttemptRow record_of(const Job& job, const Attempted& attempted, Turn turn) const;
     void end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out);
@@ -439,6 +482,44 @@ class Core {
     void end_task(BulkTask& task, TaskState state, Turn turn);
     static void write_task(std::uint64_t number, const BulkTask& task, Output& out);
 
+    // core_arrays.cpp
+    [[nodiscard]] std::optional<Answer> refusal_of(const SubmitArray& array) const;
+    [[nodiscard]] std::optional<Answer> no_room_for_array(const SubmitItem& item,
+                                                          std::optional<ClassId> known_class) const;
+    Answer make_array(const LiveRow& submitted, const ArrayRow& row, const KeptBytes& payload, Turn turn, Output& out);
+    Array& add_array(JobId id, const LiveRow& submitted, const ArrayRow& row);
+    void on_list_arrays(Session& session, RequestId request, const ListArrays& list, Output& out);
+    void on_steer_array(Session& session, RequestId request, const SteerArray& steer, const Found& found, Turn turn,
+                        Output& out);
+    Answer stop_array(JobId id, Array& array, Turn turn, Output& out);
+    Answer resubmit(JobId id, Array& array, bool cancelled, const Found& found, Turn turn, Output& out);
+    Answer cancel_array(JobId id, Turn turn, Output& out);
+    void append_array_map(JobId id, const Array& array, std::string& bytes) const;
+    [[nodiscard]] static JobState state_of(const Array& array);
+    [[nodiscard]] static PendingResult result_of(JobId id, const Array& array);
+    void watch_array(Session& session, Array& array);
+    [[nodiscard]] ArrayPlace place_of(const Job& job) const;
+    void join_array(Job& job, JobId array, std::uint64_t index);
+    void leave_array(const Job& job);
+    void ended_in_array(JobId job, const ArrayPlace& place, JobState state, std::uint64_t row_bytes, Turn turn,
+                        Output& out);
+    void redriven_in_array(const ArrayPlace& place, Output& out);
+    void retired_in_array(JobId job, const ArrayPlace& place, Output& out);
+    void end_array(JobId id, Array& array, Turn turn);
+    void schedule(JobId id, Array& array, std::int64_t at);
+    void write_arrays(Output& out);
+    [[nodiscard]] static ArrayStep step_of(const Array& array);
+    [[nodiscard]] std::int64_t next_array_step() const;
+    [[nodiscard]] std::vector<Need> array_needs(Turn turn);
+    void array_step(const Found& found, Turn turn, Output& out);
+    [[nodiscard]] bool may_make(JobId id, Array& array, Turn turn, const Output& out);
+    void make_array_job(JobId id, Array& array, std::uint64_t index, Turn turn, Output& out);
+    void make_some(JobId id, Array& array, Turn turn, Output& out);
+    void make_leftovers(JobId id, Array& array, const Found& found, Turn turn, Output& out);
+    void cancel_some(JobId id, Array& array, Turn turn, Output& out);
+    void forget_some(JobId id, Array& array, const Found& found, Turn turn, Output& out);
+    [[nodiscard]] bool may_be_forgotten(const Array& array, Turn turn) const;
+
     // core_ask.cpp
     void answer_maps(const Session& session, RequestId request, std::string_view next,
                      const std::vector<std::string>& maps, Output& out);
@@ -466,8 +547,8 @@ class Core {
 
     // retention.cpp
     [[nodiscard]] static bool key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn);
-    enum class Task : std::uint8_t { none, done, dead, keys, events, bulk };
-    static constexpr std::size_t kTasks = 6;
+    enum class Task : std::uint8_t { none, done, dead, keys, events, bulk, arrays };
+    static constexpr std::size_t kTasks = 7;
     [[nodiscard]] std::int64_t trim_due(Task task) const;
     [[nodiscard]] std::uint64_t rows_over(Task task) const;
     [[nodiscard]] std::int64_t next_agenda() const;
@@ -477,8 +558,8 @@ class Core {
     NumbersRow numbers_;
     Counters counters_;
     std::vector<std::pair<JobId, JobId>> unknown_jobs_;  // in order
-    std::uint64_t sealed_seq_ = 0;  ///< the newest batch that was completed
-    bool touched_ = false;          ///< the open batch will have something although it has no operation yet
+    std::uint64_t sealed_seq_ = 0;                       ///< the newest batch that was completed
+    bool touched_ = false;  ///< the open batch will have something although it has no operation yet
     // Jobs from here on were submitted in the newest completed batch, and in the open one.
     JobId sealed_jobs_;
     JobId open_jobs_;
@@ -527,10 +608,21 @@ class Core {
     std::size_t running_tasks_ = 0;
     std::uint64_t last_bulk_ = 0;  // which of them has, or had, its step
 
+    std::map<JobId, Array> arrays_;                        // those that are remembered
+    std::map<std::string, JobId> array_keys_;              // of those that have one
+    std::map<JobId, ArrayRun> array_runs_;                 // by their first job
+    std::set<JobId> dirty_arrays_;                         // whose counts have changed in the open batch
+    std::set<std::pair<std::int64_t, JobId>> array_work_;  // when which has a step to take
+    std::size_t ended_arrays_ = 0;
+    std::int64_t next_array_look_ = 0;  // for those to forget
+    JobId stepping_;                    // whose rows are being read
+    ArrayStep step_kind_ = ArrayStep::make;
+
     // Of the open batch:
     std::vector<Event> events_;
     std::vector<Note> notes_;
     std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
+    EventPacker event_packer_;                                       // keeps its memory
     std::uint64_t newest_event_ = 0;                                 // of the newest sealed batch that has any
     std::multimap<std::int64_t, Follower> followers_;                // by when they are answered at the latest
     std::vector<std::pair<std::string, std::string>> fresh_events_;  // rows that they have not been told of
@@ -546,6 +638,7 @@ class Core {
     Task step_ = Task::none;
     bool step_is_for_age_ = false;
     bool bulk_was_last_ = false;
+    bool arrays_were_last_ = false;  // of tasks and arrays
     std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;

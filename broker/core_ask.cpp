@@ -56,6 +56,19 @@ void Core::on_watch(Session& session, RequestId request, const Watch& watched, c
             answers.items.push_back({Code::ok, id, jobs_[handle].state});
             continue;
         }
+        if (const auto at = arrays_.find(id); at != arrays_.end()) {
+            Array& array = at->second;
+            if (watches_enough(session, ended.size())) {
+                answers.items.push_back(enough(id));
+            } else if (array.row.ended_at == 0) {
+                watch_array(session, array);
+                answers.items.push_back({Code::ok, id, state_of(array)});
+            } else {
+                answers.items.push_back({Code::ended, id, state_of(array)});
+                ended.push_back(result_of(id, array));
+            }
+            continue;
+        }
         EndRow row;
         if (!find_ended(found, id, row)) {
             answers.items.push_back({code_of_absent(id), id, JobState::none});
@@ -200,6 +213,10 @@ void Core::append_map(const Job& job, const Found* found, std::string& bytes) co
     map.integer("created_at", job.created_at);
     map.uint("payload_bytes", job.payload_size);
     if (job.has_key) map.text("key", keys_.at(job.id).name);
+    if (const ArrayPlace place = place_of(job); place.array) {
+        map.uint("array", place.array.value);
+        map.uint("array_index", place.index);
+    }
     if (job.leased()) {
         map.integer("started_at", job.granted_at);
         map.text("worker", worker_name(job));
@@ -263,6 +280,8 @@ void Core::on_show(Session& session, RequestId request, const Show& show, const 
             code = Code::busy;  // the answer is full: ask for the rest in another message
         } else if (const Job* live = job(id)) {
             append_map(*live, &found, message.bytes);
+        } else if (const auto array = arrays_.find(id); array != arrays_.end()) {
+            append_array_map(id, array->second, message.bytes);
         } else if (find_ended(found, id, row)) {
             std::vector<AttemptRow> attempts = attempts_of(found, id);
             if (row.last.outcome != Outcome::none) attempts.push_back(row.last);
@@ -315,9 +334,9 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
         message.payloads.push_back({PayloadRef::Kind::own, 0, slice});
     };
     const auto full = [&] { return jobs.items.size() >= limit || message.bytes.size() > kListBytes; };
-    const auto wanted = [&](JobState state, std::string_view queue, std::string_view type) {
+    const auto wanted = [&](JobState state, std::string_view queue, std::string_view type, JobId array) {
         return (list.state == JobState::none || list.state == state) && (list.queue.empty() || list.queue == queue) &&
-               (list.type.empty() || list.type == type);
+               (list.type.empty() || list.type == type) && (!list.array || list.array == array);
     };
     bool more = true;
     std::uint64_t next = place.number;
@@ -330,7 +349,7 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             if (handle == kNoJob) break;
             const Job& job = jobs_[handle];
             const auto& info = ready_.info(job.class_id);
-            if (wanted(job.state, info.queue_name, info.type_name))
+            if (wanted(job.state, info.queue_name, info.type_name, list.array ? place_of(job).array : JobId{}))
                 add(job.id, [&] { append_map(job, nullptr, message.bytes); });
         }
         more = next < numbers_.next_job;
@@ -345,7 +364,7 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             }
             next = from_big_endian(row.key);
             EndRow ended;
-            if (read_row(row.value, ended) && wanted(ended.state, ended.queue, ended.type))
+            if (read_row(row.value, ended) && wanted(ended.state, ended.queue, ended.type, ended.array))
                 add({next}, [&] { append_ended_map({next}, ended, nullptr, message.bytes); });
         }
         more = stopped || page_goes_on;
@@ -410,6 +429,7 @@ void Core::append_stats(std::string& bytes) const {
     map.uint("submitters", submitters());
     map.uint("slots", slots);
     map.uint("instances", instances_.size());
+    map.uint("arrays", arrays_.size());
     map.uint("epoch", config_.epoch);
     map.boolean("claim_window", window_open_);
     map.uint("dispatched", counters_.dispatched);

@@ -18,12 +18,6 @@ constexpr std::int64_t kLongestWaitMs = 30'000;
 constexpr std::size_t kFollowersPerSession = 16;
 constexpr std::size_t kFollowers = 1024;
 
-// A row stays inside a page: so many runs at most, and no more once this much is taken.
-constexpr std::size_t kRunsPerRow = 100;
-constexpr std::size_t kRunBytes = 16;
-constexpr std::size_t kSubjectBytes = 12;  // of its four places, and what precedes its names
-constexpr std::size_t kRowRoom = kRowBytes - 40;
-
 std::string_view beginning(std::string_view text, std::size_t most) {
     if (text.size() <= most) return text;
     while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80) --most;  // not inside a character
@@ -82,33 +76,18 @@ EventsRow::Subject Core::subject_of(const Event& event) const {
 void Core::write_events(Turn turn, Output& out) {
     std::uint64_t number = newest_event_ + 1;
     for (std::size_t at = 0; at < events_.size();) {
-        EventsRow row;
-        row.wall = turn.wall;
-        const Slice key = out.batch->append(big_endian(number));
-        const std::uint64_t first = number;
-        std::size_t bytes = 0;
-        for (; at < events_.size() && row.events.size() < kRunsPerRow; ++at) {
+        const std::string key = big_endian(number);
+        event_packer_.begin(turn.wall);
+        for (; at < events_.size(); ++at) {
             const Event& event = events_[at];
-            const std::size_t subjects = row.subjects.size();
-            const std::uint32_t subject = row.subject(subject_of(event));
-            bytes += kRunBytes;
-            if (row.subjects.size() > subjects) {
-                const EventsRow::Subject& s = row.subjects.back();
-                const bool same_queue = subjects > 0 && row.subjects[subjects - 1].queue == s.queue;
-                bytes +=
-                    kSubjectBytes + (same_queue ? 0 : s.queue.size()) + s.type.size() + s.worker.size() + s.text.size();
-            }
-            if (bytes > kRowRoom && !row.events.empty()) {
-                row.subjects.resize(subjects);
-                break;
-            }
-            row.events.push_back({static_cast<std::uint8_t>(event.kind), event.job, event.count, subject});
+            if (!event_packer_.add(event.kind, event.job, event.count, subject_of(event))) break;
             number += event.count;
         }
-        const Slice value = append_row(*out.batch, row);
+        const Slice row_key = out.batch->append(key);
+        const Slice value = append_row(*out.batch, event_packer_.row());
         numbers_.event_bytes += value.size;
-        out.batch->put(Table::events, key, value);
-        if (!followers_.empty()) fresh_events_.emplace_back(big_endian(first), out.batch->view(value));
+        out.batch->put(Table::events, row_key, value);
+        if (!followers_.empty()) fresh_events_.emplace_back(key, out.batch->view(value));
     }
     newest_event_ = number - 1;
     JOBYARD_ASSERT(newest_event_ + 1 == numbers_.next_event);
@@ -120,8 +99,7 @@ void Core::write_events(Turn turn, Output& out) {
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 bool Core::EventFilter::lets_through(const EventsRow& row, const EventsRow::Entry& entry) const {
-    static const EventsRow::Subject kNone;
-    const EventsRow::Subject& about = entry.subject == 0 ? kNone : row.subjects[entry.subject - 1];
+    const EventsRow::Subject about = row.subject_of(entry);
     return (queue.empty() || queue == about.queue) && (type.empty() || type == about.type) &&
            (!job || (entry.job <= job && job.value - entry.job.value < entry.count)) &&
            (kinds.empty() || std::find(kinds.begin(), kinds.end(), static_cast<EventKind>(entry.kind)) != kinds.end());
@@ -175,16 +153,14 @@ void Core::EventPage::append(const EventsRow& row, const EventsRow::Entry& entry
     map.text("kind", to_string(static_cast<EventKind>(entry.kind)));
     if (entry.job) map.uint("job", entry.job.value + skip);
     if (count > 1) map.uint("count", count);
-    if (entry.subject != 0) {
-        const EventsRow::Subject& about = row.subjects[entry.subject - 1];
-        const auto word = [&](const char* key, std::string_view value) {
-            if (!value.empty()) map.text(key, value);
-        };
-        word("queue", about.queue);
-        word("type", about.type);
-        word("worker", about.worker);
-        word("text", about.text);
-    }
+    const EventsRow::Subject about = row.subject_of(entry);
+    const auto word = [&](const char* key, std::string_view value) {
+        if (!value.empty()) map.text(key, value);
+    };
+    word("queue", about.queue);
+    word("type", about.type);
+    word("worker", about.worker);
+    word("text", about.text);
     map.append_to(message.bytes);
     const Slice slice{static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(message.bytes.size() - at)};
     events.items.push_back({slice.size});

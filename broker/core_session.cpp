@@ -4,7 +4,6 @@
 
 #include "core.hpp"
 #include "jobyard/assert.hpp"
-#include "jobyard/codec.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -193,6 +192,7 @@ void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn
 }
 
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
+    session.minor = hello.minor;
     session.software = hello.software;
     session.connected_at = turn.wall;
     session.slots = hello.slots;

@@ -15,6 +15,10 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
             answers.items.push_back(cancel_job(handle, turn, out));
             continue;
         }
+        if (arrays_.contains(id)) {
+            answers.items.push_back(cancel_array(id, turn, out));
+            continue;
+        }
         EndRow row;
         const bool by_this_message = std::any_of(answers.items.begin(), answers.items.end(), [&](const Answer& answer) {
             return answer.job == id && answer.code == Code::ok;
@@ -54,6 +58,8 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
     if (const Job* live = job(id)) {
         return {Code::not_dead, id, live->state};
     }
+    if (const auto array = arrays_.find(id); array != arrays_.end())
+        return {Code::not_dead, id, state_of(array->second), "it is an array, which is resubmitted"};
     const std::string key = job_key(id);
     const auto dead_bytes = found.get(Table::dead, key);
     const auto buried_bytes = found.get(Table::buried, key);
@@ -63,7 +69,8 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
         const bool ended = find_ended(found, id, dead);
         return {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none};
     }
-    if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live)) {
+    if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live) ||
+        (live.array && !arrays_.contains(live.array))) {
         return {Code::not_dead, id, JobState::dead, "its record is damaged"};
     }
     if (free_disk_ < config_.limits.submit_free_bytes) {
@@ -108,6 +115,7 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
         batch.erase(Table::key_ends, key_end(dead.ended_at, named.ttl_ms) + key);
     }
     --numbers_.dead_rows;
+    if (live.array) redriven_in_array({live.array, live.array_index}, out);
     enqueue(handle);
     write_state(handle, turn, out);
     record(EventKind::redriven, id, job.class_id);
@@ -143,6 +151,9 @@ std::optional<Answer> Core::refusal_of(const Change& change, JobId id, const Fou
     const Job* job = this->job(id);
     if (job == nullptr) {
         EndRow row;
+        if (const auto array = arrays_.find(id); array != arrays_.end())
+            return Answer{
+                Code::not_waiting, id, state_of(array->second), "it is an array; its jobs can be changed", {}, 0};
         if (find_ended(found, id, row)) return Answer{Code::ended, id, row.state};
         return Answer{code_of_absent(id), id};
     }

@@ -11,8 +11,8 @@ constexpr std::uint32_t kRetryAfterMs = 200;
 
 }  // namespace
 
-void Core::on_submit(Session& session, RequestId request, const Submit& submit, const KeptBytes& payload,
-                     const Found& found, Turn turn, Output& out) {
+void Core::on_submit(Session& session, RequestId request, const Submit& submit, const SubmitArray* array,
+                     const KeptBytes& payload, const Found& found, Turn turn, Output& out) {
     if (session.instance_number == 0)
         return refuse(session.peer, session.id, request, Code::no_session,
                       "this instance was retired: go on with a new one", "instance", out);
@@ -43,13 +43,14 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         if (number > instance.confirmed && run != instance.runs.begin() &&
             number < (run - 1)->first + (run - 1)->count) {
             const JobId job{(run - 1)->first_job + (number - (run - 1)->first)};
-            const Job* live = this->job(job);
-            answers.items.push_back({Code::ok, job, live == nullptr ? JobState::none : live->state});
+            answers.items.push_back({Code::ok, job, state_of(job).value_or(JobState::none)});
             if (item.watch) watched.push_back(job);
             continue;
         }
         const auto known_class = ready_.find_class(item.queue, item.type);
-        if (auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), turn, texts)) {
+        auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), turn, texts);
+        if (!refusal && array != nullptr) refusal = refusal_of(*array);
+        if (refusal) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
@@ -58,22 +59,26 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         std::string key;
         if (!item.key.empty()) {
             key = name_pair_key(item.queue, item.key);
-            content = content_hash(item, item_payload.bytes);
+            content = content_hash(item, item_payload.bytes, array);
             KeyRow known;
             const auto made = keys_made.find(key);
+            const auto of_array = array_keys_.find(key);
             const auto stored = found.get(Table::keys, key);
             if (made != keys_made.end()) known = made->second;
+            else if (of_array != array_keys_.end())
+                known = {of_array->second, arrays_.at(of_array->second).job.content};
             else if (stored && !read_row(*stored, known)) known = {};
             if (known.job.value != 0) {
                 Answer answer{known.content == content ? Code::existing : Code::conflict, known.job, known.state};
-                if (const Job* live = this->job(known.job)) answer.state = live->state;
+                if (const auto state = state_of(known.job)) answer.state = *state;
                 answers.items.push_back(answer);
                 if (item.watch && answer.code == Code::existing) watched.push_back(known.job);
                 continue;
             }
         }
         // Only what makes a job needs room: a key that names one is answered however full the broker is.
-        if (const auto refusal = no_room_for(item, known_class)) {
+        refusal = array != nullptr ? no_room_for_array(item, known_class) : no_room_for(item, known_class);
+        if (refusal) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
             continue;
@@ -84,7 +89,20 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
                 {Code::busy, {}, {}, "too many different backoffs are in use", "backoff_initial_ms", 60'000});
             continue;
         }
-        const Answer answer = make_job(item, retries, item_payload, content, turn, out);
+        Answer answer;
+        if (array == nullptr) {
+            answer = make_job(item, retries, item_payload, content, turn, out);
+        } else {
+            LiveRow row = row_of(item, retries, turn);
+            row.content = content;
+            ArrayRow range;
+            range.name = array->name;
+            range.count = array->count;
+            range.first = array->first;
+            range.step = array->step;
+            range.at_once = array->at_once;
+            answer = make_array(row, range, item_payload, turn, out);
+        }
         add_run(instance, number, answer.job);
         answers.items.push_back(answer);
         if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
@@ -93,8 +111,10 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
     Outgoing& message = answer(session, request, std::move(answers), out);
     message.texts = std::move(texts.texts);
     for (const JobId id : watched) {
-        const JobHandle handle = jobs_.find(id);
-        if (handle != kNoJob) watch(session, jobs_[handle]);  // of one that has ended the answer tells: ask with WATCH
+        // Of what has ended the answer tells: ask with WATCH.
+        if (const JobHandle handle = jobs_.find(id); handle != kNoJob) watch(session, jobs_[handle]);
+        else if (const auto made = arrays_.find(id); made != arrays_.end() && made->second.row.ended_at == 0)
+            watch_array(session, made->second);
     }
 }
 
@@ -143,24 +163,38 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item, std::optional<Cl
         return Answer{code, {}, {}, text, {}, retry_after_ms};
     };
     const Limits& limits = config_.limits;
-    if (free_disk_ < limits.submit_free_bytes)
-        return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
+    if (const auto refusal = no_room_to_begin(item.queue, known_class)) return refusal;
     if (jobs_.size() >= limits.jobs)
         return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
     if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
         return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
-    if (!known_class) {
-        if (!ready_.find_queue(item.queue) && ready_.queues() >= limits.queues)
-            return full(Code::busy, "there are as many queues as there may be (limit queues)", 60'000);
-        if (ready_.classes() >= limits.classes)
-            return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)",
-                        60'000);
-    }
     if (known_class ? queue_is_full(ready_.info(*known_class).queue) : queue_is_full(item.queue))
         return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
     return std::nullopt;
+}
+
+/// Those of the disk, and of names that are new.
+std::optional<Answer> Core::no_room_to_begin(std::string_view queue, std::optional<ClassId> known_class) const {
+    const auto full = [](Code code, const char* text, std::uint32_t retry_after_ms) {
+        return Answer{code, {}, {}, text, {}, retry_after_ms};
+    };
+    const Limits& limits = config_.limits;
+    if (free_disk_ < limits.submit_free_bytes)
+        return full(Code::disk_full, "the broker's disk is nearly full (limit submit_free_bytes)", 5000);
+    if (known_class) return std::nullopt;
+    if (!ready_.find_queue(queue) && ready_.queues() >= limits.queues)
+        return full(Code::busy, "there are as many queues as there may be (limit queues)", 60'000);
+    if (ready_.classes() >= limits.classes)
+        return full(Code::busy, "there are as many pairs of queue and type as there may be (limit classes)", 60'000);
+    return std::nullopt;
+}
+
+std::optional<JobState> Core::state_of(JobId id) const {
+    if (const Job* live = job(id)) return live->state;
+    const auto array = arrays_.find(id);
+    return array == arrays_.end() ? std::nullopt : std::optional(state_of(array->second));
 }
 
 bool Core::queue_is_full(std::string_view queue) const {
@@ -170,11 +204,7 @@ bool Core::queue_is_full(std::string_view queue) const {
 
 bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
 
-Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
-                      Turn turn, Output& out) {
-    Batch& batch = *out.batch;
-    const std::string_view payload = kept.bytes;
-    const JobId id{numbers_.next_job++};
+LiveRow Core::row_of(const SubmitItem& item, const Retries& retries, Turn turn) {
     LiveRow row;
     row.queue = item.queue;
     row.type = item.type;
@@ -189,47 +219,68 @@ Answer Core::make_job(const SubmitItem& item, const Retries& retries, const Kept
     row.queue_timeout_ms = item.queue_timeout_ms;
     row.held = item.held;
     row.key_ttl_ms = item.key_ttl_ms;
-    row.payload_size = static_cast<std::uint32_t>(payload.size());
     row.backoff = retries.backoff;
     row.key = item.key;
-    row.content = content;
-    constexpr std::size_t kFieldsAtMost = 130;  // what the numbers of a LiveRow take, keyed or not, with their tags
-    const std::size_t fixed = kFieldsAtMost + item.queue.size() + item.type.size() + item.key.size();
+    return row;
+}
+
+void Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& kept, Batch& batch) {
+    const std::string_view payload = kept.bytes;
+    row.payload_size = static_cast<std::uint32_t>(payload.size());
+    row.chunks = 0;
+    const std::size_t fixed = kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size();
     const std::string row_key = job_key(id);
     if (fixed + payload.size() <= kRowBytes) {
         row.payload = payload;
         const Slice key = batch.append(row_key);
         const Slice value = append_row(batch, row);
-        batch.put(Table::live, key, value);
+        batch.put(table, key, value);
         const auto size = static_cast<std::uint32_t>(payload.size());
         batch.note_payload(id, {value.at + value.size - size, size});
-    } else {
-        row.chunks = static_cast<std::uint32_t>((payload.size() + kRowBytes - 1) / kRowBytes);
-        const Slice key = batch.append(row_key);
-        batch.put(Table::live, key, append_row(batch, row));
-        const bool keep = kept.owner != nullptr && payload.size() >= kLargePayloadBytes;
-        const Slice whole = keep ? batch.keep(kept) : batch.append(payload);
-        batch.note_payload(id, whole);
-        for (std::uint32_t n = 0; n < row.chunks; ++n) {
-            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
-            const Slice chunk_key = batch.append(job_part_key(id, n));
-            batch.put(Table::chunks, chunk_key,
-                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
-        }
+        return;
     }
-    const JobHandle handle = add_job(id, row);
-    Job& job = jobs_[handle];
-    if (row.delay_ms > 0) job.granted_at = turn.wall + static_cast<std::int64_t>(row.delay_ms);
-    count_expiry(handle, row, 0, 0, turn);
-    wait_or_enqueue(handle, JobState::scheduled, turn);
+    row.payload = {};
+    row.chunks = static_cast<std::uint32_t>((payload.size() + kRowBytes - 1) / kRowBytes);
+    const Slice key = batch.append(row_key);
+    batch.put(table, key, append_row(batch, row));
+    const bool keep = kept.owner != nullptr && payload.size() >= kLargePayloadBytes;
+    const Slice whole = keep ? batch.keep(kept) : batch.append(payload);
+    batch.note_payload(id, whole);
+    for (std::uint32_t n = 0; n < row.chunks; ++n) {
+        const auto at = static_cast<std::uint32_t>(n * kRowBytes);
+        const Slice chunk_key = batch.append(job_part_key(id, n));
+        batch.put(Table::chunks, chunk_key,
+                  {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
+    }
+}
+
+Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& payload,
+                      const ContentHash& content, Turn turn, Output& out) {
+    Batch& batch = *out.batch;
+    const JobId id{numbers_.next_job++};
+    LiveRow row = row_of(item, retries, turn);
+    row.content = content;
+    put_submitted(Table::live, id, row, payload, batch);
+    const JobHandle handle = begin_job(id, row, turn);
+    const Job& job = jobs_[handle];
     if (job.has_key) {
         const Slice key = batch.append(keys_.at(id).row_key);
         batch.put(Table::keys, key, append_row(batch, KeyRow{id, content, JobState::none}));
         ++numbers_.key_rows;
     }
+    return {Code::ok, id, job.state};
+}
+
+/// A job that has just been written begins to wait.
+JobHandle Core::begin_job(JobId id, const LiveRow& row, Turn turn) {
+    const JobHandle handle = add_job(id, row);
+    Job& job = jobs_[handle];
+    if (row.delay_ms > 0) job.granted_at = turn.wall + static_cast<std::int64_t>(row.delay_ms);
+    count_expiry(handle, row, 0, 0, turn);
+    wait_or_enqueue(handle, JobState::scheduled, turn);
     ++numbers_.submitted_total;
     record(EventKind::submitted, id, job.class_id);
-    return {Code::ok, id, job.state};
+    return handle;
 }
 
 /// Forgets the runs up to the confirmed number: their answers have arrived.

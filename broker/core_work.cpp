@@ -10,7 +10,8 @@ namespace jobyard::broker {
 namespace {
 
 // One DISPATCH: the header must stay below 64 KiB; an item takes at most this much beside its names.
-constexpr std::size_t kDispatchItemBytes = 64;
+constexpr std::size_t kDispatchItemBytes = 84;
+constexpr std::uint8_t kArrayMinor = 1;  // from here on DISPATCH tells the array and the index
 
 std::string_view cut(std::string_view text, std::size_t most) {
     if (text.size() <= most) return text;
@@ -185,15 +186,28 @@ void Core::dispatch(Turn turn, Output& out) {
         // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive
         // jobs end together, and their rows are neighbours.
         const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
-        for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
-             session.outstanding < until && ready_.ready(*service);)
-            grant(session, ready_.pick(*service), turn, out);
+        const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
+        while (session.outstanding < until && ready_.ready(*service) && !session.draining) {
+            const JobHandle job = ready_.pick(*service);
+            if (jobs_[job].in_array && session.minor < kArrayMinor) drain_for_array(session, job, out);
+            else grant(session, job, turn, out);
+        }
         reposition(session);
     }
     for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);
     with_dispatch_.clear();
     for (const SessionIndex index : with_results_) flush_results(*sessions_.at(index), out);
     with_results_.clear();
+}
+
+/// The worker is too old to be told which index it is to run. The job waits for a newer one; this one, which would only
+/// stand before the same job again, is handed nothing more.
+void Core::drain_for_array(Session& session, JobHandle job, Output& out) {
+    ready_.push(job);
+    set_draining(session.draining, session.row, {session.instance, session.name, true},
+                 "it speaks protocol " + protocol_text(kProtocolVersion, session.minor) +
+                     ", and a job of an array needs " + protocol_text(kProtocolVersion, kArrayMinor) + "; upgrade it",
+                 out);
 }
 
 void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
@@ -210,6 +224,7 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     ++counters_.dispatched;
 
     const auto& info = ready_.info(job.class_id);
+    const ArrayPlace place = place_of(job);
     const std::size_t header = kDispatchItemBytes + info.queue_name.size() + info.type_name.size();
     auto* list = std::get_if<Dispatch>(&session.dispatch.envelope.message);
     const auto goes_alone = [](std::uint32_t payload_bytes) { return payload_bytes >= kLargePayloadBytes; };
@@ -229,8 +244,10 @@ void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     session.dispatch_header += header;
     session.dispatch_bytes += job.payload_size;
     list->items.push_back({job.payload_size, job.id, token, job.attempt(), info.queue_name, info.type_name,
-                           job.priority, job.timeout_ms, job.max_attempts});
-    session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, job.id.value, {0, job.payload_size}});
+                           job.priority, job.timeout_ms, job.max_attempts, place.array, place.index});
+    // The jobs of an array have its payload.
+    const JobId payload_of = place.array ? place.array : job.id;
+    session.dispatch.payloads.push_back({PayloadRef::Kind::of_job, payload_of.value, {0, job.payload_size}});
 }
 
 void Core::flush_dispatch(Session& session, Output& out) {
@@ -430,9 +447,11 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
         row.content = keys_.at(id).content;
         row.key_ttl_ms = keys_.at(id).ttl_ms;
     }
-    constexpr std::size_t kFieldsAtMost = 160;  // what the numbers of an EndRow take with their tags
-    const std::size_t fixed = kFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + last.worker.size() +
-                              last.error.size() + last.tail.size();
+    const ArrayPlace place = place_of(job);
+    row.array = place.array;
+    row.array_index = place.index;
+    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
+                              last.worker.size() + last.error.size() + last.tail.size();
     const bool inlined = fixed + result.size() <= kRowBytes;
     Slice result_slice;
     if (!inlined) {
@@ -504,6 +523,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
                                {PayloadRef::Kind::in_batch, batch.seq, result_slice},
                                {}});
     forget_job(handle);
+    if (place.array) ended_in_array(id, place, state, row_bytes, turn, out);
 }
 
 }  // namespace jobyard::broker

@@ -24,7 +24,8 @@ struct Need {
         prefix,   ///< those whose key begins with `key`
         after,    ///< up to `limit` after `key`
         from,     ///< up to `limit` from the last one on that is not behind `key`; from the first if all are
-        payload,  ///< of the unended job under `key` in live: one row whose value is the payload, however it is stored
+        payload,  ///< of the unended job, or array, under `key`: one row whose value is the payload, however it is
+                  ///< stored
         result,   ///< of the ended job under `key`, likewise
     };
     Kind kind = Kind::row;

@@ -49,9 +49,10 @@ struct Job {
     bool has_progress : 1 = false;
     bool returned : 1 = false;  ///< ready, but in the set of those that came back out of order
     bool more_watchers : 1 = false;
-    bool held : 1 = false;     ///< waits until somebody lets it go
-    bool changed : 1 = false;  ///< its priority or queue is not that of its row
-    bool expires : 1 = false;  ///< has its place in Core::expiries_
+    bool held : 1 = false;      ///< waits until somebody lets it go
+    bool changed : 1 = false;   ///< its priority or queue is not that of its row
+    bool expires : 1 = false;   ///< has its place in Core::expiries_
+    bool in_array : 1 = false;  ///< one of the jobs of Core::array_runs_
 
     [[nodiscard]] bool leased() const { return state == JobState::assigned || state == JobState::running; }
     [[nodiscard]] std::uint32_t attempt() const { return attempts + 1U; }

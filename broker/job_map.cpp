@@ -35,6 +35,10 @@ void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>
     map.integer("created_at", row.created_at);
     map.uint("payload_bytes", row.payload_size);
     if (!row.key.empty()) map.text("key", row.key);
+    if (row.array) {
+        map.uint("array", row.array.value);
+        map.uint("array_index", row.array_index);
+    }
     if (row.last.outcome != Outcome::none) {
         map.integer("started_at", row.last.started_at);
         map.text("worker", row.last.worker);

@@ -2,6 +2,7 @@
 // Finds numbered things by their names. The names stand with the things; here are their hashes, side by side, so that a
 // look-up reads one place of this table and then the thing itself. For some ten thousands: it grows by a copy.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -31,6 +32,11 @@ class NameIndex {
             slots_ = std::move(larger);
         }
         place(slots_, {hash, number});
+    }
+    /// Empty again, with its memory kept.
+    void clear() {
+        if (count_ > 0) std::fill(slots_.begin(), slots_.end(), Slot{});
+        count_ = 0;
     }
 
  private:

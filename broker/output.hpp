@@ -23,8 +23,8 @@ inline bool is_older(PeerId peer, PeerId than) { return static_cast<std::int32_t
 /// Where a payload is, so that it need not pass through the core. The edge fetches it when it sends.
 struct PayloadRef {
     enum class Kind : std::uint8_t {
-        in_batch,   ///< at `slice` of batch `number`, which is still in hand (the message rests on it)
-        of_job,     ///< the payload of job `number`, from a batch in hand or, once it is there, from the store
+        in_batch,  ///< at `slice` of batch `number`, which is still in hand (the message rests on it)
+        of_job,  ///< the payload of job (or array) `number`, from a batch in hand or, once it is there, from the store
         result_of,  ///< the result of ended job `number`, likewise
         own,        ///< at `slice` of the message's own `bytes`
     };

@@ -20,13 +20,9 @@ std::uint32_t hash_of(std::string_view queue, std::string_view type) {
 }  // namespace
 
 std::optional<ClassId> ReadyQueue::find_class(std::string_view queue, std::string_view type) const {
-    if (last_found_ < classes_.size() && classes_[last_found_].info.queue_name == queue &&
-        classes_[last_found_].info.type_name == type)
-        return last_found_;
-    const auto found = class_ids_.find(hash_of(queue, type), [&](std::uint32_t id) {
-        const ClassInfo& info = classes_[id].info;
-        return info.queue_name == queue && info.type_name == type;
-    });
+    if (last_found_ < classes_.size() && classes_[last_found_].is(queue, type)) return last_found_;
+    const auto found =
+        class_ids_.find(hash_of(queue, type), [&](std::uint32_t id) { return classes_[id].is(queue, type); });
     if (!found) return std::nullopt;
     return last_found_ = static_cast<ClassId>(*found);
 }
@@ -65,14 +61,11 @@ void ReadyQueue::set_open(QueueId id, bool open) {
 ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     if (const auto found = find_class(queue, type)) return *found;
     const QueueId q = queue_of(queue);
-    auto t = types_by_name_.find(type);
-    if (t == types_by_name_.end()) {
-        t = types_by_name_.emplace(type, static_cast<std::uint32_t>(types_.size())).first;
-        types_.emplace_back(type);
-    }
     const auto id = static_cast<ClassId>(classes_.size());
     Class& added = classes_.emplace_back();
-    added.info = {q, queues_[q].name, types_[t->second]};
+    added.queue = q;
+    added.queue_name = queue;
+    added.type_name = type;
     class_ids_.add(hash_of(queue, type), id);
     queues_[q].classes.push_back(id);
     for (const LineId line : queues_[q].lines)
@@ -107,8 +100,8 @@ bool ReadyQueue::has_queue(const Service& service, std::string_view queue) {
 }
 
 bool ReadyQueue::serves(ServiceId service, ClassId class_id) const {
-    const ClassInfo& info = classes_[class_id].info;
-    return has_queue(services_[service], info.queue_name) && has_type(services_[service].types, info.type_name);
+    const Class& c = classes_[class_id];
+    return has_queue(services_[service], c.queue_name) && has_type(services_[service].types, c.type_name);
 }
 
 ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
@@ -121,7 +114,7 @@ ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
     added.open = queues_[queue].open;
     queues_[queue].lines.push_back(id);
     for (const ClassId class_id : queues_[queue].classes)
-        if (has_type(types, classes_[class_id].info.type_name)) join(id, class_id);
+        if (has_type(types, classes_[class_id].type_name)) join(id, class_id);
     return id;
 }
 
@@ -130,6 +123,8 @@ void ReadyQueue::join(LineId id, ClassId class_id) {
     Class& c = classes_[class_id];
     const auto member = static_cast<std::uint32_t>(line.classes.size());
     line.classes.push_back(class_id);
+    line.plain = member == 0;
+    line.first = line.classes.front();
     c.lines.push_back({id, member});
     const auto list = [&](std::uint32_t listed) {
         const Class& ready = classes_[line.classes[listed]];
@@ -155,9 +150,11 @@ void ReadyQueue::serve(ServiceId id, LineId line_id) {
     if (line.ready > 0 && line.open) became_ready(listing, line.aged);
 }
 
-ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const {
+ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const { return place_of(job, jobs_[job].priority); }
+
+ReadyQueue::Place ReadyQueue::place_of(JobHandle job, unsigned priority) const {
     const Job& j = jobs_[job];
-    return {Place::first_of(kPriorityMax - j.priority).rank | j.order, j.id.value, job};
+    return {Place::first_of(kPriorityMax - priority).rank | j.order, j.id.value, job};
 }
 
 void ReadyQueue::push(JobHandle handle) {
@@ -200,7 +197,10 @@ void ReadyQueue::remove(JobHandle handle) {
 
 ReadyQueue::Place ReadyQueue::best(const Class& c) const {
     Place place = Place::first_of(0xff);
-    if (c.filled != 0) place = place_of(c.lists[static_cast<std::size_t>(std::bit_width(c.filled) - 1)].first);
+    if (c.filled != 0) {
+        const auto highest = static_cast<unsigned>(std::bit_width(c.filled) - 1);
+        place = place_of(c.lists[highest].first, highest);
+    }
     if (c.has_returned) place = std::min(place, *c.returned.begin());
     return place;
 }
@@ -208,8 +208,10 @@ ReadyQueue::Place ReadyQueue::best(const Class& c) const {
 ReadyQueue::Place ReadyQueue::oldest(const Class& c) const {
     Place oldest = Place::first_of(0xff);
     const auto consider = [&](const Place& place) { oldest = std::min(oldest, place.age()); };
-    for (unsigned filled = c.filled; filled != 0; filled &= filled - 1)
-        consider(place_of(c.lists[static_cast<std::size_t>(std::countr_zero(filled))].first));
+    for (unsigned filled = c.filled; filled != 0; filled &= filled - 1) {
+        const auto priority = static_cast<unsigned>(std::countr_zero(filled));
+        consider(place_of(c.lists[priority].first, priority));
+    }
     if (!c.has_returned) return oldest;
     // Those that came back are ordered by priority first: the oldest of each priority is the first at or after its
     // border.
@@ -231,7 +233,7 @@ std::int64_t ReadyQueue::oldest_in(QueueId queue) const {
 // the same.
 
 ReadyQueue::Place ReadyQueue::best(Line& line) {
-    if (line.plain()) return best(classes_[line.classes[0]]);
+    if (line.plain) return best(classes_[line.first]);
     for (;;) {
         const std::uint32_t member = line.by_place.first().member;
         Class& c = classes_[line.classes[member]];
@@ -246,8 +248,8 @@ ReadyQueue::Place ReadyQueue::best(Line& line) {
 }
 
 ReadyQueue::Place ReadyQueue::oldest(Line& line) {
-    if (line.plain()) {
-        Class& c = classes_[line.classes[0]];
+    if (line.plain) {
+        Class& c = classes_[line.first];
         return c.aged = oldest(c);
     }
     if (!line.mixed()) return best(line).age();  // with one priority the oldest is the best
@@ -307,7 +309,7 @@ void ReadyQueue::improved(Class& c, const Place& place, bool was_empty) {
     for (const auto& [line_id, member] : c.lines) {
         Line& line = lines_[line_id];
         saw_priorities(line, 1U << (kPriorityMax - place.below_top()));
-        if (!line.plain()) {
+        if (!line.plain) {
             line.by_place.advance(member, c.placed);
             if (line.mixed()) line.by_age.advance(member, c.aged);
         }
@@ -327,7 +329,7 @@ void ReadyQueue::improved(Class& c, const Place& place, bool was_empty) {
 void ReadyQueue::saw_priorities(Line& line, unsigned priorities) {
     const bool was_mixed = line.mixed();
     line.priorities = static_cast<std::uint16_t>(line.priorities | priorities);
-    if (was_mixed || !line.mixed() || line.plain()) return;
+    if (was_mixed || !line.mixed() || line.plain) return;
     for (std::uint32_t member = 0; member < line.classes.size(); ++member)
         if (const Class& c = classes_[line.classes[member]]; !c.empty()) line.by_age.advance(member, c.aged);
 }

@@ -59,7 +59,10 @@ class ReadyQueue {
     ClassId class_of(std::string_view queue, std::string_view type);
     [[nodiscard]] std::optional<ClassId> find_class(std::string_view queue, std::string_view type) const;
     [[nodiscard]] std::optional<QueueId> find_queue(std::string_view queue) const;
-    [[nodiscard]] const ClassInfo& info(ClassId id) const { return classes_[id].info; }
+    [[nodiscard]] ClassInfo info(ClassId id) const {
+        const Class& c = classes_[id];
+        return {c.queue, c.queue_name, c.type_name};
+    }
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }
     [[nodiscard]] std::string_view queue_name(QueueId id) const { return queues_[id].name; }
@@ -127,18 +130,25 @@ class ReadyQueue {
         std::uint32_t in = 0;
         std::uint32_t member = 0;
     };
-    /// What nearly every job touches stands together: with ten thousand queues this is what a job costs.
+    // With ten thousand queues or a thousand types what a job costs more than with one is memory that was not touched
+    // for a while. So names stand in the class, short ones in its first cache line, and what nearly every job touches
+    // in the next.
     struct alignas(64) Class {
-        ClassInfo info;
-        std::uint16_t filled = 0;    // bit p: lists[p] is not empty
-        bool has_returned = false;   // `returned` is not empty
-        std::vector<Listing> lines;  // a cache line up to here
+        std::string queue_name;
+        std::string type_name;
+        QueueId queue = 0;
+        std::uint16_t filled = 0;   // bit p: lists[p] is not empty
+        bool has_returned = false;  // `returned` is not empty
+        std::vector<Listing> lines;
         // While it is ready, no line has a worse key for it, and no job of it is better than these.
         Place placed;
         Place aged;
         std::array<List, kPriorityMax + 1> lists;  // by priority
         std::set<Place> returned;
         [[nodiscard]] bool empty() const { return filled == 0 && !has_returned; }
+        [[nodiscard]] bool is(std::string_view a_queue, std::string_view a_type) const {
+            return type_name == a_type && queue_name == a_queue;
+        }
     };
     struct Queue {
         std::string name;
@@ -146,18 +156,19 @@ class ReadyQueue {
         std::vector<LineId> lines;
         bool open = true;
     };
-    struct Line {
-        QueueId queue = 0;
+    struct alignas(64) Line {
+        std::uint32_t ready = 0;  // of its classes
         TypesId types = 0;
-        std::uint32_t ready = 0;       // of its classes
+        QueueId queue = 0;
         std::uint16_t priorities = 0;  // bit p: it has had a job of this one
+        ClassId first = 0;             // of `classes`
+        bool plain = false;            // it has but one class
         bool open = true;              // as its queue is; its services know it as ready only while it is
         Place aged;                    // while it is ready, no service has a worse key for it
-        std::vector<ClassId> classes;
         std::vector<Listing> services;
-        Heap<Place> by_place;  // its ready classes, and some that became empty; unused while it has but one class
-        Heap<Place> by_age;    // the same; unused until its jobs have had two priorities
-        [[nodiscard]] bool plain() const { return classes.size() == 1; }
+        std::vector<ClassId> classes;  // behind the first cache line
+        Heap<Place> by_place;          // its ready classes, and some that became empty; unused while it is plain
+        Heap<Place> by_age;            // the same; unused until its jobs have had two priorities
         [[nodiscard]] bool mixed() const { return (priorities & (priorities - 1)) != 0; }
     };
     struct Service {
@@ -173,6 +184,7 @@ class ReadyQueue {
         LineId take_turn();
     };
     [[nodiscard]] Place place_of(JobHandle job) const;
+    [[nodiscard]] Place place_of(JobHandle job, unsigned priority) const;
     [[nodiscard]] Place best(const Class& c) const;
     [[nodiscard]] Place oldest(const Class& c) const;
     Place best(Line& line);
@@ -192,12 +204,10 @@ class ReadyQueue {
 
     JobTable& jobs_;
     std::deque<Class> classes_;
-    NameIndex class_ids_;             // the names themselves stand in queues_ and types_
+    NameIndex class_ids_;
     mutable ClassId last_found_ = 0;  // a new job's class is looked up twice
     std::deque<Queue> queues_;
-    std::deque<std::string> types_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
-    std::map<std::string, std::uint32_t, std::less<>> types_by_name_;
 
     std::deque<Line> lines_;
     std::vector<std::vector<std::string>> type_sets_;

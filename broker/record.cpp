@@ -99,6 +99,7 @@ void fields(A& a, LiveRow& r, const LiveRow& u) {
     a.rare(r.key, u.key), a.rare(r.content, u.content);
     a.rare(r.deadline_ms, u.deadline_ms), a.rare(r.queue_timeout_ms, u.queue_timeout_ms), a.rare(r.held, u.held);
     a.rare(r.key_ttl_ms, u.key_ttl_ms);
+    a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
 }
 template <class A>
 void fields(A& a, EndRow& r, const EndRow& u) {
@@ -110,6 +111,7 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.result_chunks, u.result_chunks), a.rare(r.last.ended_at, u.last.ended_at);
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
     a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
+    a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
 }
 template <class A>
 void fields(A& a, StateRow& r, const StateRow& u) {
@@ -150,6 +152,17 @@ void fields(A& a, TaskRow& r, const TaskRow&) {
     a(r.action), a(r.state), a(r.count_only), a(r.job_state), a(r.reason), a(r.queue), a(r.type), a(r.error);
     a(r.made_before), a(r.made_after), a(r.by), a(r.started_at), a(r.ended_at), a(r.cursor), a(r.end), a(r.total);
     a(r.looked), a(r.done), a(r.refused), a(r.only);
+}
+
+template <class A>
+void fields(A& a, ArrayRow& r, const ArrayRow&) {
+    a(r.name), a(r.count), a(r.first), a(r.step), a(r.at_once), a(r.of), a(r.cancelled), a(r.makes), a(r.cancels);
+    a(r.made), a(r.cursor), a(r.completed), a(r.dead), a(r.cancelled_jobs), a(r.buried), a(r.left_dead);
+    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at);
+}
+template <class A>
+void fields(A& a, LeftoverRow& r, const LeftoverRow&) {
+    a(r.job), a(r.state), a(r.bytes);
 }
 
 std::size_t begin_row(std::string& arena) {
@@ -219,6 +232,8 @@ Slice append_row(Batch& batch, const EndRow& row) {
 Slice append_row(Batch& batch, const KeyRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const QueueRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const TaskRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const ArrayRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const LeftoverRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
 
@@ -250,6 +265,8 @@ bool read_row(std::string_view bytes, EndRow& row) {
 bool read_row(std::string_view bytes, KeyRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, QueueRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, TaskRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, ArrayRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, LeftoverRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
 
@@ -274,50 +291,41 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
 
 namespace {
 
-/// The entries' subjects; of each subject its four words, by their places in the list of words that follows, from 1.
 void append_subjects(wire::Writer& out, const EventsRow& row) {
     out.array(static_cast<std::uint32_t>(row.events.size()));
     for (const EventsRow::Entry& entry : row.events) out.uint(entry.subject);
-    std::vector<std::string_view> words;
-    const auto place = [&](std::string_view word) -> std::uint64_t {
-        if (word.empty()) return 0;
-        const auto known = std::find(words.rbegin(), words.rend(), word);
-        if (known != words.rend()) return static_cast<std::uint64_t>(words.rend() - known);
-        words.push_back(word);
-        return words.size();
-    };
-    out.array(static_cast<std::uint32_t>(row.subjects.size() * 4));
-    for (const EventsRow::Subject& subject : row.subjects)
-        for (const std::string_view word : {subject.queue, subject.type, subject.worker, subject.text})
-            out.uint(place(word));
-    out.array(static_cast<std::uint32_t>(words.size()));
-    for (const std::string_view word : words) out.str(word);
+    out.array(static_cast<std::uint32_t>(row.subjects.size() * std::tuple_size_v<EventsRow::Places>));
+    for (const EventsRow::Places& subject : row.subjects)
+        for (const std::uint32_t place : subject) out.uint(place);
+    out.array(static_cast<std::uint32_t>(row.words.size()));
+    for (const std::string_view word : row.words) out.str(word);
 }
 
 bool read_subjects(wire::Reader& in, EventsRow& row) {
     if (in.array() != row.events.size()) return false;
     for (EventsRow::Entry& entry : row.events) entry.subject = static_cast<std::uint32_t>(in.uint());
-    std::vector<std::uint64_t> places;
-    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) places.push_back(in.uint());
-    std::vector<std::string_view> words{{}};
-    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) words.push_back(in.str());
-    if (in.failed() || places.size() % 4 != 0) return false;
-    for (const std::uint64_t place : places)
-        if (place >= words.size()) return false;
-    for (std::size_t i = 0; i < places.size(); i += 4)
-        row.subjects.push_back({words[places[i]], words[places[i + 1]], words[places[i + 2]], words[places[i + 3]]});
-    return std::all_of(row.events.begin(), row.events.end(),
+    const std::uint32_t places = in.array();
+    if (places % std::tuple_size_v<EventsRow::Places> != 0) return false;
+    std::uint64_t last_place = 0;
+    for (std::uint32_t left = places / std::tuple_size_v<EventsRow::Places>; left > 0 && !in.failed(); --left)
+        for (std::uint32_t& place : row.subjects.emplace_back()) {
+            const std::uint64_t read = in.uint();
+            last_place = std::max(last_place, read);
+            place = static_cast<std::uint32_t>(read);
+        }
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) row.words.push_back(in.str());
+    return !in.failed() && last_place <= row.words.size() &&
+           std::all_of(row.events.begin(), row.events.end(),
                        [&](const EventsRow::Entry& entry) { return entry.subject <= row.subjects.size(); });
 }
 
 }  // namespace
 
-std::uint32_t EventsRow::subject(const Subject& subject) {
-    // The newest are the likeliest: a batch has few kinds of jobs, in runs.
-    const auto known = std::find(subjects.rbegin(), subjects.rend(), subject);
-    if (known != subjects.rend()) return static_cast<std::uint32_t>(subjects.rend() - known);
-    subjects.push_back(subject);
-    return static_cast<std::uint32_t>(subjects.size());
+EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
+    if (entry.subject == 0) return {};
+    const auto word = [this](std::uint32_t place) { return place == 0 ? std::string_view{} : words[place - 1]; };
+    const auto& [queue, type, worker, text] = subjects[entry.subject - 1];
+    return {word(queue), word(type), word(worker), word(text)};
 }
 
 Slice append_row(Batch& batch, const EventsRow& row) {
@@ -348,6 +356,7 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     row.wall = in.integer();
     row.events.clear();
     row.subjects.clear();
+    row.words.clear();
     std::uint64_t expected = 0;
     for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
         EventsRow::Entry entry;
@@ -364,6 +373,8 @@ std::string job_key(JobId job) { return big_endian(job.value); }
 
 std::string job_part_key(JobId job, std::uint32_t part) { return big_endian(job.value) + big_endian(part).substr(4); }
 
+std::string array_index_key(JobId array, std::uint64_t index) { return job_key(array) + big_endian(index); }
+
 std::string name_pair_key(std::string_view queue, std::string_view name) {
     std::string key(queue);
     key.push_back('\0');
@@ -375,7 +386,7 @@ std::string key_end(std::int64_t ended_at, std::uint64_t ttl_ms) {
     return big_endian(static_cast<std::uint64_t>(ended_at) + ttl_ms);
 }
 
-ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
+ContentHash content_hash(const SubmitItem& item, std::string_view payload, const SubmitArray* array) {
     std::string text;
     wire::Writer out(text);
     out.str(item.type);
@@ -397,6 +408,8 @@ ContentHash content_hash(const SubmitItem& item, std::string_view payload) {
     rare(3, item.queue_timeout_ms, plain.queue_timeout_ms);
     rare(4, item.held, plain.held);
     rare(5, item.key_ttl_ms, plain.key_ttl_ms);
+    if (array != nullptr)
+        for (const std::uint64_t number : {std::uint64_t{6}, array->count, array->first, array->step}) out.uint(number);
     out.flush();
     text.append(payload);
     XXH128_canonical_t canonical;

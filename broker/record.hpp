@@ -29,7 +29,8 @@ inline constexpr std::size_t kRowBytes = 1990;
 
 using ContentHash = std::array<unsigned char, 16>;
 
-/// Table live: what was submitted. The tail is the payload, or nothing if it stands in chunks.
+/// Tables live and arrays: what was submitted. The tail is the payload, or nothing if it stands in chunks, or if it is
+/// the array's.
 struct LiveRow {
     std::string_view queue = {};
     std::string_view type = {};
@@ -47,6 +48,8 @@ struct LiveRow {
     std::uint64_t queue_timeout_ms = 0;
     bool held = false;
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
+    JobId array;  ///< 0: it is of none
+    std::uint64_t array_index = 0;
     std::string_view payload = {};
 };
 
@@ -80,7 +83,8 @@ struct AttemptRow {
     std::string_view tail = {};
 };
 
-/// Tables done and dead: the final record, with the last attempt in it. The tail is the result, unless in `results`.
+/// Tables done and dead: the final record, with the last attempt in it. A dead job of an array that was resubmitted
+/// stands in `done`. The tail is the result, unless in `results`.
 struct EndRow {
     JobState state = JobState::none;
     Reason reason = Reason::none;
@@ -102,6 +106,8 @@ struct EndRow {
     std::string_view key = {};
     ContentHash content{};
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
+    JobId array;  ///< 0: it is of none
+    std::uint64_t array_index = 0;
     std::string_view result = {};
 };
 
@@ -147,6 +153,37 @@ struct TaskRow {
     std::string_view only = {};  ///< numbers of jobs, 8 bytes each, big-endian and in order; empty: all
 };
 
+/// Table counts. Its jobs that live are counted at start; what is here changes with a batch in which one ended.
+struct ArrayRow {
+    std::string_view name = {};
+    std::uint64_t count = 0;  ///< jobs to make in all
+    std::uint64_t first = 0;
+    std::uint64_t step = 1;
+    std::uint32_t at_once = 0;
+    JobId of;                ///< not these indices, but the leftovers of this array; 0: these
+    bool cancelled = false;  ///< of these, the cancelled ones too
+    bool makes = true;       ///< there are jobs to make
+    bool cancels = false;    ///< those made are being cancelled
+    std::uint64_t made = 0;
+    std::uint64_t cursor = 0;  ///< of `of`: indices below it have been looked at
+    std::uint64_t completed = 0;
+    std::uint64_t dead = 0;
+    std::uint64_t cancelled_jobs = 0;
+    std::uint64_t buried = 0;  ///< in the dead letter queue
+    // Of its leftovers:
+    std::uint64_t left_dead = 0;
+    std::uint64_t left_cancelled = 0;
+    JobId resubmitted_as;  ///< the last array that was made of those; 0: none
+    std::int64_t ended_at = 0;
+};
+
+/// Table leftovers, under array and index.
+struct LeftoverRow {
+    JobId job;
+    JobState state = JobState::none;  ///< dead: in the dead letter queue; retired: it was; or cancelled
+    std::uint64_t bytes = 0;          ///< of its row in `dead` and of its result, as NumbersRow::done_bytes counts
+};
+
 /// A run of submits that made jobs: number first + i made job first_job + i.
 struct Run {
     std::uint64_t first = 0;
@@ -169,14 +206,13 @@ struct WorkerRow {
 };
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
-/// What they are about is written once for all entries of the row.
+/// What they are about is written once for all entries of the row, and so is each word of it.
 struct EventsRow {
     struct Subject {
         std::string_view queue = {};
         std::string_view type = {};
         std::string_view worker = {};
         std::string_view text = {};
-        friend bool operator==(const Subject&, const Subject&) = default;
     };
     struct Entry {
         std::uint8_t kind = 0;
@@ -184,12 +220,14 @@ struct EventsRow {
         std::uint64_t count = 0;
         std::uint32_t subject = 0;  ///< in `subjects`, from 1; 0: not known
     };
+    /// Of the words of a subject, in their order there: each one's place in `words`, from 1; 0: empty.
+    using Places = std::array<std::uint32_t, 4>;
     std::int64_t wall = 0;
     std::vector<Entry> events = {};
-    std::vector<Subject> subjects = {};
+    std::vector<Places> subjects = {};
+    std::vector<std::string_view> words = {};
 
-    /// The subject's place, as entries say it; added if it is new.
-    std::uint32_t subject(const Subject& subject);
+    [[nodiscard]] Subject subject_of(const Entry& entry) const;
 };
 
 /// Table meta, row "numbers": written by every batch.
@@ -233,6 +271,8 @@ Slice append_row(Batch& batch, const EndRow& row);
 Slice append_row(Batch& batch, const KeyRow& row);
 Slice append_row(Batch& batch, const QueueRow& row);
 Slice append_row(Batch& batch, const TaskRow& row);
+Slice append_row(Batch& batch, const ArrayRow& row);
+Slice append_row(Batch& batch, const LeftoverRow& row);
 Slice append_row(Batch& batch, const InstanceRow& row);
 Slice append_row(Batch& batch, const WorkerRow& row);
 Slice append_row(Batch& batch, const NumbersRow& row);
@@ -246,6 +286,8 @@ Slice append_row(Batch& batch, const EventsRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, KeyRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, QueueRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, TaskRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, ArrayRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, LeftoverRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, InstanceRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, WorkerRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, NumbersRow& row);
@@ -253,13 +295,19 @@ Slice append_row(Batch& batch, const EventsRow& row);
 
 std::string job_key(JobId job);
 std::string job_part_key(JobId job, std::uint32_t part);  ///< attempts, chunks, results
+std::string array_index_key(JobId array, std::uint64_t index);
 /// Two names as one key: queue and idempotency key, or queue and type.
 std::string name_pair_key(std::string_view queue, std::string_view name);
 
 /// When a key is forgotten, as the first half of its key in `key_ends`.
 std::string key_end(std::int64_t ended_at, std::uint64_t ttl_ms);
 
-/// What makes two submits with one key the same: everything that was asked for, payload included.
-ContentHash content_hash(const SubmitItem& item, std::string_view payload);
+/// What makes two submits with one key the same: everything that was asked for, payload included. `array`: its message,
+/// if the item makes one.
+ContentHash content_hash(const SubmitItem& item, std::string_view payload, const SubmitArray* array = nullptr);
+
+/// What the numbers of a row take in it, keyed or not, with their tags.
+inline constexpr std::size_t kLiveFieldsAtMost = 150;
+inline constexpr std::size_t kEndFieldsAtMost = 180;
 
 }  // namespace jobyard::broker

@@ -1,6 +1,7 @@
 #include "recovery.hpp"
 
 #include <deque>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,11 +76,28 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
         return true;
     });
     if (!read) return read.error();
+    std::map<JobId, ArrayRow> arrays;
+    std::deque<std::string> array_names;
+    read = each(Table::counts, [&](std::string_view key, std::string_view value) {
+        ArrayRow& row = arrays[{from_big_endian(key)}];
+        const bool good = read_row(value, row);
+        row.name = array_names.emplace_back(row.name);
+        return good;
+    });
+    if (!read) return read.error();
+    read = each(Table::arrays, [&](std::string_view key, std::string_view value) {
+        const JobId id{from_big_endian(key)};
+        LiveRow row;
+        if (!arrays.contains(id) || !read_row(value, row)) return false;
+        core.load_array(id, row, arrays.at(id));
+        return true;
+    });
+    if (!read) return read.error();
     auto state = states.begin();
     read = each(Table::live, [&](std::string_view key, std::string_view value) {
         const JobId id{from_big_endian(key)};
         LiveRow row;
-        if (!read_row(value, row)) return false;
+        if (!read_row(value, row) || (row.array && !core.has_array(row.array))) return false;
         while (state != states.end() && state->first < id) ++state;
         core.load_live(id, row, state != states.end() && state->first == id ? &state->second : nullptr, now);
         return true;

@@ -53,8 +53,8 @@ std::int64_t Core::trim_due(Task task) const {
 /// When there is a step to take.
 std::int64_t Core::next_agenda() const {
     if (step_ != Task::none) return INT64_MAX;
-    std::int64_t next =
-        std::min({trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events), next_bulk_step()});
+    std::int64_t next = std::min(
+        {trim_due(Task::done), trim_due(Task::dead), trim_due(Task::events), next_bulk_step(), next_array_step()});
     for (const auto& [task, rows] :
          {std::pair(Task::done, numbers_.done_rows), {Task::dead, numbers_.dead_rows}, {Task::keys, numbers_.key_rows}})
         if (const Pass& pass = pass_of(task); pass.under_way && rows > 0)
@@ -76,14 +76,18 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         return std::vector<Need>{
             {Need::Kind::after, table, cursor, static_cast<std::uint32_t>(std::min(over, rows)), true}};
     };
-    // Many jobs at once and retention take turns, so that neither waits for the other for long.
+    // Many jobs at once and retention take turns, so that neither waits for the other for long; so do tasks and arrays.
     const auto bulk = [&] {
-        auto needs = bulk_needs(turn);
-        bulk_was_last_ = !needs.empty();
-        if (!bulk_was_last_) return needs;
-        step_ = Task::bulk;
-        next_step_ = turn.now + 1;
-        return needs;
+        for (int n = 0; n < 2; ++n) {
+            arrays_were_last_ = !arrays_were_last_;
+            auto needs = arrays_were_last_ ? array_needs(turn) : bulk_needs(turn);
+            bulk_was_last_ = !needs.empty();
+            if (!bulk_was_last_) continue;
+            step_ = arrays_were_last_ ? Task::arrays : Task::bulk;
+            next_step_ = turn.now + 1;
+            return needs;
+        }
+        return std::vector<Need>{};
     };
     if (!bulk_was_last_)
         if (auto needs = bulk(); !needs.empty()) return needs;
@@ -108,6 +112,7 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
 void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const Task task = std::exchange(step_, Task::none);
     if (task == Task::bulk) return bulk_step(found, turn, out);
+    if (task == Task::arrays) return array_step(found, turn, out);
     const Limits& limits = config_.limits;
     Pass& pass = pass_of(task);
     std::string& cursor = step_is_for_age_ ? pass.cursor : pass.trim_cursor;
@@ -169,6 +174,7 @@ void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn tur
         batch.erase(Table::buried, row.key);
         for (std::uint32_t n = 0; n < ended.payload_chunks; ++n) batch.erase(Table::chunks, job_part_key(id, n));
         --numbers_.dead_rows;
+        if (ended.array) retired_in_array(id, {ended.array, ended.array_index}, out);
     } else {
         --numbers_.done_rows;
         numbers_.done_bytes -= row.value.size() + (ended.result_chunks == 0 ? 0 : ended.result_size);

@@ -215,6 +215,8 @@ Result<void> Socket::bind(const std::string& endpoint, std::optional<gid_t> grou
         return Error{Code::bad_field, "cannot listen on " + endpoint + ": expected ipc://PATH or tcp://ADDRESS:PORT"};
     if (ipc)
         if (auto prepared = prepare_ipc(endpoint, endpoint.substr(kIpc.size()), group); !prepared) return prepared;
+    const int send_buffer = send_buffer_bytes(endpoint);  // of the connections made here
+    JOBYARD_ASSERT(zmq_setsockopt(router_, ZMQ_SNDBUF, &send_buffer, sizeof send_buffer) == 0);
     // An ipc socket is for this user alone, until it is given to a group: without keys nothing else tells who connects.
     const mode_t before = ::umask(0177);
     const int rc = zmq_bind(router_, endpoint.c_str());

@@ -282,13 +282,13 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     return snapshot;
 }
 
-/// The payload or result of one job; nothing if the job is not where it would have one.
+/// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
 int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
     const bool payload = need.kind == Need::Kind::payload;
     MDB_val key = to_val(need.key);
     MDB_val value;
     int rc = mdb_get(txn, handle(payload ? Table::live : Table::done), &key, &value);
-    if (rc == MDB_NOTFOUND && !payload) rc = mdb_get(txn, handle(Table::dead), &key, &value);
+    if (rc == MDB_NOTFOUND) rc = mdb_get(txn, handle(payload ? Table::arrays : Table::dead), &key, &value);
     if (rc != 0) return rc == MDB_NOTFOUND ? 0 : rc;
     LiveRow live;
     EndRow ended;

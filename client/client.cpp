@@ -28,6 +28,7 @@ std::optional<Error> find_fault(const JobSpec& spec, std::size_t max_payload) {
     if (!is_name(spec.type)) return bad_field("type", spec.type, kName);
     if (!is_name(spec.queue)) return bad_field("queue", spec.queue, kName);
     if (!spec.key.empty() && !is_name(spec.key)) return bad_field("key", spec.key, kName);
+    if (!spec.array.name.empty() && !is_name(spec.array.name)) return bad_field("array.name", spec.array.name, kName);
     if (spec.payload.size() > max_payload)
         return Error{Code::too_large,
                      "the payload has " + std::to_string(spec.payload.size()) + " bytes and at most " +
@@ -434,6 +435,46 @@ Result<void> Client::stop_task(std::uint64_t number, std::chrono::milliseconds l
                                 [](Asked& call) { return first_result(call); });
 }
 
+Result<std::vector<ArrayInfo>> Client::arrays(std::chrono::milliseconds limit) {
+    struct Page {
+        std::vector<ArrayInfo> arrays;
+        std::string next;
+    };
+    std::vector<ArrayInfo> arrays;
+    JobId cursor;
+    do {
+        const client::MessageQuestion ask{ListArrays{cursor, kMaxItems, {}}, nullptr};
+        Result<Page> page = impl_->ask_one<Page>(ask, limit, [](Asked& call) -> Result<Page> {
+            auto some = decode_all(call.maps, decode_array_info);
+            if (!some) return some.error();
+            return Page{*std::move(some), call.next};
+        });
+        if (!page) return page.error();
+        std::move(page->arrays.begin(), page->arrays.end(), std::back_inserter(arrays));
+        cursor = page->next.empty() ? JobId{} : arrays.back().array;
+    } while (cursor);
+    return arrays;
+}
+
+Result<ArrayInfo> Client::array(JobId array, std::chrono::milliseconds limit) {
+    return impl_->ask_one<ArrayInfo>(client::MessageQuestion{ListArrays{{}, 1, array}, nullptr}, limit,
+                                     [](Asked& call) { return decode_first(call, decode_array_info); });
+}
+
+Result<void> Client::stop_array(JobId array, std::chrono::milliseconds limit) {
+    return impl_->ask_one<void>(client::MessageQuestion{SteerArray{array, ArrayAction::stop}, nullptr}, limit,
+                                [](Asked& call) { return first_result(call); });
+}
+
+Result<JobId> Client::resubmit(JobId array, bool cancelled, std::chrono::milliseconds limit) {
+    const client::MessageQuestion ask{SteerArray{array, ArrayAction::resubmit, cancelled}, nullptr};
+    return impl_->ask_one<JobId>(ask, limit, [](Asked& call) -> Result<JobId> {
+        if (!call.items.empty() && call.items[0].code == Code::existing) return call.items[0].job;
+        if (const auto done = first_result(call); !done) return done.error();
+        return call.items[0].job;
+    });
+}
+
 Result<JobInfo> Client::show(JobId job, std::chrono::milliseconds limit) {
     return impl_->ask_one<JobInfo>(JobQuestion{JobVerb::show, job}, limit,
                                    [](Asked& call) { return decode_job_info(call.maps.front()); });
@@ -441,17 +482,18 @@ Result<JobInfo> Client::show(JobId job, std::chrono::milliseconds limit) {
 
 Result<JobPage> Client::list(const JobFilter& filter, std::uint64_t cursor, std::uint32_t size,
                              std::chrono::milliseconds limit) {
-    return impl_->ask_one<JobPage>(client::ListQuestion{filter.state, filter.queue, filter.type, cursor, size}, limit,
-                                   [](Asked& call) -> Result<JobPage> {
-                                       JobPage page;
-                                       page.next_cursor = call.next_cursor;
-                                       for (const std::string& map : call.maps) {
-                                           Result<JobInfo> job = decode_job_info(map);
-                                           if (!job) return job.error();
-                                           page.jobs.push_back(*std::move(job));
-                                       }
-                                       return page;
-                                   });
+    return impl_->ask_one<JobPage>(
+        client::ListQuestion{filter.state, filter.queue, filter.type, cursor, size, filter.array}, limit,
+        [](Asked& call) -> Result<JobPage> {
+            JobPage page;
+            page.next_cursor = call.next_cursor;
+            for (const std::string& map : call.maps) {
+                Result<JobInfo> job = decode_job_info(map);
+                if (!job) return job.error();
+                page.jobs.push_back(*std::move(job));
+            }
+            return page;
+        });
 }
 
 Result<BrokerStats> Client::stats(std::chrono::milliseconds limit) {

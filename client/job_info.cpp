@@ -78,6 +78,16 @@ void fields(Field& field, JobInfo& job) {
     field("ended_at", job.ended_at)("worker", job.worker)("token", job.token);
     field("cancel_requested", job.cancel_requested)("progress", job.progress)("progress_text", job.progress_text);
     field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
+    field("array", job.array)("array_index", job.array_index);
+}
+void fields(Field& field, ArrayInfo& array) {
+    field("array", array.array)("name", array.name)("queue", array.queue)("type", array.type)("state", array.state);
+    field("created_at", array.created_at)("ended_at", array.ended_at)("key", array.key)("count", array.count);
+    field("first", array.first)("step", array.step)("at_once", array.at_once)("making", array.making);
+    field("made", array.made)("waiting", array.waiting)("running", array.running)("completed", array.completed);
+    field("dead", array.dead)("cancelled", array.cancelled)("left_dead", array.left_dead);
+    field("left_cancelled", array.left_cancelled)("resubmits", array.resubmits);
+    field("resubmitted_as", array.resubmitted_as);
 }
 void fields(Field& field, RetryPolicy& retry) {
     field("max_attempts", retry.max_attempts)("timeout_ms", retry.timeout_ms);
@@ -172,6 +182,7 @@ Result<JobInfo> decode_job_info(std::string_view map) { return decode<JobInfo>(m
 
 Result<QueueInfo> decode_queue_info(std::string_view map) { return decode<QueueInfo>(map, "description of a queue"); }
 Result<TaskInfo> decode_task_info(std::string_view map) { return decode<TaskInfo>(map, "description of a task"); }
+Result<ArrayInfo> decode_array_info(std::string_view map) { return decode<ArrayInfo>(map, "description of an array"); }
 
 Result<BrokerStats> decode_stats(std::string_view map) {
     Result<BrokerStats> stats = decode<BrokerStats>(map, "statistics");

@@ -55,6 +55,13 @@ SubmitItem item_of(const JobSpec& spec) {
     return item;
 }
 
+std::shared_ptr<const SubmitArray> array_of(const JobSpec& spec) {
+    const ArrayRange& range = spec.array;
+    if (range.count == 0) return nullptr;
+    return std::make_shared<const SubmitArray>(
+        SubmitArray{0, 0, {}, range.count, range.first, range.step, range.at_once, range.name});
+}
+
 template <class... Fs>
 struct Overloaded : Fs... {
     using Fs::operator()...;
@@ -224,7 +231,7 @@ bool Network::take_posted() {
                        [&](const std::shared_ptr<Watched>& job) {
                            const Ticket ticket = take_ticket(job);
                            if (job->stage == Stage::open)
-                               session_.submit(ticket, item_of(job->spec), job->payload(), now);
+                               session_.submit(ticket, item_of(job->spec), job->payload(), now, array_of(job->spec));
                            else session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
                        },
                        [&](const std::shared_ptr<Asked>& call) {

@@ -44,24 +44,23 @@ std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
 
 /// Of a question that has a message of its own.
 Message message_of(const Question& question) {
-    return std::visit(Overloaded{
-                          [](const JobQuestion&) -> Message { return Show{}; },  // these share messages
-                          [](const ListQuestion& q) -> Message {
-                              return List{q.state, q.queue, q.type, q.cursor, q.limit};
-                          },
-                          [](const MessageQuestion& q) -> Message { return q.message; },
-                          [](const StatsQuestion&) -> Message { return AskStats{}; },
-                          [](const EventsQuestion& q) -> Message {
-                              return ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
-                          },
-                          [](const WorkersQuestion& q) -> Message {
-                              return ListWorkers{q.cursor, q.limit, q.name};
-                          },
-                          [](const SteerQuestion& q) -> Message {
-                              return SteerWorker{q.name, q.action};
-                          },
-                      },
-                      question);
+    return std::visit(
+        Overloaded{
+            [](const JobQuestion&) -> Message { return Show{}; },  // these share messages
+            [](const ListQuestion& q) -> Message { return List{q.state, q.queue, q.type, q.cursor, q.limit, q.array}; },
+            [](const MessageQuestion& q) -> Message { return q.message; },
+            [](const StatsQuestion&) -> Message { return AskStats{}; },
+            [](const EventsQuestion& q) -> Message {
+                return ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
+            },
+            [](const WorkersQuestion& q) -> Message {
+                return ListWorkers{q.cursor, q.limit, q.name};
+            },
+            [](const SteerQuestion& q) -> Message {
+                return SteerWorker{q.name, q.action};
+            },
+        },
+        question);
 }
 
 }  // namespace
@@ -91,17 +90,20 @@ Session::Session(Options options, std::int64_t now_ms)
 
 // --- what callers want -----------------------------------------------------------------------------------------------
 
-void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms) {
+void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+                     std::shared_ptr<const SubmitArray> array) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
-    if (is_beyond_broker(item)) return fail(ticket, Code::version_not_spoken, broker_is_too_old(minor_of(item)));
-    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload});
+    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload, std::move(array)});
     job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
+    if (const auto why = beyond_broker(job)) {
+        fail(ticket, Code::unknown_message, *why);
+        waiting_.pop_back();
+    }
 }
 
 void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
-    if (is_beyond_broker(question))
-        return fail(ticket, Code::version_not_spoken, broker_is_too_old(minor_of(message_of(question))));
+    if (const auto why = beyond_broker(question)) return fail(ticket, Code::unknown_message, *why);
     unsent_.insert(remember(ticket, std::move(question), deadline_ms));
 }
 
@@ -215,6 +217,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     session_ = envelope.session;
     welcomed_before_ = true;
     broker_minor_ = welcome.minor;
+    broker_is_older_ = welcome.minor < protocol_minor();
     if (welcome.heartbeat_ms != 0) heartbeat_ms_ = welcome.heartbeat_ms;
     if (welcome.lost_after_ms != 0) lost_after_ms_ = welcome.lost_after_ms;
     if (welcome.window != 0) window_size_ = welcome.window;
@@ -229,52 +232,48 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     refused_asks_.clear();
     for (const auto& [job, ticket] : take_pushed()) watch(ticket, job, false);
     for (const auto& [key, asked] : asks_) unsent_.insert(unsent_.end(), key);
-    if (broker_minor_ < protocol_minor()) fail_what_is_beyond_broker();
+    if (broker_is_older_) fail_what_is_beyond_broker();
 }
 
-bool Session::is_beyond_broker(const SubmitItem& item) const {
-    return link_ == Link::welcomed && broker_minor_ < protocol_minor() && minor_of(item) > broker_minor_;
+std::uint8_t Session::minor_needed(const Job& job) {
+    const std::uint8_t of_item = minor_of(job.item);
+    return job.array == nullptr ? of_item : std::max(of_item, minor_of(Message(*job.array)));
 }
 
-bool Session::is_beyond_broker(const Question& question) const {
-    return link_ == Link::welcomed && broker_minor_ < protocol_minor() &&
-           minor_of(message_of(question)) > broker_minor_;
-}
+std::uint8_t Session::minor_needed(const Question& question) { return minor_of(message_of(question)); }
 
-std::string Session::broker_is_too_old(std::uint8_t needed) const {
+template <class Wish>
+std::optional<std::string> Session::beyond_broker(const Wish& wish) const {
+    if (!broker_is_older_ || link_ != Link::welcomed) return {};
+    const std::uint8_t needed = minor_needed(wish);
+    if (needed <= broker_minor_) return {};
     return "the broker speaks protocol " + protocol_text(kProtocolVersion, broker_minor_) + ", and this needs " +
            protocol_text(kProtocolVersion, needed) + "; upgrade the broker, or do without";
 }
 
-/// It would neglect what it does not know: run a job now that is to run tomorrow. What was there before it came; later
-/// ones are looked at as they come in.
+/// What waited for this broker or was on its way to another; later wishes are looked at as they come in.
 void Session::fail_what_is_beyond_broker() {
-    const auto refuse = [this](const Job& job, Code code) {
-        fail(job.ticket, code, broker_is_too_old(minor_of(job.item)));
-    };
-    // Sent to a newer broker, which this one has replaced, and it may have made the job.
     for (Job& job : window_) {
-        if (job.state == Job::State::answered || !is_beyond_broker(job.item)) continue;
+        if (job.state == Job::State::answered) continue;
+        const auto why = beyond_broker(job);
+        if (!why) continue;
         job.state = Job::State::answered;
-        refuse(job, Code::outcome_unknown);
+        fail(job.ticket, Code::outcome_unknown, *why + "; a newer broker was sent the job, and may have made it");
     }
     advance_confirmed();
     to_send_ = confirmed_ + 1;
-    std::erase_if(waiting_, [&](const Job& job) {
-        if (!is_beyond_broker(job.item)) return false;
-        refuse(job, Code::version_not_spoken);
-        return true;
-    });
-    std::erase_if(refused_, [&](const auto& entry) {
-        if (!is_beyond_broker(entry.second.item)) return false;
-        refuse(entry.second, Code::version_not_spoken);
-        return true;
-    });
-    std::vector<AskKey> beyond;
-    for (const auto& [key, asked] : asks_)
-        if (is_beyond_broker(asked.question)) beyond.push_back(key);
-    for (const AskKey key : beyond)
-        fail_ask(key, {Code::version_not_spoken, broker_is_too_old(minor_of(message_of(asks_.at(key).question))), 0});
+    const auto refuse = [this](const Job& job) {
+        const auto why = beyond_broker(job);
+        if (why) fail(job.ticket, Code::unknown_message, *why);
+        return why.has_value();
+    };
+    std::erase_if(waiting_, refuse);
+    std::erase_if(refused_, [&](const auto& entry) { return refuse(entry.second); });
+    for (auto next = asks_.begin(); next != asks_.end();) {
+        const auto ask = next++;
+        if (const auto why = beyond_broker(ask->second.question))
+            fail_ask(ask->first, {Code::unknown_message, *why, 0});
+    }
 }
 
 void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms) {
@@ -607,6 +606,7 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     std::size_t header_bytes = kHeaderPrefixBytes;
     std::size_t bytes = 0;
     bool ends = false;  // what is there goes alone
+    std::shared_ptr<const SubmitArray> array;
     for (; submit.items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
@@ -619,8 +619,10 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
         // Not with a key: such a message waits for rows, and only some may wait at a time.
         const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes && item.key.empty();
         const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
-        if ((full || is_large || ends) && !submit.items.empty()) break;
-        ends = is_large;
+        const bool goes_alone = is_large || job.array != nullptr;
+        if ((full || goes_alone || ends) && !submit.items.empty()) break;
+        ends = goes_alone;
+        array = job.array;
         submit.items.push_back(item);
         out.payload.push_back(job.payload);
         job.state = Job::State::sent;
@@ -632,7 +634,14 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     if (submit.items.empty()) return false;
     out.envelope.request = new_request({submit.first_number, submit.items.size(), {}});
     submit_sent_ms_ = now_ms;
-    out.envelope.message = std::move(submit);
+    if (array != nullptr) {
+        SubmitArray& message = out.envelope.message.emplace<SubmitArray>(*array);
+        message.confirmed = submit.confirmed;
+        message.first_number = submit.first_number;
+        message.items = std::move(submit.items);
+    } else {
+        out.envelope.message = std::move(submit);
+    }
     return true;
 }
 

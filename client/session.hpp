@@ -96,6 +96,7 @@ struct ListQuestion {
     std::string type;
     std::uint64_t cursor = 0;
     std::uint32_t limit = 100;
+    JobId array = {};
 };
 struct StatsQuestion {};
 /// A message as it is to be sent, and what owns that its views look into.
@@ -152,7 +153,9 @@ class Session {
 
     /// The views must hold until Submitted or Failed came out for the ticket. A payload with an owner, of
     /// kLargePayloadBytes or more, goes in a message of its own and may be sent from where it stands.
-    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms);
+    /// `array`: it makes one; what SUBMIT_ARRAY says of it, without its item.
+    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+                std::shared_ptr<const SubmitArray> array = {});
     /// Fails with `timeout` at the deadline. A watch ends with Ended.
     void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
     /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker
@@ -197,6 +200,7 @@ class Session {
         std::int64_t deadline_ms = 0;
         SubmitItem item;
         KeptBytes payload;
+        std::shared_ptr<const SubmitArray> array;
         std::uint8_t refusals = 0;
         enum class State : std::uint8_t {
             unsent,    ///< in this session
@@ -230,11 +234,15 @@ class Session {
 
     bool next_submit(OutgoingMessage& out, std::int64_t now_ms);
     bool next_ask(OutgoingMessage& out);
-    [[nodiscard]] bool is_beyond_broker(const SubmitItem& item) const;
-    [[nodiscard]] bool is_beyond_broker(const Question& question) const;
-    [[nodiscard]] std::string broker_is_too_old(std::uint8_t needed) const;
-    void fail_what_is_beyond_broker();
     bool next_job_question(OutgoingMessage& out, JobVerb verb);
+
+    [[nodiscard]] static std::uint8_t minor_needed(const Job& job);
+    [[nodiscard]] static std::uint8_t minor_needed(const Question& question);
+    /// Why the broker is not asked for it: it is too old, and would neglect what it does not know (run a job now that
+    /// is to run tomorrow).
+    template <class Wish>
+    [[nodiscard]] std::optional<std::string> beyond_broker(const Wish& wish) const;
+    void fail_what_is_beyond_broker();
 
     [[nodiscard]] Job& numbered(std::uint64_t number) { return window_[number - confirmed_ - 1]; }
     [[nodiscard]] std::uint64_t last_number() const { return confirmed_ + window_.size(); }
@@ -274,6 +282,7 @@ class Session {
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;
     std::uint8_t broker_minor_ = kProtocolMinor;
+    bool broker_is_older_ = false;
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;
     std::size_t window_size_ = kSubmitWindow;

@@ -42,6 +42,13 @@ jobyard_package(dev libjobyard-dev libdevel "libjobyard${JOBYARD_SOVERSION} (= $
 set(CPACK_DEBIAN_BROKER_PACKAGE_RECOMMENDS jobyard)
 set(CPACK_DEBIAN_DEV_PACKAGE_SUGGESTS "libzmq3-dev, cmake, pkg-config")
 
+# What an administrator has changed survives an upgrade, and a removal until the purge.
+macro(jobyard_conffile component name)
+  set(conffiles ${CMAKE_CURRENT_BINARY_DIR}/debian/${component}/conffiles)
+  file(CONFIGURE OUTPUT ${conffiles} CONTENT "/etc/jobyard/${name}.toml\n")
+  file(CHMOD ${conffiles} PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+endmacro()
+
 # The same scripts for both services.
 foreach(program broker worker)
   set(service jobyard-${program})
@@ -59,7 +66,10 @@ foreach(program broker worker)
     list(APPEND scripts ${CMAKE_CURRENT_BINARY_DIR}/debian/${program}/${script})
   endforeach()
   string(TOUPPER ${program} id)
-  set(CPACK_DEBIAN_${id}_PACKAGE_CONTROL_EXTRA ${scripts})
+  jobyard_conffile(${program} ${program})
+  set(CPACK_DEBIAN_${id}_PACKAGE_CONTROL_EXTRA ${scripts} ${conffiles})
 endforeach()
+jobyard_conffile(cli client)
+set(CPACK_DEBIAN_CLI_PACKAGE_CONTROL_EXTRA ${conffiles})
 
 include(CPack)

@@ -11,9 +11,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "jobyard/assert.hpp"
 #include "program/toml_file.hpp"
 #include "program/values.hpp"
-#include "jobyard/assert.hpp"
 
 extern char** environ;
 

@@ -119,6 +119,9 @@ const char* to_string(EventKind kind) {
         case EventKind::queue_paused: return "queue_paused";
         case EventKind::queue_resumed: return "queue_resumed";
         case EventKind::queue_set: return "queue_set";
+        case EventKind::array_submitted: return "array_submitted";
+        case EventKind::array_stopped: return "array_stopped";
+        case EventKind::array_ended: return "array_ended";
     }
     return "unknown_event";
 }

@@ -13,7 +13,7 @@ namespace {
 using namespace broker;  // NOLINT: the rows are its
 using Json = nlohmann::ordered_json;
 
-static_assert(kTables == 17, "a table was added: dump and load it too, or say in dump.hpp why not");
+static_assert(kTables == 20, "a table was added: dump and load it too, or say in dump.hpp why not");
 
 constexpr std::uint64_t kRowsBetween = 1'000;
 
@@ -31,6 +31,11 @@ void put_key(Json& out, std::string_view key, const ContentHash& content) {
     out["content"] = hex(view_of(content));
 }
 
+void put_array(Json& out, JobId array, std::uint64_t index) {
+    out["array"] = digits(array.value);
+    out["array_index"] = digits(index);
+}
+
 Json attempt_object(const AttemptRow& row) {
     return {{"attempt", row.attempt},          {"worker", std::string(row.worker)}, {"token", digits(row.token.value)},
             {"started_at", row.started_at},    {"ended_at", row.ended_at},          {"outcome", to_string(row.outcome)},
@@ -43,7 +48,8 @@ class Dump {
         : image_(image), out_(out), progress_(progress), all_(image.rows()) {}
 
     Result<std::uint64_t> run() {
-        for (const auto part : {&Dump::header, &Dump::unended, &Dump::ended, &Dump::keys, &Dump::queues, &Dump::totals})
+        for (const auto part : {&Dump::header, &Dump::arrays, &Dump::unended, &Dump::ended, &Dump::leftovers,
+                                &Dump::keys, &Dump::queues, &Dump::totals})
             if (auto done = (this->*part)(); !done) return done.error();
         out_.flush();
         if (!out_) return Error{Code::internal, "the dump cannot be written"};
@@ -106,6 +112,10 @@ class Dump {
                           {"factor_percent", row.backoff.factor_percent},
                           {"max_ms", row.backoff.max_ms},
                           {"jitter_percent", row.backoff.jitter_percent}};
+        if (row.array) {  // which has its payload
+            put_array(job, row.array, row.array_index);
+            return {};
+        }
         std::string payload(row.payload);
         if (auto whole = pieces(Table::chunks, key, row.chunks, payload); !whole) return whole;
         put_bytes(job, "payload", payload);
@@ -123,6 +133,61 @@ class Dump {
             job["attempts"].push_back(attempt_object(row));
         }
         return {};
+    }
+
+    /// Before their jobs.
+    Result<void> arrays() {
+        return each(Table::arrays, [this](std::string_view key, std::string_view value) -> Result<void> {
+            LiveRow row;
+            if (!read_row(value, row)) return damaged(Table::arrays, key);
+            const auto bytes = image_.get(Table::counts, key);
+            if (!bytes) return bytes.error();
+            ArrayRow counts;
+            if (!*bytes || !read_row(**bytes, counts)) return damaged(Table::counts, key);
+            Json array{{"kind", "array"},
+                       {"id", digits(from_big_endian(key))},
+                       {"name", std::string(counts.name)},
+                       {"queue", std::string(row.queue)},
+                       {"type", std::string(row.type)},
+                       {"priority", row.priority},
+                       {"created_at", row.created_at},
+                       {"max_attempts", row.max_attempts},
+                       {"timeout_ms", row.timeout_ms},
+                       {"count", counts.count},
+                       {"first", digits(counts.first)},
+                       {"step", digits(counts.step)},
+                       {"at_once", counts.at_once},
+                       {"resubmits", digits(counts.of.value)},
+                       {"resubmits_cancelled", counts.cancelled},
+                       {"makes", counts.makes},
+                       {"cancels", counts.cancels},
+                       {"made", counts.made},
+                       {"cursor", digits(counts.cursor)},
+                       {"completed", counts.completed},
+                       {"dead", counts.dead},
+                       {"cancelled", counts.cancelled_jobs},
+                       {"in_dead_letter_queue", counts.buried},
+                       {"left_dead", counts.left_dead},
+                       {"left_cancelled", counts.left_cancelled},
+                       {"resubmitted_as", digits(counts.resubmitted_as.value)},
+                       {"ended_at", counts.ended_at}};
+            put_key(array, row.key, row.content);
+            if (auto added = add_submitted(array, key, row); !added) return added;
+            line(array);
+            return {};
+        });
+    }
+    Result<void> leftovers() {
+        return each(Table::leftovers, [this](std::string_view key, std::string_view value) -> Result<void> {
+            LeftoverRow row;
+            if (key.size() != 16 || !read_row(value, row)) return damaged(Table::leftovers, key);
+            Json left{{"kind", "leftover"}};
+            put_array(left, {from_big_endian(key)}, from_big_endian(key.substr(8)));
+            left["id"] = digits(row.job.value);
+            left["state"] = to_string(row.state);
+            line(left);
+            return {};
+        });
     }
 
     Result<void> unended() {
@@ -188,6 +253,8 @@ class Dump {
                          {"payload_bytes", row.payload_size}};
                 put_key(job, row.key, row.content);
                 if (!row.key.empty()) job["key_ttl_ms"] = row.key_ttl_ms;
+                if (row.array) put_array(job, row.array, row.array_index);
+                if (row.array && row.state == JobState::dead && table == Table::done) job["resubmitted"] = true;
                 if (row.last.outcome != Outcome::none) job["last"] = attempt_object(row.last);
                 std::string result(row.result);
                 if (auto whole = pieces(Table::results, key, row.result_chunks, result); !whole) return whole;

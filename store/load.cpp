@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <istream>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -20,9 +21,6 @@ using namespace broker;  // NOLINT: the rows are its
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kLinesBetween = 1'000;
-// What the numbers of a row take in it, with their tags (core_submit.cpp, core_work.cpp).
-constexpr std::size_t kLiveFieldsAtMost = 100;
-constexpr std::size_t kEndFieldsAtMost = 160;
 
 /// What is wrong with a line; leaves load() only as an Error.
 struct Wrong {
@@ -121,6 +119,8 @@ class Load {
         if (kind == "job") return line.text("state") == "unended" ? unended(line) : ended(line);
         if (kind == "key") return key(line);
         if (kind == "queue") return queue(line);
+        if (kind == "array") return array(line);
+        if (kind == "leftover") return leftover(line);
         if (kind != "totals") wrong("the kind \"" + kind + "\" is not known");
         numbers_.submitted_total = line.number<std::uint64_t>("submitted");
         numbers_.completed_total = line.number<std::uint64_t>("completed");
@@ -192,6 +192,14 @@ class Load {
             row.key = line.name("key");
             row.content = line.content();
         }
+        if (line.has("array")) {
+            row.array = {line.big("array")};
+            row.array_index = line.big("array_index");
+            const auto array = arrays_.find(row.array.value);
+            if (array == arrays_.end()) wrong("\"array\" is none that stands before its jobs");
+            row.payload_size = array->second;
+            return row;
+        }
         if (payload.size() > kMaxMessageBytes) wrong("the payload is larger than any message");
         row.payload_size = static_cast<std::uint32_t>(payload.size());
         const std::size_t fixed = kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size();
@@ -225,7 +233,7 @@ class Load {
 
     Result<void> unended(const Members& line) {
         const JobId id = new_job(line);
-        const std::string payload = line.bytes("payload");
+        const std::string payload = line.has("array") ? "" : line.bytes("payload");
         const LiveRow row = submitted(line, id, payload);
         put_row(Table::live, job_key(id), row);
         if (!row.key.empty()) {
@@ -255,6 +263,47 @@ class Load {
         return store_.flush_if_large();
     }
 
+    Result<void> array(const Members& line) {
+        const JobId id = new_job(line);
+        const std::string payload = line.bytes("payload");
+        const LiveRow row = submitted(line, id, payload);
+        put_row(Table::arrays, job_key(id), row);
+        arrays_[id.value] = row.payload_size;
+        ArrayRow counts;
+        if (!line.text("name").empty()) counts.name = line.name("name");
+        counts.count = line.number<std::uint64_t>("count");
+        counts.first = line.big("first");
+        counts.step = line.big("step");
+        counts.at_once = line.number<std::uint32_t>("at_once");
+        counts.of = {line.big("resubmits")};
+        counts.cancelled = line.flag("resubmits_cancelled");
+        counts.makes = line.flag("makes");
+        counts.cancels = line.flag("cancels");
+        counts.made = line.number<std::uint64_t>("made");
+        counts.cursor = line.big("cursor");
+        counts.completed = line.number<std::uint64_t>("completed");
+        counts.dead = line.number<std::uint64_t>("dead");
+        counts.cancelled_jobs = line.number<std::uint64_t>("cancelled");
+        counts.buried = line.number<std::uint64_t>("in_dead_letter_queue");
+        counts.left_dead = line.number<std::uint64_t>("left_dead");
+        counts.left_cancelled = line.number<std::uint64_t>("left_cancelled");
+        counts.resubmitted_as = {line.big("resubmitted_as")};
+        counts.ended_at = line.number<std::int64_t>("ended_at");
+        put_row(Table::counts, job_key(id), counts);
+        return store_.flush_if_large();
+    }
+
+    Result<void> leftover(const Members& line) {
+        LeftoverRow row;
+        row.job = {line.big("id")};
+        row.state = line.word("state", {JobState::dead, JobState::retired, JobState::cancelled});
+        const auto dead = dead_bytes_.find(row.job.value);
+        if ((row.state == JobState::dead) != (dead != dead_bytes_.end())) wrong("\"state\" is not that of the job");
+        if (dead != dead_bytes_.end()) row.bytes = dead->second;
+        put_row(Table::leftovers, array_index_key({line.big("array")}, line.big("array_index")), row);
+        return store_.flush_if_large();
+    }
+
     Result<void> ended(const Members& line) {
         const JobId id = new_job(line);
         EndRow row;
@@ -278,9 +327,13 @@ class Load {
             row.content = line.content();
             if (line.has("key_ttl_ms")) row.key_ttl_ms = line.number<std::uint64_t>("key_ttl_ms");
         }
-        const bool is_dead = row.state == JobState::dead;
+        if (line.has("array")) {
+            row.array = {line.big("array")};
+            row.array_index = line.big("array_index");
+        }
+        const bool is_dead = row.state == JobState::dead && !line.has("resubmitted");
         if (is_dead) {
-            const std::string payload = line.bytes("payload");
+            const std::string payload = line.has("array") ? "" : line.bytes("payload");
             const LiveRow buried = submitted(line, id, payload);
             row.payload_chunks = buried.chunks;
             put_row(Table::buried, job_key(id), buried);
@@ -295,6 +348,7 @@ class Load {
         const Slice value = put_row(is_dead ? Table::dead : Table::done, job_key(id), row);
         if (is_dead) {
             ++numbers_.dead_rows;
+            if (row.array) dead_bytes_[id.value] = value.size + (row.result_chunks == 0 ? 0 : row.result_size);
         } else {
             ++numbers_.done_rows;
             numbers_.done_bytes += value.size + (row.result_chunks == 0 ? 0 : row.result_size);
@@ -345,6 +399,8 @@ class Load {
     std::uint64_t epoch_ = 0;
     NumbersRow numbers_;
     std::vector<std::uint64_t> jobs_;
+    std::map<std::uint64_t, std::uint32_t> arrays_;      // with the sizes of their payloads
+    std::map<std::uint64_t, std::uint64_t> dead_bytes_;  // of jobs of arrays
 };
 
 }  // namespace

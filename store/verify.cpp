@@ -10,7 +10,7 @@ namespace {
 
 using namespace broker;  // NOLINT: the rows are its
 
-static_assert(kTables == 17, "a table was added: say here what must be true of its rows");
+static_assert(kTables == 20, "a table was added: say here what must be true of its rows");
 
 constexpr std::uint64_t kToldOfEachKind = 20;
 constexpr std::uint64_t kRowsBetween = 1'000;
@@ -65,10 +65,26 @@ class Check {
 
     Result<Verified> run() {
         using Pass = Result<void> (Check::*)();
-        for (const Pass pass : {&Check::meta, &Check::live, &Check::ended<Table::done>, &Check::ended<Table::dead>,
-                                &Check::buried, &Check::state, &Check::attempts, &Check::slices<Table::chunks>,
-                                &Check::slices<Table::results>, &Check::claims, &Check::key_ends, &Check::keys,
-                                &Check::instances, &Check::workers, &Check::queues, &Check::tasks, &Check::events})
+        for (const Pass pass : {&Check::meta,
+                                &Check::live,
+                                &Check::ended<Table::done>,
+                                &Check::ended<Table::dead>,
+                                &Check::buried,
+                                &Check::state,
+                                &Check::attempts,
+                                &Check::slices<Table::chunks>,
+                                &Check::slices<Table::results>,
+                                &Check::claims,
+                                &Check::key_ends,
+                                &Check::keys,
+                                &Check::instances,
+                                &Check::workers,
+                                &Check::queues,
+                                &Check::tasks,
+                                &Check::arrays,
+                                &Check::counts,
+                                &Check::leftovers,
+                                &Check::events})
             if (auto passed = (this->*pass)(); !passed) return passed.error();
         progress_(verified_.rows, verified_.rows);
         return std::move(verified_);
@@ -148,6 +164,8 @@ class Check {
                         find(Kind::doubled, Table::live, job_text(job) + " is unended and also in " + to_string(other));
                 }
                 if (auto checked = first_slice(Table::chunks, job, row.chunks); !checked) return checked;
+                if (row.array)
+                    if (auto checked = one_of_array(job, row.array, &Fared::unended); !checked) return checked;
                 if (row.key.empty()) return {};
                 const std::string name = name_pair_key(row.queue, row.key);
                 KeyRow named;
@@ -181,7 +199,9 @@ class Check {
                 }
                 if (row.result_chunks != 0) bytes += row.result_size;
                 const bool is_dead = row.state == JobState::dead;
-                if (!has_ended(row.state) || is_dead != (table == Table::dead))
+                // A dead job that was resubmitted with its array is no longer in the dead letter queue.
+                const bool resubmitted = is_dead && row.array && table == Table::done;
+                if (!has_ended(row.state) || is_dead != (table == Table::dead || resubmitted))
                     find(Kind::unlike, table, job_text(job) + " is there as " + to_string(row.state));
                 if (table == Table::done) {
                     const auto doubled = has(Table::dead, key);
@@ -192,6 +212,8 @@ class Check {
                     if (!kept) return kept.error();
                     if (!*kept) find(Kind::lost, Table::buried, job_text(job) + " is dead, and its payload is gone");
                     if (auto checked = first_slice(Table::chunks, job, row.payload_chunks); !checked) return checked;
+                    if (row.array)
+                        if (auto checked = one_of_array(job, row.array, &Fared::buried); !checked) return checked;
                 }
                 if (auto checked = first_slice(Table::results, job, row.result_chunks); !checked) return checked;
                 if (row.key.empty()) return {};
@@ -294,7 +316,7 @@ class Check {
             bool there = false;
             if (table == Table::chunks) {
                 LiveRow row;
-                for (const Table owner : {Table::live, Table::buried}) {
+                for (const Table owner : {Table::live, Table::buried, Table::arrays}) {
                     const auto read = row_of(owner, key, row, there);
                     if (!read) return read.error();
                     if (there && !*read) return {};  // told already
@@ -448,6 +470,62 @@ class Check {
                     });
     }
 
+    /// Those in `live` and `dead` say of which arrays they are; these passes come later.
+    Result<void> arrays() {
+        return each(Table::arrays, 8,
+                    [this](std::string_view key, std::string_view value, std::uint64_t array) -> Result<void> {
+                        number_was_given(Table::arrays, array);
+                        LiveRow row;
+                        if (!read_row(value, row)) {
+                            damaged(Table::arrays, array);
+                            return {};
+                        }
+                        const auto counted = has(Table::counts, key);
+                        if (!counted) return counted.error();
+                        if (!*counted) find(Kind::lost, Table::counts, "those of array " + std::to_string(array));
+                        return first_slice(Table::chunks, array, row.chunks);
+                    });
+    }
+    Result<void> counts() {
+        return each(Table::counts, 8,
+                    [this](std::string_view key, std::string_view value, std::uint64_t array) -> Result<void> {
+                        ArrayRow row;
+                        if (!read_row(value, row)) {
+                            damaged(Table::counts, array);
+                            return {};
+                        }
+                        const Fared fared = fared_[array];
+                        const std::string whose = " of array " + std::to_string(array);
+                        if (const std::uint64_t ended = row.completed + row.dead + row.cancelled_jobs;
+                            row.made != ended + fared.unended)
+                            find(Kind::miscounted, Table::counts,
+                                 std::to_string(row.made) + " jobs" + whose + " were made, of which " +
+                                     std::to_string(ended) + " have ended and " + std::to_string(fared.unended) +
+                                     " have not");
+                        if (row.buried != fared.buried)
+                            find(Kind::miscounted, Table::counts,
+                                 std::to_string(row.buried) + " jobs" + whose + " are dead, counted are " +
+                                     std::to_string(fared.buried));
+                        left_[array] = row.left_dead + row.left_cancelled;
+                        return owned(Table::counts, key, array, {Table::arrays});
+                    });
+    }
+    Result<void> leftovers() {
+        auto done = each(Table::leftovers, 16,
+                         [this](std::string_view, std::string_view value, std::uint64_t array) -> Result<void> {
+                             LeftoverRow row;
+                             if (!read_row(value, row)) damaged(Table::leftovers, array);
+                             --left_[array];
+                             return {};
+                         });
+        if (!done) return done;
+        for (const auto& [array, missing] : left_)
+            if (missing != 0)
+                find(Kind::miscounted, Table::leftovers,
+                     "array " + std::to_string(array) + " has others than its counts say");
+        return {};
+    }
+
     /// They say which jobs there must be: those that were submitted and not retired.
     Result<void> events() {
         std::uint64_t bytes = 0;
@@ -490,6 +568,20 @@ class Check {
 
     // What several tables have in common.
 
+    struct Fared {
+        std::uint64_t unended = 0;
+        std::uint64_t buried = 0;
+    };
+    Result<void> one_of_array(std::uint64_t job, JobId array, std::uint64_t Fared::*how) {
+        ++(fared_[array.value].*how);
+        const auto there = has(Table::arrays, job_key(array));
+        if (!there) return there.error();
+        if (!*there)
+            find(Kind::lost, Table::arrays,
+                 "array " + std::to_string(array.value) + ", which has the payload of " + job_text(job));
+        return {};
+    }
+
     Result<void> owned(Table table, std::string_view key, std::uint64_t job, std::initializer_list<Table> owners) {
         for (const Table owner : owners) {
             const auto there = has(owner, key);
@@ -529,6 +621,8 @@ class Check {
     NumbersRow numbers_;
     Numbers present_;  // jobs that are somewhere, or retired
     std::set<std::string> to_forget_;
+    std::map<std::uint64_t, Fared> fared_;         // of the jobs of each array
+    std::map<std::uint64_t, std::uint64_t> left_;  // leftovers that its counts have, and the table not yet
     std::map<std::pair<Kind, Table>, std::uint64_t> told_;
     Verified verified_;
 };

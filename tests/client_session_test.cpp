@@ -244,7 +244,7 @@ TEST_F(ClientSession, AsksABrokerOfAnOlderMinorVersionForNothingThatItWouldNegle
     const auto expect_too_old = [this](Ticket ticket) {
         const auto failed = completed<Failed>();
         EXPECT_EQ(failed.ticket, ticket);
-        EXPECT_EQ(failed.error.code, Code::version_not_spoken);
+        EXPECT_EQ(failed.error.code, Code::unknown_message);
         EXPECT_EQ(failed.error.text,
                   "the broker speaks protocol 1.0, and this needs 1.1; upgrade the broker, or do without");
     };
@@ -261,6 +261,15 @@ TEST_F(ClientSession, AsksABrokerOfAnOlderMinorVersionForNothingThatItWouldNegle
     expect_too_old(5);
     session.ask(6, MessageQuestion{ListTasks{}, nullptr}, now + 30'000);
     expect_too_old(6);
+    SubmitItem item;
+    item.type = "t";
+    session.submit(10, item, std::string_view("p"), now, std::make_shared<const SubmitArray>(SubmitArray{0, 0, {}, 3}));
+    expect_too_old(10);
+    ListQuestion jobs_of_array;
+    jobs_of_array.array = {7};
+    session.ask(11, jobs_of_array, now + 30'000);
+    expect_too_old(11);
+    expect_silence();
 
     // A newer one that took its place knows all; and the old one again cannot say what became of that.
     welcomed_by_minor(kProtocolMinor);
@@ -532,6 +541,45 @@ TEST_F(ClientSession, LargePayloadsWithKeysShareLists) {
         session.submit(ticket, item, large, now);
     }
     expect_submit(1, 4);
+}
+
+TEST_F(ClientSession, AnArrayGoesAloneUnderItsNumberAndIsSentAgainUnderIt) {
+    establish();
+    submit(1);
+    SubmitItem item;
+    item.type = "t";
+    session.submit(2, item, "all", now,
+                   std::make_shared<const SubmitArray>(SubmitArray{0, 0, {}, 100, 5, 10, 3, "seeds"}));
+    submit(3);
+    expect_submit(1, 1);
+    const RequestId first = request;
+    const auto expect_array = [&](std::uint64_t confirmed) {
+        const auto array = sent<SubmitArray>();
+        EXPECT_EQ(array.confirmed, confirmed);
+        EXPECT_EQ(array.first_number, 2U);
+        ASSERT_EQ(array.items.size(), 1U);
+        EXPECT_EQ(array.items[0].type, "t");
+        EXPECT_EQ(sent_payload, "all");
+        EXPECT_EQ(array.count, 100U);
+        EXPECT_EQ(array.first, 5U);
+        EXPECT_EQ(array.step, 10U);
+        EXPECT_EQ(array.at_once, 3U);
+        EXPECT_EQ(array.name, "seeds");
+    };
+    pass(200);  // an answer that takes so long is not waited for
+    expect_array(0);
+    pass(200);
+    expect_submit(3, 1);
+    answer(first, 1, 41);
+    expect_submitted(1, 41);
+    reconnect();
+    expect_array(1);
+    const RequestId again = request;
+    expect_submit(3, 1);
+    answer(again, 1, 57);
+    expect_submitted(2, 57);
+    answer(1, 58);
+    expect_submitted(3, 58);
 }
 
 TEST_F(ClientSession, CutsListsAtTheSizeOfTheHeader) {

@@ -141,7 +141,7 @@ std::vector<Example> examples() {
         {Cancel{{{1}}}, 0, "9101"},
         {Redrive{{{1}}}, 0, "9101"},
         {Show{{{1}}}, 0, "9101"},
-        {List{JobState::dead, "q", "t", 17, 50}, 0, "08a171a1741132"},
+        {List{JobState::dead, "q", "t", 17, 50, {7}}, 0, "08a171a174113207"},
         {Jobs{9, {{2, Code::ok, {7}}}}, 2,
          "099194000200"
          "07"},
@@ -152,7 +152,7 @@ std::vector<Example> examples() {
         {Events{900, 500, true, {{2}, {3}}}, 5, "cd0384cd01f4c392920002920003"},
         {ListWorkers{"c", 50, "w"}, 0, "a16332a177"},
         {Maps{"n", {{2}}}, 2, "a16e91920002"},
-        {Dispatch{{{2, {7}, {8}, 1, "q", "t", 5, 6, 7}}}, 2, "919a0002070801a171a174050607"},
+        {Dispatch{{{2, {7}, {8}, 1, "q", "t", 5, 6, 7, {9}, 10}}}, 2, "919c0002070801a171a174050607090a"},
         {Credit{12}, 0, "0c"},
         {Started{{{{7}, {8}}}}, 0, "91920708"},
         {Renew{{{{7}, {8}, 0.1, "some"}}}, 0, "91940708cb3fb999999999999aa4736f6d65"},
@@ -170,6 +170,10 @@ std::vector<Example> examples() {
          "0203a171a17401a1650708c3a1629109"},
         {ListTasks{7}, 0, "07"},
         {StopTask{7}, 0, "07"},
+        {SubmitArray{4, 5, {item}, 100, 1, 2, 3, "n"}, 3,
+         "040591dc00130003a171a17409c3cd03e8cd07d005a16b0acd012c28323c4650c35a64010203a16e"},
+        {ListArrays{{7}, 5, {9}}, 0, "070509"},
+        {SteerArray{{7}, ArrayAction::resubmit, true}, 0, "0702c3"},
     };
 }
 
@@ -200,14 +204,14 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1},        {"WELCOME", 2},    {"HEARTBEAT", 3},     {"GOODBYE", 4},     {"ERROR", 5},
-        {"SUBMIT", 10},      {"ANSWERS", 11},   {"WATCH", 12},        {"RESULTS", 13},    {"GRANT", 14},
-        {"CANCEL", 15},      {"REDRIVE", 16},   {"SHOW", 20},         {"LIST", 21},       {"JOBS", 22},
-        {"ASK_STATS", 23},   {"STATS", 24},     {"DISPATCH", 30},     {"CREDIT", 31},     {"STARTED", 32},
-        {"RENEW", 33},       {"COMPLETE", 34},  {"FAIL", 35},         {"RELEASE", 36},    {"STOP", 37},
-        {"READ_EVENTS", 25}, {"EVENTS", 26},    {"LIST_WORKERS", 28}, {"MAPS", 29},       {"STEER_WORKER", 41},
-        {"CHANGE", 17},      {"SET_QUEUE", 18}, {"LIST_QUEUES", 27},  {"START_TASK", 42}, {"LIST_TASKS", 43},
-        {"STOP_TASK", 44}};
+        {"HELLO", 1},        {"WELCOME", 2},       {"HEARTBEAT", 3},     {"GOODBYE", 4},     {"ERROR", 5},
+        {"SUBMIT", 10},      {"ANSWERS", 11},      {"WATCH", 12},        {"RESULTS", 13},    {"GRANT", 14},
+        {"CANCEL", 15},      {"REDRIVE", 16},      {"SHOW", 20},         {"LIST", 21},       {"JOBS", 22},
+        {"ASK_STATS", 23},   {"STATS", 24},        {"DISPATCH", 30},     {"CREDIT", 31},     {"STARTED", 32},
+        {"RENEW", 33},       {"COMPLETE", 34},     {"FAIL", 35},         {"RELEASE", 36},    {"STOP", 37},
+        {"READ_EVENTS", 25}, {"EVENTS", 26},       {"LIST_WORKERS", 28}, {"MAPS", 29},       {"STEER_WORKER", 41},
+        {"CHANGE", 17},      {"SET_QUEUE", 18},    {"LIST_QUEUES", 27},  {"START_TASK", 42}, {"LIST_TASKS", 43},
+        {"STOP_TASK", 44},   {"SUBMIT_ARRAY", 19}, {"LIST_ARRAYS", 45},  {"STEER_ARRAY", 46}};
     for (const Example& example : examples())
         EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }

@@ -3,15 +3,23 @@
 
 #include "commit_log.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
+#include <algorithm>
 #include <atomic>
-#include <climits>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -81,7 +89,7 @@ struct CommitLogTest : testing::Test {
     }
 };
 
-TEST_F(CommitLogTest, WritesABatchOfMorePiecesThanOneWriteTakes) {
+TEST_F(CommitLogTest, WritesABatchOfManyPieces) {
     constexpr std::size_t kPieces = 1'500;
     const auto large = std::make_shared<const std::string>(3'000, 'x');
     Batch made;
@@ -90,7 +98,6 @@ TEST_F(CommitLogTest, WritesABatchOfMorePiecesThanOneWriteTakes) {
         const Slice key = made.append(big_endian(i));
         made.put(Table::chunks, key, made.keep({std::string_view(*large).substr(i), large}));
     }
-    ASSERT_GT(made.pieces().size(), std::size_t{IOV_MAX});
     ASSERT_TRUE(log->append(made));
     open();
     std::size_t rows = 0;
@@ -103,6 +110,106 @@ TEST_F(CommitLogTest, WritesABatchOfMorePiecesThanOneWriteTakes) {
     });
     EXPECT_TRUE(done) << done.error().text;
     EXPECT_EQ(rows, kPieces);
+}
+
+/// Of a page, of less than a block, of exactly some blocks and around that: with the header and the operation each has
+/// 108 bytes beside its value and key.
+const std::vector<std::size_t> kSizes = [] {
+    std::vector<std::size_t> sizes{1, 200'000};
+    for (const std::size_t border : {std::size_t{256} << 10, std::size_t{1} << 20, std::size_t{2} << 20})
+        for (const std::size_t less : {8'000U, 4'000U, 109U, 108U, 107U, 0U}) sizes.push_back(border - less);
+    sizes.push_back(std::size_t{5} << 20);
+    return sizes;
+}();
+
+Batch batch_of(std::size_t i) {
+    std::string value(kSizes[i], '\0');
+    for (std::size_t at = 0; at < value.size(); ++at) value[at] = static_cast<char>(at / 16 * 7 + i);
+    Batch made;
+    made.seq = i + 1;
+    const auto kept = std::make_shared<const std::string>(std::move(value));
+    const Slice key = made.append(big_endian(i));
+    made.put(Table::chunks, key, made.keep({*kept, kept}));
+    return made;
+}
+
+void append_all_sizes(CommitLog& log) {
+    for (std::size_t i = 0; i < kSizes.size(); ++i) {
+        const auto done = log.append(batch_of(i));
+        ASSERT_TRUE(done) << kSizes[i] << " bytes: " << done.error().text;
+    }
+}
+
+/// How many of them are there as they were.
+std::size_t count_all_sizes(CommitLog& log) {
+    std::size_t i = 0;
+    const auto done = log.replay(0, [&](const Batch& got) -> Result<void> {
+        const Batch expected = batch_of(i);
+        EXPECT_EQ(got.ops().size(), 1U);
+        EXPECT_TRUE(got.value(got.ops()[0]) == expected.value(expected.ops()[0])) << kSizes[i] << " bytes";
+        ++i;
+        return {};
+    });
+    EXPECT_TRUE(done) << done.error().text;
+    return i;
+}
+
+TEST_F(CommitLogTest, ABatchOfAnySizeIsFoundWhole) {
+    append_all_sizes(*log);
+    open();
+    EXPECT_EQ(count_all_sizes(*log), kSizes.size());
+}
+
+/// From now on this thread, and no other, is refused the call with EINVAL if that argument has one of the bits, or (of
+/// a descriptor) if it is the one.
+bool refuse_if_bits(unsigned call, unsigned argument, unsigned bits, bool equal = false) {
+    const auto offset = static_cast<unsigned>(offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t));
+    std::array<sock_filter, 6> program{
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
+        sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset),
+        sock_filter BPF_JUMP(static_cast<std::uint16_t>(BPF_JMP | (equal ? BPF_JEQ : BPF_JSET) | BPF_K), bits, 0, 1),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+}
+
+TEST_F(CommitLogTest, AFileSystemWithoutDirectWritesWillDo) {
+    log.reset();
+    bool refused = false;
+    std::thread([&] {
+        refused = refuse_if_bits(SYS_openat, 2, O_DIRECT);
+        if (!refused) return;
+        EXPECT_LT(::open((directory / "log.0").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC), 0);
+        open();
+        append_all_sizes(*log);
+    }).join();
+    if (!refused) GTEST_SKIP() << "cannot refuse a system call: " << std::strerror(errno);
+    open();
+    EXPECT_EQ(count_all_sizes(*log), kSizes.size());
+}
+
+TEST_F(CommitLogTest, AFileSystemThatTakesTheFlagButNotTheWriteWillDo) {
+    std::vector<unsigned> direct;  // descriptors of the log
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;
+        const int fd = std::stoi(entry.path().filename());
+        if (!std::filesystem::read_symlink(entry.path(), gone).string().starts_with(directory.path())) continue;
+        if ((::fcntl(fd, F_GETFL) & O_DIRECT) != 0) direct.push_back(static_cast<unsigned>(fd));
+    }
+    if (direct.empty()) GTEST_SKIP() << "the file system here has no direct writes";
+    bool refused = false;
+    std::thread([&] {
+        refused = std::all_of(direct.begin(), direct.end(),
+                              [](unsigned fd) { return refuse_if_bits(SYS_pwrite64, 0, fd, true); });
+        if (refused) append_all_sizes(*log);
+    }).join();
+    if (!refused) GTEST_SKIP() << "cannot refuse a system call: " << std::strerror(errno);
+    open();
+    EXPECT_EQ(count_all_sizes(*log), kSizes.size());
 }
 
 TEST_F(CommitLogTest, WhatWasAppendedIsFoundInOrder) {
@@ -310,6 +417,37 @@ TEST_F(CommitLogTest, ARecordThatWasCutShortIsNotFoundAndCostsNoneBeforeIt) {
         if (grows) {
             ASSERT_EQ(found(0, 9'000), numbers(1, whole ? last + 1 : last)) << "round " << round;
         }
+    }
+}
+
+/// The same of one that is written in several blocks, over others of an earlier turn.
+TEST_F(CommitLogTest, ALargeRecordThatWasCutShortIsNotFoundAndCostsNoneBeforeIt) {
+    constexpr std::size_t kBytes = 3'000'000;
+    constexpr std::size_t kTorn = std::size_t{64} << 10;
+    std::mt19937 rng(12);
+    for (int round = 0; round < 4; ++round) {
+        for (const int file : {0, 1}) std::filesystem::remove(directory / ("log." + std::to_string(file)));
+        open();
+        const std::uint64_t last = 12 + rng() % 3;
+        for (std::uint64_t seq = 1; seq <= last; ++seq) {
+            append(seq, seq, kBytes);
+            log->set_applied(seq - 1);
+        }
+        const std::string before[] = {bytes_of(0), bytes_of(1)};
+        append(last + 1, last + 1, kBytes);
+        const std::string after[] = {bytes_of(0), bytes_of(1)};
+        bool whole = true;
+        for (const int file : {0, 1}) {
+            std::string torn = before[file];
+            torn.resize(after[file].size());
+            for (std::size_t at = 0; at < torn.size(); at += kTorn) {
+                if (torn.compare(at, kTorn, after[file], at, kTorn) == 0) continue;
+                if (rng() % 32 != 0) torn.replace(at, kTorn, after[file], at, kTorn);
+                else whole = false;
+            }
+            write(file, torn);
+        }
+        ASSERT_EQ(found(last - 1, kBytes), numbers(last, whole ? last + 1 : last)) << "round " << round;
     }
 }
 

@@ -529,7 +529,7 @@ class Yard {
         for (const auto& [key, value] : dead)
             EXPECT_TRUE(has(disk[Table::buried], key)) << "dead but not buried: " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::chunks])
-            EXPECT_TRUE(has(live, key) || has(disk[Table::buried], key))
+            EXPECT_TRUE(has(live, key) || has(disk[Table::buried], key) || has(disk[Table::arrays], key))
                 << "payload without job " << from_big_endian(key);
         for (const auto& [key, value] : disk[Table::attempts])
             EXPECT_TRUE(has(live, key) || has(done, key) || has(dead, key))
@@ -540,6 +540,27 @@ class Yard {
             EXPECT_TRUE(disk[Table::keys].contains(value)) << "the end of a key that is not there";
         for (const auto& [key, value] : disk[Table::claims])
             EXPECT_TRUE(has(live, key) || core->in_claim_window()) << "claim without job " << from_big_endian(key);
+        std::map<std::string, std::uint64_t> left;  // by array
+        std::uint64_t in_letter_queue = 0;
+        for (const auto& [key, value] : disk[Table::leftovers]) {
+            LeftoverRow row;
+            ASSERT_TRUE(read_row(value, row));
+            ++left[key.substr(0, 8)];
+            EXPECT_EQ(row.state == JobState::dead, dead.contains(job_key(row.job)))
+                << "a leftover of array " << from_big_endian(key);
+            if (row.state == JobState::dead) ++in_letter_queue;
+        }
+        std::uint64_t buried = 0;
+        for (const auto& [key, value] : disk[Table::counts]) {
+            ArrayRow row;
+            ASSERT_TRUE(read_row(value, row));
+            EXPECT_TRUE(disk[Table::arrays].contains(key) && core->has_array({from_big_endian(key)}));
+            EXPECT_EQ(row.left_dead + row.left_cancelled, left[key]) << "leftovers of array " << from_big_endian(key);
+            buried += row.buried;
+        }
+        EXPECT_EQ(buried, in_letter_queue);
+        EXPECT_EQ(disk[Table::arrays].size(), disk[Table::counts].size());
+        EXPECT_LE(left.size(), disk[Table::arrays].size()) << "leftovers of no array";
         std::set<std::string> ending;
         for (const auto& [key, value] : disk[Table::key_ends]) ending.insert(value);
         for (const auto& [key, value] : disk[Table::keys]) {
@@ -679,11 +700,13 @@ class Yard {
     [[nodiscard]] std::string read_live_payload(const std::string& key) const {
         const std::vector<Need> needs{{Need::Kind::row, Table::live, key, 1},
                                       {Need::Kind::row, Table::buried, key, 1},
+                                      {Need::Kind::row, Table::arrays, key, 1},
                                       {Need::Kind::prefix, Table::chunks, key, 1024}};
         const Snapshot snapshot = disk.read(needs);
         const Found found(needs, snapshot, newer_than(disk.applied));
         LiveRow row;
-        const auto stored = found.get(Table::live, key);
+        auto stored = found.get(Table::live, key);
+        if (!stored) stored = found.get(Table::arrays, key);
         if (!stored || !read_row(*stored, row)) {
             ADD_FAILURE() << "a dispatched job is not on disk";
             return {};
@@ -735,6 +758,13 @@ class Yard {
         batch.put(Table::meta, kMetaApplied, big_endian(batch.seq));
         disk.apply(batch);
         core = std::make_unique<Core>(config);
+        for (const auto& [key, value] : disk[Table::arrays]) {
+            LiveRow submitted;
+            ArrayRow row;
+            ASSERT_TRUE(read_row(value, submitted));
+            ASSERT_TRUE(read_row(disk[Table::counts].at(key), row));
+            core->load_array({from_big_endian(key)}, submitted, row);
+        }
         std::map<std::uint64_t, StateRow> states;
         for (const auto& [key, value] : disk[Table::state]) ASSERT_TRUE(read_row(value, states[from_big_endian(key)]));
         for (const auto& [key, value] : disk[Table::live]) {

@@ -35,5 +35,16 @@ TEST(NameIndex, TellsNamesOfOneHashApart) {
     find_all([](const std::string& name) { return static_cast<std::uint32_t>(name.size()); });
 }
 
+TEST(NameIndex, IsUsedAgainAfterItWasCleared) {
+    NameIndex index;
+    const auto find = [&](std::uint32_t hash) { return index.find(hash, [](std::uint32_t) { return true; }); };
+    for (std::uint32_t number = 0; number < 100; ++number) index.add(number, number);
+    index.clear();
+    for (std::uint32_t number = 0; number < 100; ++number) EXPECT_FALSE(find(number));
+    index.add(7, 1);
+    EXPECT_EQ(find(7), 1U);
+    EXPECT_FALSE(find(8));
+}
+
 }  // namespace
 }  // namespace jobyard::broker

@@ -175,6 +175,9 @@ TEST(ProtocolDocument, GivesTheLimitsOfTheCode) {
     static_assert(kSubmitWindow == 8192 && kMaxCredit == 1024 && kMaxWaitingMessages == 64);
     row("unconfirmed submits of an instance", "8,192 above `confirmed`");
     row("jobs a worker holds", "1,024");
+    static_assert(kMaxArrayJobs == 100'000'000 && kMaxArrayIndex == (1ULL << 53) - 1);
+    row("jobs of an array", "1 to 100,000,000");
+    row("an index", "2^53 − 1");
     row("messages of a session that wait for the disk", "64");
 }
 

@@ -51,6 +51,8 @@ LiveRow a_live_row() {
     row.queue_timeout_ms = 11;
     row.held = true;
     row.key_ttl_ms = 12;
+    row.array = {13};
+    row.array_index = 14;
     row.payload = std::string_view("pay\0oad", 7);
     return row;
 }
@@ -89,6 +91,8 @@ EndRow an_end_row() {
     row.last = an_attempt_row();
     row.key = "k";
     row.content = {9};
+    row.array = {10};
+    row.array_index = 11;
     row.result = "result";
     return row;
 }
@@ -110,6 +114,8 @@ TEST(Record, LiveRowRoundTrips) {
     EXPECT_EQ(row.backoff, made.backoff);
     EXPECT_EQ(row.key, made.key);
     EXPECT_EQ(row.content, made.content);
+    EXPECT_EQ(row.array, made.array);
+    EXPECT_EQ(row.array_index, made.array_index);
     EXPECT_EQ(row.payload, made.payload);
 }
 
@@ -118,6 +124,8 @@ TEST(Record, RowOfAJobWithoutAKeyIsShorterAndReadsAsWithoutOne) {
     with_key.deadline_ms = with_key.queue_timeout_ms = 0;
     with_key.held = false;
     with_key.key_ttl_ms = kDefaultKeyTtlMs;
+    with_key.array = {};
+    with_key.array_index = 0;
     LiveRow without = with_key;
     without.key = {};
     without.content = {};
@@ -185,7 +193,53 @@ TEST(Record, EndRowRoundTrips) {
     expect_same(row.last, made.last);
     EXPECT_EQ(row.key, made.key);
     EXPECT_EQ(row.content, made.content);
+    EXPECT_EQ(row.array, made.array);
+    EXPECT_EQ(row.array_index, made.array_index);
     EXPECT_EQ(row.result, made.result);
+}
+
+ArrayRow an_array_row() {
+    ArrayRow row;
+    row.name = "seeds";
+    row.count = 1;
+    row.first = 2;
+    row.step = 3;
+    row.at_once = 4;
+    row.of = {5};
+    row.cancelled = true;
+    row.makes = false;
+    row.cancels = true;
+    row.made = 6;
+    row.cursor = 7;
+    row.completed = 8;
+    row.dead = 9;
+    row.cancelled_jobs = 10;
+    row.buried = 11;
+    row.left_dead = 12;
+    row.left_cancelled = 13;
+    row.resubmitted_as = {14};
+    row.ended_at = 15;
+    return row;
+}
+
+TEST(Record, RowsOfArraysRoundTrip) {
+    const std::string bytes = bytes_of(an_array_row());
+    ArrayRow row;
+    ASSERT_TRUE(read_row(bytes, row));
+    EXPECT_EQ(row.name, "seeds");
+    EXPECT_EQ(row.of, JobId{5});
+    EXPECT_TRUE(row.cancelled && !row.makes && row.cancels);
+    EXPECT_EQ((std::vector<std::uint64_t>{row.count, row.first, row.step, row.at_once, row.made, row.cursor,
+                                          row.completed, row.dead, row.cancelled_jobs, row.buried, row.left_dead,
+                                          row.left_cancelled, row.resubmitted_as.value}),
+              (std::vector<std::uint64_t>{1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14}));
+    EXPECT_EQ(row.ended_at, 15);
+    LeftoverRow left;
+    ASSERT_TRUE(read_row(bytes_of(LeftoverRow{{7}, JobState::dead, 300}), left));
+    EXPECT_EQ(left.job, JobId{7});
+    EXPECT_EQ(left.state, JobState::dead);
+    EXPECT_EQ(left.bytes, 300U);
+    EXPECT_LT(array_index_key({1}, UINT64_MAX), array_index_key({2}, 0));
 }
 
 TEST(Record, KeyWorkerAndNumbersRowsRoundTrip) {
@@ -258,6 +312,8 @@ TEST(Record, EveryDamagedByteIsNoticed) {
     expect_damage_is_noticed(KeyRow{{17}, {1}, JobState::dead});
     expect_damage_is_noticed(InstanceRow{an_instance(), 1, {{1, 2, 3}}});
     expect_damage_is_noticed(WorkerRow{an_instance(), "w"});
+    expect_damage_is_noticed(an_array_row());
+    expect_damage_is_noticed(LeftoverRow{{7}, JobState::dead, 300});
     expect_damage_is_noticed(NumbersRow{});
     expect_damage_is_noticed(EventsRow{1, {{1, {2}, 3}}});
 }
@@ -297,6 +353,8 @@ TEST(Record, OlderRowWithoutTheLastFieldsIsRead) {
     expect_older_rows_are_read(WorkerRow{an_instance(), "w"}, 2);
     expect_older_rows_are_read(NumbersRow{}, 15);
     expect_older_rows_are_read(TaskRow{}, 20);
+    expect_older_rows_are_read(an_array_row(), 19);
+    expect_older_rows_are_read(LeftoverRow{{7}, JobState::dead, 300}, 3);
     expect_older_rows_are_read(QueueRow{true, 1, "b", "w", 2, {3, 4, {5, 6, 7, 8}}}, 11);
     expect_older_rows_are_read(KeyRow{{1}, {2}, JobState::dead}, 3);
     StateRow row;

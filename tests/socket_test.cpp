@@ -590,5 +590,12 @@ TEST(Loopback, IsWhatOnlyThisMachineReaches) {
         EXPECT_FALSE(is_loopback(endpoint)) << endpoint;
 }
 
+TEST(Loopback, IsWhereASendBufferIsBounded) {
+    for (const char* endpoint : {"tcp://127.0.0.1:7466", "tcp://[::1]:7466", "tcp://localhost:7466"})
+        EXPECT_EQ(send_buffer_bytes(endpoint), 512 << 10) << endpoint;
+    for (const char* endpoint : {"tcp://10.0.0.1:7466", "tcp://*:7466", "ipc:///tmp/broker"})
+        EXPECT_EQ(send_buffer_bytes(endpoint), -1) << endpoint << ": far away it would bound the rate";
+}
+
 }  // namespace
 }  // namespace jobyard::broker

@@ -99,7 +99,8 @@ struct StoreTools : testing::Test {
                     .result_size = 3'000,
                     .result_chunks = 2,
                     .last = attempt(1, Outcome::completed),
-                    .key = "yours"};
+                    .key = "yours",
+                    .array = {}};
         const Slice done_value = put_row(batch, Table::done, job_key({2}), done);
         batch.put(Table::results, job_part_key({2}, 0), large.substr(0, kRowBytes));
         batch.put(Table::results, job_part_key({2}, 1), large.substr(kRowBytes));
@@ -112,7 +113,8 @@ struct StoreTools : testing::Test {
                     .type = "send",
                     .ended_at = 8,
                     .payload_size = 5,
-                    .last = attempt(1, Outcome::failed)};
+                    .last = attempt(1, Outcome::failed),
+                    .array = {}};
         put_row(batch, Table::dead, job_key({3}), dead);
         put_row(batch, Table::buried, job_key({3}), live_row("mail", "hello"));
         put_row(batch, Table::live, job_key({5}), live_row("mail", "a\nb"));
@@ -516,6 +518,93 @@ TEST_F(StoreTools, ADumpOfAnOlderVersionIsLoaded) {
     std::string expected = without_first_line(today);
     replace(expected, R"("forget_at":7)", R"("forget_at":86400007)");
     EXPECT_EQ(without_first_line(dumped(directory / "loaded")), expected);
+}
+
+/// And array 6 with a large payload: its job 7 unended, 8 dead, 9 dead and resubmitted as job 11 of array 10, purged.
+struct StoreToolsWithArrays : StoreTools {
+    ArrayRow counts;
+    void SetUp() override {
+        StoreTools::SetUp();
+        Batch batch;
+        batch.seq = seq;
+        LiveRow array = live_row("images");
+        array.payload_size = 3'000;
+        array.chunks = 2;
+        put_row(batch, Table::arrays, job_key({6}), array);
+        batch.put(Table::chunks, job_part_key({6}, 0), large.substr(0, kRowBytes));
+        batch.put(Table::chunks, job_part_key({6}, 1), large.substr(kRowBytes));
+        counts.name = "seeds";
+        counts.count = counts.made = 3;
+        counts.makes = false;
+        counts.dead = 2;
+        counts.buried = counts.left_dead = 1;
+        counts.resubmitted_as = {10};
+        put_row(batch, Table::counts, job_key({6}), counts);
+        LiveRow job = live_row("images");
+        job.payload_size = 3'000;
+        job.array = {6};
+        put_row(batch, Table::live, job_key({7}), job);
+        job.array_index = 1;
+        put_row(batch, Table::buried, job_key({8}), job);
+        EndRow dead = end_row(JobState::dead, "images");
+        dead.payload_size = 3'000;
+        dead.array = {6};
+        dead.array_index = 1;
+        const Slice value = put_row(batch, Table::dead, job_key({8}), dead);
+        put_row(batch, Table::leftovers, array_index_key({6}, 1), LeftoverRow{{8}, JobState::dead, value.size});
+        dead.array_index = 2;
+        numbers.done_bytes += put_row(batch, Table::done, job_key({9}), dead).size;
+        put_row(batch, Table::arrays, job_key({10}), live_row("images", "small"));
+        ArrayRow again;
+        again.of = {6};
+        again.makes = false;
+        again.count = again.made = again.dead = again.left_dead = 1;
+        again.ended_at = 9;
+        put_row(batch, Table::counts, job_key({10}), again);
+        put_row(batch, Table::leftovers, array_index_key({10}, 2), LeftoverRow{{11}, JobState::retired, 0});
+        numbers.next_job = 12;
+        ++numbers.done_rows;
+        ++numbers.dead_rows;
+        put_numbers(batch);
+        batch.put(Table::meta, kMetaApplied, big_endian(seq));
+        plant(batch);
+    }
+};
+
+TEST_F(StoreToolsWithArrays, AWholeStoreHasNoFindings) { EXPECT_THAT(findings(), testing::IsEmpty()); }
+
+TEST_F(StoreToolsWithArrays, WhatIsWrongIsFound) {
+    Batch batch;
+    batch.erase(Table::leftovers, array_index_key({6}, 1));
+    batch.erase(Table::live, job_key({7}));
+    batch.erase(Table::arrays, job_key({10}));
+    batch.put(Table::meta, kMetaApplied, big_endian(seq));
+    plant(batch);
+    EXPECT_THAT(findings(),
+                testing::ElementsAre(
+                    testing::StartsWith("miscounted counts: 3 jobs of array 6 were made, of which 2 have ended and 0"),
+                    testing::StartsWith("orphaned counts: a row of job 10"),
+                    testing::StartsWith("miscounted leftovers: array 6")));
+}
+
+TEST_F(StoreToolsWithArrays, AJobWithoutItsArrayIsFound) {
+    Batch batch;
+    batch.erase(Table::arrays, job_key({6}));
+    batch.put(Table::meta, kMetaApplied, big_endian(seq));
+    plant(batch);
+    EXPECT_THAT(findings(), testing::IsSupersetOf({testing::StartsWith("lost arrays: array 6, which has the payload of "
+                                                                       "job 7"),
+                                                   testing::StartsWith("orphaned chunks")}));
+}
+
+TEST_F(StoreToolsWithArrays, WhatWasDumpedAndLoadedIsDumpedTheSame) {
+    const std::string first = dumped(data);
+    EXPECT_THAT(first, HasSubstr("\"array_index\":\"1\""));
+    std::istringstream in(first);
+    const auto loaded = load(in, directory / "loaded", kQuiet);
+    ASSERT_TRUE(loaded) << loaded.error().text;
+    EXPECT_THAT(findings(directory / "loaded"), testing::IsEmpty());
+    EXPECT_EQ(without_first_line(dumped(directory / "loaded")), without_first_line(first));
 }
 
 TEST_F(StoreTools, ADumpIsOneObjectALine) {

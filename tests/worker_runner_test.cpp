@@ -66,7 +66,7 @@ class CommandRunner : public testing::Test {
         return {.argv = {"sh", "-c", script}, .env = {}, .cwd = {}, .input = {}};
     }
     HandlerResult run(const Command& command, std::chrono::milliseconds kill_grace = 10s) {
-        return run_command(command, {{77}, 3, {123456789}}, keeper, cancel_fd, kill_grace);
+        return run_command(command, name, keeper, cancel_fd, kill_grace);
     }
     ResultMap succeed(const Command& command) {
         const HandlerResult result = run(command);
@@ -86,6 +86,7 @@ class CommandRunner : public testing::Test {
     }
     void cancel() const { eventfd_write(cancel_fd, 1); }
 
+    AttemptName name{{77}, 3, {123456789}};
     Keeper keeper = std::move(Keeper::start().value());
     int cancel_fd = eventfd(0, EFD_CLOEXEC);
     ~CommandRunner() override { close(cancel_fd); }
@@ -105,6 +106,14 @@ TEST_F(CommandRunner, GivesWhatTheCommandWroteAndItsStatus) {
 TEST_F(CommandRunner, TellsTheCommandWhichAttemptItIs) {
     EXPECT_EQ(succeed(shell("echo $JOBYARD_JOB_ID $JOBYARD_ATTEMPT $JOBYARD_LEASE_TOKEN")).bytes.at("stdout"),
               "77 3 123456789\n");
+}
+
+TEST_F(CommandRunner, TellsTheCommandItsIndexInAnArray) {
+    name.array = {57};
+    name.array_index = 12;
+    EXPECT_EQ(succeed(shell("echo $JOBYARD_ARRAY_ID $JOBYARD_ARRAY_INDEX")).bytes.at("stdout"), "57 12\n");
+    name.array = {};
+    EXPECT_EQ(succeed(shell("echo ${JOBYARD_ARRAY_INDEX-none}")).bytes.at("stdout"), "none\n");
 }
 
 TEST_F(CommandRunner, AddsToTheEnvironmentAndEntersTheDirectory) {

@@ -129,8 +129,9 @@ int run(Config& config, int argc, const char* const* argv, const jobyard::worker
               [&](const jobyard::Job& job, jobyard::Context& context) -> jobyard::HandlerResult {
                   const auto command = jobyard::worker::decode_command(job.payload);
                   if (!command) return jobyard::Failure{.message = command.error().text, .retryable = false};
-                  return jobyard::worker::run_command(*command, {job.id, job.attempt, job.token}, keeper,
-                                                      context.cancel_fd(), config.kill_grace);
+                  return jobyard::worker::run_command(*command,
+                                                      {job.id, job.attempt, job.token, job.array, job.array_index},
+                                                      keeper, context.cancel_fd(), config.kill_grace);
               });
     spdlog::info("starting: broker={}", config.worker.broker);
     jobyard::WorkerEnd end;

@@ -139,6 +139,10 @@ std::vector<std::string> environment(const Command& command, const AttemptName& 
     settings.emplace_back("JOBYARD_JOB_ID", std::to_string(name.job.value));
     settings.emplace_back("JOBYARD_ATTEMPT", std::to_string(name.attempt));
     settings.emplace_back("JOBYARD_LEASE_TOKEN", std::to_string(name.token.value));
+    if (name.array) {
+        settings.emplace_back("JOBYARD_ARRAY_ID", std::to_string(name.array.value));
+        settings.emplace_back("JOBYARD_ARRAY_INDEX", std::to_string(name.array_index));
+    }
     std::vector<std::string> env;
     for (char** inherited = environ; *inherited != nullptr; ++inherited) {
         const std::string_view line = *inherited;

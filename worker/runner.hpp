@@ -31,11 +31,14 @@ struct Command {
 /// Reads a job's payload. The error says what is wrong with it; it will be as wrong the next time.
 Result<Command> decode_command(std::string_view payload);
 
-/// Which attempt a command is; told to it as JOBYARD_JOB_ID, JOBYARD_ATTEMPT and JOBYARD_LEASE_TOKEN.
+/// Which attempt a command is; told to it as JOBYARD_JOB_ID, JOBYARD_ATTEMPT and JOBYARD_LEASE_TOKEN, and to one of an
+/// array as JOBYARD_ARRAY_ID and JOBYARD_ARRAY_INDEX.
 struct AttemptName {
     JobId job;
     std::uint32_t attempt = 1;
     LeaseToken token;
+    JobId array = {};  ///< 0: of none
+    std::uint64_t array_index = 0;
 };
 
 /// Runs `command` until it has ended, or `cancel_fd` is readable: then its group gets SIGTERM and, `kill_grace` later,

@@ -7,11 +7,13 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "jobyard/worker.hpp"
@@ -20,8 +22,13 @@
 
 namespace jobyard::worker {
 
-/// std::less<> so that a type can be looked up without making a string of it.
-using Handlers = std::map<std::string, Handler, std::less<>>;
+/// So that a type can be looked up without making a string of it.
+struct TypeHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view type) const { return std::hash<std::string_view>{}(type); }
+};
+/// By type. Hashed, because every job is looked up, also where a worker serves a thousand types.
+using Handlers = std::unordered_map<std::string, Handler, TypeHash, std::equal_to<>>;
 
 /// One start of a job: made in a turn, run by a slot, then used again for another.
 struct Task {

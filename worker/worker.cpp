@@ -170,8 +170,9 @@ class Run {
             task.timeout_ms = item.timeout_ms;
             task.lease_until_ms = start.lease_until_ms;
             task.handler = slots_->handler_of(item.type);
-            task.job = {item.job,      item.token, item.attempt, item.max_attempts,
-                        item.priority, task.queue, task.type,    task.large_payload ? start.payload : task.payload};
+            task.job = {item.job,      item.token,      item.attempt, item.max_attempts,
+                        item.priority, task.queue,      task.type,    task.large_payload ? start.payload : task.payload,
+                        item.array,    item.array_index};
             offered_.push_back(&task);
             look_in_ms = item.timeout_ms > 0 ? std::min<std::int64_t>(look_in_ms, item.timeout_ms) : look_in_ms;
         }
@@ -312,6 +313,7 @@ Result<WorkerEnd> Worker::Impl::run() {
     conversation.credit = options.credit;
     conversation.queues = options.queues;
     for (const auto& [type, handler] : handlers) conversation.types.push_back(type);
+    std::sort(conversation.types.begin(), conversation.types.end());
     conversation.stuck_grace_ms = options.stop_grace.count();
     return Run(options, *socket, std::move(handlers), Session(std::move(conversation), steady_ms()), stop_level)
         .until_the_end();

@@ -1,5 +1,6 @@
 // What the broker decides for a job, without bytes, disk or network: submit, grant, complete, push of the result. One
-// iteration takes a list through all of them, as one submitter and one worker would send it.
+// iteration takes a list through all of them, as one submitter and one worker would send it; with many types or queues
+// each job is of the next one.
 
 #include "core.hpp"
 
@@ -7,6 +8,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace jobyard::broker {
 namespace {
@@ -15,9 +17,16 @@ constexpr std::uint32_t kPayload = 100;
 constexpr PeerId kSubmitter{1};
 constexpr PeerId kWorker{2};
 
+std::vector<std::string> names(const char* name, std::int64_t count) {
+    std::vector<std::string> all;
+    for (std::int64_t i = 0; i < count; ++i) all.push_back(name + std::to_string(i));
+    return all;
+}
+
 class Yard {
  public:
-    Yard() : core_(CoreConfig{}) {
+    Yard(std::int64_t types, std::int64_t queues)
+        : core_(CoreConfig{}), types_(names("type-", types)), queues_(names("queue-", queues)) {
         batch_.seq = 1;
         core_.start(turn());
         Output out{&batch_, {}};
@@ -31,15 +40,19 @@ class Yard {
         worker.instance.bytes.fill(2);
         worker.name = "w";
         worker.slots = worker.credit = kMaxCredit;
-        worker.queues = {"default"};
-        worker.types = {"bench"};
+        worker.queues.assign(queues_.begin(), queues_.end());
+        worker.types.assign(types_.begin(), types_.end());
         worker_ = welcomed(kWorker, worker);
     }
 
     /// Takes `count` jobs from their submit to their result; false if one did not get there.
     bool run(std::size_t count) {
         Submit submit{next_ - 1, next_, {}};
-        submit.items.assign(count, {.payload_length = kPayload, .type = "bench", .watch = true});
+        for (std::size_t i = next_; i < next_ + count; ++i)
+            submit.items.push_back({.payload_length = kPayload,
+                                    .queue = queues_[i % queues_.size()],
+                                    .type = types_[i % types_.size()],
+                                    .watch = true});
         next_ += count;
         payload_.resize(kPayload * count);
         Complete complete;
@@ -82,6 +95,8 @@ class Yard {
     }
 
     Core core_;
+    std::vector<std::string> types_;
+    std::vector<std::string> queues_;
     Batch batch_;
     SessionId submitter_;
     SessionId worker_;
@@ -90,8 +105,8 @@ class Yard {
     std::string payload_;
 };
 
-void submit_to_result(benchmark::State& state) {
-    Yard yard;
+void submit_to_result(benchmark::State& state, std::int64_t types, std::int64_t queues) {
+    Yard yard(types, queues);
     for (auto _ : state) {
         if (yard.run(static_cast<std::size_t>(state.range(0)))) continue;
         state.SkipWithError("a job got lost on the way");
@@ -99,7 +114,9 @@ void submit_to_result(benchmark::State& state) {
     }
     state.SetItemsProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(submit_to_result)->Arg(1)->Arg(64)->Arg(256);
+BENCHMARK_CAPTURE(submit_to_result, plain, 1, 1)->Arg(1)->Arg(64)->Arg(256);
+BENCHMARK_CAPTURE(submit_to_result, thousand_types, 1'000, 1)->Arg(256);
+BENCHMARK_CAPTURE(submit_to_result, many_queues, 1, 256)->Arg(256);
 
 }  // namespace
 }  // namespace jobyard::broker

@@ -82,6 +82,8 @@ std::string job_json(const JobInfo& job, const std::optional<CommandResult>& res
     out["payload_bytes"] = job.payload_bytes;
     if (job.result_bytes) out["result_bytes"] = *job.result_bytes;
     put_text(out, "key", job.key);
+    if (job.array) out["array"] = digits(job.array.value);
+    if (job.array_index) out["array_index"] = *job.array_index;
     put_text(out, "worker", job.worker);
     if (job.token) out["token"] = digits(job.token.value);
     if (job.cancel_requested) out["cancel_requested"] = true;
@@ -182,6 +184,34 @@ std::string task_json(const TaskInfo& task) {
     out["looked"] = task.looked;
     out["done"] = task.done;
     out["refused"] = task.refused;
+    return line(out);
+}
+
+std::string array_json(const ArrayInfo& array) {
+    Json out;
+    out["array"] = digits(array.array.value);
+    put_text(out, "name", array.name);
+    out["queue"] = array.queue;
+    out["type"] = array.type;
+    put_text(out, "key", array.key);
+    out["state"] = to_string(array.state);
+    put_time(out, "created_at", array.created_at);
+    put_time(out, "ended_at", array.ended_at);
+    if (array.first) out["first"] = *array.first;
+    if (array.step) out["step"] = *array.step;
+    out["count"] = array.count;
+    if (array.at_once != 0) out["at_once"] = array.at_once;
+    out["making"] = array.making;
+    out["made"] = array.made;
+    out["waiting"] = array.waiting;
+    out["running"] = array.running;
+    out["completed"] = array.completed;
+    out["dead"] = array.dead;
+    out["cancelled"] = array.cancelled;
+    out["left_dead"] = array.left_dead;
+    out["left_cancelled"] = array.left_cancelled;
+    if (array.resubmits) out["resubmits"] = digits(array.resubmits.value);
+    if (array.resubmitted_as) out["resubmitted_as"] = digits(array.resubmitted_as.value);
     return line(out);
 }
 

@@ -30,6 +30,7 @@ std::string submitted_json(JobId job, bool existing);
 std::string answer_json(JobId job, Code code, const std::string& text = {});
 std::string queue_json(const QueueInfo& queue);
 std::string task_json(const TaskInfo& task);
+std::string array_json(const ArrayInfo& array);
 std::string error_group_json(const ErrorGroup& group);
 std::string stats_json(const BrokerStats& stats);
 std::string event_json(const EventInfo& event);

@@ -50,6 +50,7 @@ int main(int argc, char** argv) try {
     add_worker(app, globals);
     add_watch(app, globals);
     add_task(app, globals);
+    add_array(app, globals);
     add_config(app, globals);
     add_completion(app, globals);
     add_store(app);

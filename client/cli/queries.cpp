@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "arrays.hpp"
 #include "command_job.hpp"
 #include "job_json.hpp"
 #include "values.hpp"
@@ -83,6 +84,8 @@ void print_job(const JobInfo& job, const std::optional<CommandResult>& result) {
     field("queue", printable(job.queue));
     field("priority", std::to_string(job.priority));
     field("key", printable(job.key));
+    if (job.array_index)
+        field("array", std::to_string(job.array.value) + ", index " + std::to_string(*job.array_index));
     field("attempt", std::to_string(job.attempt) + " of " + std::to_string(job.max_attempts) +
                          (job.crashes == 0 ? "" : ", " + std::to_string(job.crashes) + " workers lost"));
     field("timeout", job.timeout_ms == 0 ? "none" : short_duration(std::chrono::milliseconds(job.timeout_ms)));
@@ -145,6 +148,12 @@ int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers)
         const Result<JobInfo> job = client->show(id, globals.call_limit());
         if (!job) {
             worst = std::max(worst, complain_about(id, job.error()));
+            continue;
+        }
+        if (job->array == id) {
+            const Result<ArrayInfo> array = client->array(id, globals.call_limit());
+            if (array) print_array(globals, *array);
+            else worst = std::max(worst, complain_about(id, array.error()));
             continue;
         }
         // The broker never looks into a result; what it says about a command's is in there.
@@ -214,7 +223,7 @@ int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t mo
 void add_show(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("show", "Show all that is known of jobs, with their attempts");
     auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    verb->add_option("ID", *numbers, "Numbers of jobs")->required();
+    verb->add_option("ID", *numbers, "Numbers of jobs, or of arrays")->required();
     verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n") +
                  kExitCodes);
     add_common(*verb, globals);
@@ -232,6 +241,7 @@ void add_list(CLI::App& app, Globals& globals) {
             {"scheduled", "queued", "assigned", "running", "retrying", "completed", "dead", "cancelled"}));
     verb->add_option("--queue", filter->queue, "Only jobs of this queue");
     verb->add_option("--type", filter->type, "Only jobs of this type");
+    verb->add_option("--array", filter->array.value, "Only jobs of this array");
     verb->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
     verb->footer(std::string("\nExamples:\n  jobyard list --state running\n"
                              "  jobyard list --json --limit 0 --queue images | jq -r .id\n") +

@@ -75,7 +75,7 @@ int change(const Globals& globals, const std::vector<std::uint64_t>& numbers, co
 void add_cancel(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("cancel", "Cancel jobs, running or not");
     auto options = std::make_shared<CancelOptions>();
-    verb->add_option("ID", options->numbers, "Numbers of jobs");
+    verb->add_option("ID", options->numbers, "Numbers of jobs, or of arrays (with all of their jobs)");
     verb->add_flag("--all", options->all, "All jobs that have not ended");
     verb->add_option("--state", options->state, "With --all: only jobs in this state")
         ->check(CLI::IsMember({"scheduled", "queued", "assigned", "running", "retrying"}));

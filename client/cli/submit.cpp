@@ -6,6 +6,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "arrays.hpp"
 #include "command_job.hpp"
 #include "job_json.hpp"
 #include "values.hpp"
@@ -21,6 +22,10 @@ In three ways:
 
 The number of each job is printed when it is durable.
 
+With --array FIRST-LAST[:STEP][%N] the broker makes a job for each index, no more than N of them at once. A command finds
+its index in JOBYARD_ARRAY_INDEX, and the array's number in JOBYARD_ARRAY_ID. The number that is printed is the array's,
+for jobyard wait, cancel, list --array, and jobyard array.
+
 A line of a batch is a JSON object: {"command": ["convert", "a.png", "b.png"]} or {"type": "resize", "payload": "…"},
 with the options as keys: queue, priority, delay, at, hold (true), timeout, deadline, queue_timeout, key, key_for,
 max_attempts, and for commands env ({"K": "V"}), cwd and
@@ -31,10 +36,12 @@ Examples:
   jobyard submit -- gzip -k /data/a.log
   jobyard submit --wait --timeout 30s -- make -C /src test
   jobyard submit --queue images --priority 8 --type resize --payload picture.png
+  jobyard submit --array 0-9999%50 --wait -- sh -c './simulate --seed $JOBYARD_ARRAY_INDEX'
   seq 100 | jq -c '{command: ["work", tostring], key: "n\(.)"}' | jobyard submit --batch -
 
 Exit codes: 0 submitted; 2 wrong usage, or a line that cannot be read; 3 no broker, or the time limit passed; 4 refused.
-With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst).)text";
+With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst; for an
+array 0 if all of its jobs completed, else 1).)text";
 
 /// The bytes of a file, or of standard input for "-".
 Result<std::string> read_all(const std::string& name) {
@@ -66,6 +73,15 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
     JobSpec spec = common_spec(options);
     spec.key = options.key;
     spec.watch = options.wait;
+    const bool is_array = !options.array.empty();
+    if (!is_array && !options.array_name.empty()) return usage("--array-name is for --array");
+    if (is_array && options.hold) return usage("an array is not held; pause its queue instead (jobyard queue pause)");
+    if (is_array) {
+        Result<ArrayRange> range = parse_array(options.array);
+        if (!range) return usage("--array " + range.error().text);
+        spec.array = *std::move(range);
+        spec.array.name = options.array_name;
+    }
     if (!options.payload.empty()) {
         Result<std::string> bytes = read_all(options.payload);
         if (!bytes) return usage(bytes.error().text);
@@ -91,7 +107,12 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
         print_line(globals.json ? submitted_json(*id, job.was_existing()) : std::to_string(id->value));
         return kExitOk;
     }
-    Progress progress("job " + std::to_string(id->value));
+    Progress progress((is_array ? "array " : "job ") + std::to_string(id->value));
+    if (is_array) {
+        const Result<JobResult> ended = wait_with_progress(globals, *client, *id, job, progress);
+        progress.clear();
+        return report_end(globals, *id, ended);
+    }
     progress.show(-1, "submitted, waiting for its end");
     const Result<JobResult> result = job.result(globals.wait_limit());
     progress.clear();
@@ -164,6 +185,8 @@ void add_submit(CLI::App& app, Globals& globals) {
         ->expected(1)
         ->take_all();
     verb->add_option("--cwd", options->cwd, "Directory the command runs in")->type_name("DIR");
+    verb->add_option("--array", options->array, "A job for each index")->type_name("FIRST-LAST[:STEP][%N]");
+    verb->add_option("--array-name", options->array_name, "A name for the array, for people")->type_name("NAME");
     verb->add_option("--batch", options->batch, "File with a job a line; - reads standard input")->type_name("FILE");
     verb->add_flag("--wait", options->wait, "Wait for the end; pass on output and exit code");
     add_common(*verb, globals);
@@ -178,6 +201,7 @@ void add_submit(CLI::App& app, Globals& globals) {
             const bool more = !command.empty() || !options->type.empty() || !options->payload.empty() ||
                               !options->key.empty() || !options->env.empty() || !options->cwd.empty();
             if (more) return usage("with --batch, command, type, payload, key, env and cwd stand in the lines");
+            if (!options->array.empty()) return usage("--array and --batch exclude each other");
             return submit_batch(globals, *options);
         };
     });

@@ -26,6 +26,8 @@ struct SubmitOptions {
     std::vector<std::string> env;
     std::string cwd;
     std::string batch;  ///< a file, or "-"
+    std::string array;  ///< FIRST-LAST[:STEP][%N]
+    std::string array_name;
     bool wait = false;
 };
 

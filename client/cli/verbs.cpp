@@ -92,7 +92,8 @@ void complain(const std::string& text) {
 
 int complain(const Error& error) {
     complain(error.text);
-    const bool unreachable = error.code == Code::timeout || error.code == Code::closed || error.code == Code::internal;
+    const bool unreachable = error.code == Code::timeout || error.code == Code::closed ||
+                             error.code == Code::internal || error.code == Code::version_not_spoken;
     return unreachable ? kExitUnreachable : kExitRefused;
 }
 

@@ -49,6 +49,7 @@ void add_cancel(CLI::App& app, Globals& globals);
 void add_changes(CLI::App& app, Globals& globals);
 void add_queue(CLI::App& app, Globals& globals);
 void add_task(CLI::App& app, Globals& globals);
+void add_array(CLI::App& app, Globals& globals);
 void add_dead(CLI::App& app, Globals& globals);
 void add_events(CLI::App& app, Globals& globals);
 void add_worker(CLI::App& app, Globals& globals);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arrays.hpp"
 #include "command_job.hpp"
 #include "verbs.hpp"
 
@@ -10,6 +11,8 @@ namespace {
 
 /// Watched at a time: fewer than a broker allows a session.
 constexpr std::size_t kWatched = 16'384;
+/// Looked at while they are waited for: they may be arrays.
+constexpr std::size_t kFew = 16;
 
 int wait(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
     const std::vector<JobId> jobs = job_ids(numbers);
@@ -24,7 +27,9 @@ int wait(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
             if (!watched[i].has_result())
                 progress.show(static_cast<double>(first + i) / static_cast<double>(jobs.size()),
                               std::to_string(first + i) + " of " + std::to_string(jobs.size()) + " have ended");
-            const Result<JobResult> result = watched[i].result(globals.wait_limit());
+            const Result<JobResult> result = jobs.size() <= kFew
+                                                 ? wait_with_progress(globals, *client, some[i], watched[i], progress)
+                                                 : watched[i].result(globals.wait_limit());
             progress.clear();
             worst = std::max(worst, report_end(globals, some[i], result));
             std::fflush(stdout);
@@ -53,8 +58,9 @@ int result(const Globals& globals, JobId id) {
 void add_wait(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("wait", "Wait until jobs have ended and tell how");
     auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    verb->add_option("ID", *numbers, "Numbers of jobs")->required();
+    verb->add_option("ID", *numbers, "Numbers of jobs, or of arrays")->required();
     verb->footer(
+        "\nAn array has ended when all of its jobs have, and is completed if they all are.\n"
         "\nExamples:\n  jobyard wait 17 18 19\n  jobyard wait --time-limit 10m --json 17\n\n"
         "Exit codes, of the worst: 0 all completed; 1 one is dead or cancelled; 2 wrong usage; 3 no broker, or the "
         "time\n"

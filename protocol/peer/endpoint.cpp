@@ -72,6 +72,11 @@ bool is_loopback(const std::string& endpoint) {
     return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24U == 127;
 }
 
+int send_buffer_bytes(const std::string& endpoint) {
+    constexpr int kInsideMachine = 512 << 10;
+    return endpoint.starts_with(kTcp) && is_loopback(endpoint) ? kInsideMachine : -1;
+}
+
 Result<void> check_endpoint(const std::string& endpoint) {
     const std::string directory = default_directory();
     if (!endpoint.starts_with(std::string(kIpc) + directory + "/")) return {};

@@ -141,15 +141,15 @@ struct PeerSocket::Impl {
         socket = zmq_socket(context, ZMQ_DEALER);
         if (socket == nullptr) return zmq_failed("cannot make a socket");
         const std::int64_t max_frame = kMaxMessageBytes + kMaxHeaderBytes;
-        const bool all_set = set(ZMQ_RECONNECT_IVL, kReconnect.count()) &&
-                             set(ZMQ_RECONNECT_IVL_MAX, options.reconnect_max_ms) && set(ZMQ_CONNECT_TIMEOUT, 3000) &&
-                             set(ZMQ_HANDSHAKE_IVL, 5000) &&
-                             zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0 &&
-                             set(ZMQ_SNDHWM, kSubmitWindow + 64) &&  // more than a peer can have unanswered
-                             set(ZMQ_RCVHWM, 0) &&  // the owner always reads; credit and grants bound what comes
-                             set(ZMQ_LINGER, options.linger_ms) && set(ZMQ_IPV6, 1) && set(ZMQ_TCP_KEEPALIVE, 1) &&
-                             set(ZMQ_TCP_KEEPALIVE_IDLE, 15) && set(ZMQ_TCP_KEEPALIVE_INTVL, 5) &&
-                             set(ZMQ_TCP_KEEPALIVE_CNT, 3) && set(ZMQ_TCP_MAXRT, 20000);
+        const bool all_set =
+            set(ZMQ_RECONNECT_IVL, kReconnect.count()) && set(ZMQ_RECONNECT_IVL_MAX, options.reconnect_max_ms) &&
+            set(ZMQ_CONNECT_TIMEOUT, 3000) && set(ZMQ_HANDSHAKE_IVL, 5000) &&
+            zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0 &&
+            set(ZMQ_SNDHWM, kSubmitWindow + 64) &&  // more than a peer can have unanswered
+            set(ZMQ_RCVHWM, 0) &&                   // the owner always reads; credit and grants bound what comes
+            set(ZMQ_SNDBUF, send_buffer_bytes(options.endpoint)) && set(ZMQ_LINGER, options.linger_ms) &&
+            set(ZMQ_IPV6, 1) && set(ZMQ_TCP_KEEPALIVE, 1) && set(ZMQ_TCP_KEEPALIVE_IDLE, 15) &&
+            set(ZMQ_TCP_KEEPALIVE_INTVL, 5) && set(ZMQ_TCP_KEEPALIVE_CNT, 3) && set(ZMQ_TCP_MAXRT, 20000);
         // No routing id: the broker drops peers that set one. No ZMTP heartbeats: the application's decide.
         // Not ZMQ_IMMEDIATE: with it a connection that ends between two frames of a message that is being received ends
         // the process (fq.cpp, `!_more`; libzmq#3663). What it is for, that nothing queued for one connection is sent

@@ -1,7 +1,7 @@
 """jobyard for Python: submit jobs to a broker, wait for them, and run them. README.md beside this package shows how."""
 
-from jobyard.aio import AsyncClient, AsyncSubmission
-from jobyard.client import Client, Submission
+from jobyard.aio import AsyncClient, AsyncEvents, AsyncSubmission
+from jobyard.client import Client, Events, Submission
 from jobyard.client_core import Ended
 from jobyard.errors import (
     BadField,
@@ -9,6 +9,7 @@ from jobyard.errors import (
     Closed,
     Conflict,
     DiskFull,
+    EventsGone,
     Forked,
     JobCancelled,
     JobDead,
@@ -16,6 +17,7 @@ from jobyard.errors import (
     JobRetired,
     JobyardError,
     NotDead,
+    NotWaiting,
     OutcomeUnknown,
     QueueFull,
     Refused,
@@ -23,14 +25,19 @@ from jobyard.errors import (
     TimedOut,
     TooLarge,
     UnknownJob,
+    UnknownQueue,
+    UnknownTask,
+    UnknownWorker,
 )
-from jobyard.job_info import AttemptInfo, JobInfo
-from jobyard.spec import Backoff, JobSpec
+from jobyard.fingerprint import error_shape, fingerprint
+from jobyard.job_info import AttemptInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, TypePolicy, WorkerInfo
+from jobyard.spec import UNSET, Backoff, JobSpec, RetryPolicy
 from jobyard.words import State
-from jobyard.worker import Fail, Job, Release, Worker
+from jobyard.worker import Fail, Job, Snooze, Worker
 
 __all__ = [
     "AsyncClient",
+    "AsyncEvents",
     "AsyncSubmission",
     "AttemptInfo",
     "Backoff",
@@ -41,6 +48,9 @@ __all__ = [
     "Conflict",
     "DiskFull",
     "Ended",
+    "EventInfo",
+    "Events",
+    "EventsGone",
     "Fail",
     "Forked",
     "Job",
@@ -52,15 +62,27 @@ __all__ = [
     "JobSpec",
     "JobyardError",
     "NotDead",
+    "NotWaiting",
     "OutcomeUnknown",
     "QueueFull",
+    "QueueInfo",
     "Refused",
-    "Release",
     "Retired",
+    "RetryPolicy",
+    "Snooze",
     "State",
     "Submission",
+    "TaskInfo",
     "TimedOut",
     "TooLarge",
+    "TypePolicy",
+    "UNSET",
     "UnknownJob",
+    "UnknownQueue",
+    "UnknownTask",
+    "UnknownWorker",
     "Worker",
+    "WorkerInfo",
+    "error_shape",
+    "fingerprint",
 ]

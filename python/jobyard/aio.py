@@ -9,22 +9,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
-from jobyard import messages as m
+from jobyard import questions
 from jobyard.client import TIME_LIMIT, known
-from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
+from jobyard.client_core import ClientCore, Ended, Made, Submit
 from jobyard.conversation import NEVER
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Closed, JobyardError, TimedOut
-from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
+from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
 from jobyard.link import Link
-from jobyard.spec import Backoff, JobSpec
-from jobyard.words import state_number
+from jobyard.questions import LONGEST_WAIT, EventCursor, NamedPage, Question
+from jobyard.spec import Backoff, JobSpec, RetryPolicy
 
 T = TypeVar("T")
 
@@ -52,6 +54,30 @@ class AsyncSubmission:
         if self._ended is None:
             self._ended = self._client._watch([job])[0]
         return await _wait(self._ended, None if limit is None else max(limit - time.monotonic(), 0.0))
+
+
+class AsyncEvents(AsyncIterator[EventInfo]):
+    """Events, to be awaited."""
+
+    def __init__(self, client: AsyncClient, cursor: EventCursor, follow: bool, timeout: float | None) -> None:
+        self._client = client
+        self._cursor = cursor
+        self._follow = follow
+        self._timeout = timeout
+
+    @property
+    def last(self) -> int:
+        return self._cursor.last or 0
+
+    async def __anext__(self) -> EventInfo:
+        limit = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        while (event := self._cursor.take()) is None:
+            if self._cursor.at_end and not self._follow:
+                raise StopAsyncIteration
+            left = limit - time.monotonic()
+            wait = min(max(left, 0.0), LONGEST_WAIT) if self._follow else 0.0
+            await self._client._ask(self._cursor.page(wait), None if self._timeout is None else max(left, 0.0))
+        return event
 
 
 class AsyncClient:
@@ -101,13 +127,34 @@ class AsyncClient:
         queue: str = "default",
         priority: int = 5,
         key: str = "",
+        key_ttl: float = 86_400.0,
         delay: float = 0.0,
+        run_at: datetime | float = 0.0,
+        deadline: float = 0.0,
+        queue_timeout: float = 0.0,
         timeout: float | None = None,
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
+        held: bool = False,
         watch: bool = False,
     ) -> AsyncSubmission:
-        spec = JobSpec(type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch)
+        spec = JobSpec(
+            type=type,
+            payload=payload,
+            queue=queue,
+            priority=priority,
+            key=key,
+            key_ttl=key_ttl,
+            delay=delay,
+            run_at=run_at,
+            deadline=deadline,
+            queue_timeout=queue_timeout,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            held=held,
+            watch=watch,
+        )
         return (await self.submit_many([spec]))[0]
 
     async def submit_many(self, specs: Iterable[JobSpec]) -> Sequence[AsyncSubmission]:
@@ -129,28 +176,114 @@ class AsyncClient:
         return await _wait(self._watch([job])[0], timeout)
 
     async def cancel(self, job: int, timeout: float | None = TIME_LIMIT) -> str:
-        return await self._ask(m.Cancel([job]), timeout, lambda reply: cancelled(reply, job))
+        return await self._ask(questions.cancel(job), timeout)
 
     async def redrive(self, job: int, timeout: float | None = TIME_LIMIT) -> None:
-        await self._ask(m.Redrive([job]), timeout, lambda reply: redriven(reply, job))
+        await self._ask(questions.redrive(job), timeout)
+
+    async def change(
+        self,
+        job: int,
+        *,
+        priority: int | None = None,
+        queue: str = "",
+        held: bool | None = None,
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        await self._ask(questions.change(job, priority, queue, held), timeout)
 
     async def show(self, job: int, timeout: float | None = TIME_LIMIT) -> JobInfo:
-        return await self._ask(m.Show([job]), timeout, lambda reply: shown(reply, job))
+        return await self._ask(questions.show(job), timeout)
 
     async def list(
         self, *, state: str = "", queue: str = "", type: str = "", page: int = 100, timeout: float | None = TIME_LIMIT
     ) -> AsyncIterator[JobInfo]:
-        number, cursor = state_number(state) if state else 0, 0
+        cursor = 0
         while True:
-            found: Page = await self._ask(m.List(number, queue, type, cursor, page), timeout, listed)
+            found = await self._ask(questions.jobs(state, queue, type, cursor, page), timeout)
             for job in found.jobs:
                 yield job
             cursor = found.next_cursor
             if cursor == 0:
                 return
 
+    async def set_queue(
+        self,
+        queue: str,
+        type: str = "",
+        *,
+        paused: bool | None = None,
+        by: str = "",
+        why: str = "",
+        max_running: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        await self._ask(questions.set_queue(queue, type, paused, by, why, max_running, retry), timeout)
+
+    async def queues(self, timeout: float | None = TIME_LIMIT) -> Sequence[QueueInfo]:
+        return await self._all(questions.queues, timeout)
+
+    async def queue(self, name: str, timeout: float | None = TIME_LIMIT) -> QueueInfo:
+        found: QueueInfo = (await self._ask(questions.queues(name=name), timeout)).found[0]
+        return found
+
+    async def start_task(
+        self,
+        action: str,
+        *,
+        state: str = "",
+        queue: str = "",
+        type: str = "",
+        reason: str = "",
+        error: str = "",
+        older_than: float = 0.0,
+        newer_than: float = 0.0,
+        count_only: bool = False,
+        by: str = "",
+        jobs: Iterable[int] = (),
+        timeout: float | None = TIME_LIMIT,
+    ) -> int:
+        about = (state, queue, type, reason, error, older_than, newer_than, count_only, by, tuple(jobs))
+        return await self._ask(questions.start_task(action, *about), timeout)
+
+    async def tasks(self, timeout: float | None = TIME_LIMIT) -> Sequence[TaskInfo]:
+        return await self._ask(questions.tasks(), timeout)
+
+    async def task(self, number: int, timeout: float | None = TIME_LIMIT) -> TaskInfo:
+        return (await self._ask(questions.tasks(number), timeout))[0]
+
+    async def stop_task(self, number: int, timeout: float | None = TIME_LIMIT) -> None:
+        await self._ask(questions.stop_task(number), timeout)
+
+    async def workers(self, name: str = "", timeout: float | None = TIME_LIMIT) -> Sequence[WorkerInfo]:
+        return await self._all(lambda cursor: questions.workers(cursor, name), timeout)
+
+    async def drain(self, name: str, timeout: float | None = TIME_LIMIT) -> int:
+        return await self._ask(questions.drain(name), timeout)
+
+    async def resume(self, name: str, timeout: float | None = TIME_LIMIT) -> int:
+        return await self._ask(questions.resume(name), timeout)
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        queue: str = "",
+        type: str = "",
+        job: int = 0,
+        kinds: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncEvents:
+        """`async for event in await client.events()`: where it begins is known when this has been awaited."""
+        cursor = EventCursor(after, queue, type, job, [*kinds])
+        if after is None:
+            await self._ask(cursor.page(), TIME_LIMIT)
+        return AsyncEvents(self, cursor, follow, timeout)
+
     async def stats(self, timeout: float | None = TIME_LIMIT) -> dict[str, Any]:
-        return await self._ask(m.AskStats(), timeout, counted)
+        return await self._ask(questions.stats(), timeout)
 
     @property
     def pending(self) -> int:
@@ -161,14 +294,22 @@ class AsyncClient:
         self._schedule()
         return futures
 
-    async def _ask(self, message: m.Message, timeout: float | None, read: Callable[[Reply], T]) -> T:
-        future = self._core.ask(message)
+    async def _ask(self, question: Question[T], timeout: float | None) -> T:
+        future = self._core.ask(question.message)
         self._schedule()
         try:
-            return read(await _wait(future, timeout))
+            return question.read(await _wait(future, timeout))
         except (TimedOut, asyncio.CancelledError):
             future.cancel()
             raise
+
+    async def _all(self, page: Callable[[str], Question[NamedPage]], timeout: float | None) -> Sequence[Any]:
+        found = await self._ask(page(""), timeout)
+        every = [*found.found]
+        while found.next:
+            found = await self._ask(page(found.next), timeout)
+            every += found.found
+        return every
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         if condition():

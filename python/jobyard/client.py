@@ -13,23 +13,25 @@ A Client may be used from several threads, but not in a child process after fork
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
-from jobyard import messages as m
-from jobyard.client_core import ClientCore, Ended, Made, Reply, Submit
+from jobyard import questions
+from jobyard.client_core import ClientCore, Ended, Made, Submit
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Forked, JobyardError, TimedOut
-from jobyard.job_info import JobInfo, Page, cancelled, counted, listed, redriven, shown
+from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
 from jobyard.link import LinkLoop
-from jobyard.spec import Backoff, JobSpec
-from jobyard.words import state_number
+from jobyard.questions import LONGEST_WAIT, EventCursor, NamedPage, Question
+from jobyard.spec import Backoff, JobSpec, RetryPolicy
 
 T = TypeVar("T")
 
@@ -73,6 +75,36 @@ class Submission:
     def has_result(self) -> bool:
         """Without waiting; only of a job that was submitted with `watch`, or waited for before."""
         return self._ended is not None and self._ended.done()
+
+
+class Events(Iterator[EventInfo]):
+    """Events in their order, without a gap: none is missed or seen twice, also when the broker restarts meanwhile.
+
+    Keep `last`, and give it to Client.events(after=…) to go on in another life; it may be beyond the last event seen,
+    because what the filters hold back has been looked at too. EventsGone is raised where the broker has removed
+    events; the next one is then the first that is left.
+    """
+
+    def __init__(self, client: Client, cursor: EventCursor, follow: bool, timeout: float | None) -> None:
+        self._client = client
+        self._cursor = cursor
+        self._follow = follow
+        self._timeout = timeout
+
+    @property
+    def last(self) -> int:
+        """Go on behind this one."""
+        return self._cursor.last or 0
+
+    def __next__(self) -> EventInfo:
+        limit = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        while (event := self._cursor.take()) is None:
+            if self._cursor.at_end and not self._follow:
+                raise StopIteration
+            left = limit - time.monotonic()
+            wait = min(max(left, 0.0), LONGEST_WAIT) if self._follow else 0.0
+            self._client._ask(self._cursor.page(wait), None if self._timeout is None else max(left, 0.0))
+        return event
 
 
 class Client:
@@ -129,15 +161,36 @@ class Client:
         queue: str = "default",
         priority: int = 5,
         key: str = "",
+        key_ttl: float = 86_400.0,
         delay: float = 0.0,
+        run_at: datetime | float = 0.0,
+        deadline: float = 0.0,
+        queue_timeout: float = 0.0,
         timeout: float | None = None,
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
+        held: bool = False,
         watch: bool = False,
     ) -> Submission:
         """Submits a job; the settings are those of JobSpec. What can be seen to be wrong here is raised at once, what
         the broker refuses by the handle's id()."""
-        spec = JobSpec(type, payload, queue, priority, key, delay, timeout, max_attempts, backoff, watch)
+        spec = JobSpec(
+            type=type,
+            payload=payload,
+            queue=queue,
+            priority=priority,
+            key=key,
+            key_ttl=key_ttl,
+            delay=delay,
+            run_at=run_at,
+            deadline=deadline,
+            queue_timeout=queue_timeout,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            held=held,
+            watch=watch,
+        )
         return self._submit([spec])[0]
 
     def submit_many(self, specs: Iterable[JobSpec]) -> Sequence[Submission]:
@@ -153,30 +206,136 @@ class Client:
 
     def cancel(self, job: int, timeout: float | None = TIME_LIMIT) -> str:
         """ "cancelled" (it is), "cancel_requested" (it runs; its worker is told), or how it had ended before."""
-        return self._ask(m.Cancel([job]), timeout, lambda reply: cancelled(reply, job))
+        return self._ask(questions.cancel(job), timeout)
 
     def redrive(self, job: int, timeout: float | None = TIME_LIMIT) -> None:
         """Takes a job out of the dead letter queue for a new round."""
-        self._ask(m.Redrive([job]), timeout, lambda reply: redriven(reply, job))
+        self._ask(questions.redrive(job), timeout)
+
+    def change(
+        self,
+        job: int,
+        *,
+        priority: int | None = None,
+        queue: str = "",
+        held: bool | None = None,
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        """Reprioritizes, moves, holds or releases a job that waits; what is not said stays. NotWaiting if it runs."""
+        self._ask(questions.change(job, priority, queue, held), timeout)
 
     def show(self, job: int, timeout: float | None = TIME_LIMIT) -> JobInfo:
-        return self._ask(m.Show([job]), timeout, lambda reply: shown(reply, job))
+        return self._ask(questions.show(job), timeout)
 
     def list(
         self, *, state: str = "", queue: str = "", type: str = "", page: int = 100, timeout: float | None = TIME_LIMIT
     ) -> Iterator[JobInfo]:
         """All jobs like this, asked for page by page. Jobs that change meanwhile may be missed or come twice."""
-        number, cursor = state_number(state) if state else 0, 0
+        cursor = 0
         while True:
-            found: Page = self._ask(m.List(number, queue, type, cursor, page), timeout, listed)
+            found = self._ask(questions.jobs(state, queue, type, cursor, page), timeout)
             yield from found.jobs
             cursor = found.next_cursor
             if cursor == 0:
                 return
 
+    def set_queue(
+        self,
+        queue: str,
+        type: str = "",
+        *,
+        paused: bool | None = None,
+        by: str = "",
+        why: str = "",
+        max_running: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        """Pauses, resumes or limits a queue (0: no limit), or says how its jobs are tried; with `type` only those of
+        this type, of which there is `retry` alone. What is not said stays; UNSET takes a value of `retry` back."""
+        self._ask(questions.set_queue(queue, type, paused, by, why, max_running, retry), timeout)
+
+    def queues(self, timeout: float | None = TIME_LIMIT) -> Sequence[QueueInfo]:
+        """All that have had jobs since the broker started, or for which something is set, in order of their names."""
+        return self._all(questions.queues, timeout)
+
+    def queue(self, name: str, timeout: float | None = TIME_LIMIT) -> QueueInfo:
+        found: QueueInfo = self._ask(questions.queues(name=name), timeout).found[0]
+        return found
+
+    def start_task(
+        self,
+        action: str,
+        *,
+        state: str = "",
+        queue: str = "",
+        type: str = "",
+        reason: str = "",
+        error: str = "",
+        older_than: float = 0.0,
+        newer_than: float = 0.0,
+        count_only: bool = False,
+        by: str = "",
+        jobs: Iterable[int] = (),
+        timeout: float | None = TIME_LIMIT,
+    ) -> int:
+        """Begins to "cancel", "redrive" or "purge" all jobs that are there now and that every filter lets through;
+        gives the task's number. It goes on in the broker, also without this client, and after a restart.
+
+        `state` is for cancel; `reason`, `error` (a fingerprint) and `jobs` (only these, at most 1,024) for redrive and
+        purge. Ages are in seconds since the submit; of dead jobs since the end. With `count_only` nothing is changed:
+        TaskInfo.done says how many it would be.
+        """
+        about = (state, queue, type, reason, error, older_than, newer_than, count_only, by, tuple(jobs))
+        return self._ask(questions.start_task(action, *about), timeout)
+
+    def tasks(self, timeout: float | None = TIME_LIMIT) -> Sequence[TaskInfo]:
+        """Those that run and the last 100 that ended, the newest first."""
+        return self._ask(questions.tasks(), timeout)
+
+    def task(self, number: int, timeout: float | None = TIME_LIMIT) -> TaskInfo:
+        return self._ask(questions.tasks(number), timeout)[0]
+
+    def stop_task(self, number: int, timeout: float | None = TIME_LIMIT) -> None:
+        """What it has done stays done."""
+        self._ask(questions.stop_task(number), timeout)
+
+    def workers(self, name: str = "", timeout: float | None = TIME_LIMIT) -> Sequence[WorkerInfo]:
+        """All that are connected, or away for a moment; or those of that name, each with its jobs."""
+        return self._all(lambda cursor: questions.workers(cursor, name), timeout)
+
+    def drain(self, name: str, timeout: float | None = TIME_LIMIT) -> int:
+        """All workers of that name are handed nothing more, finish what they hold, and stay; how many they are."""
+        return self._ask(questions.drain(name), timeout)
+
+    def resume(self, name: str, timeout: float | None = TIME_LIMIT) -> int:
+        """Takes that back."""
+        return self._ask(questions.resume(name), timeout)
+
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        follow: bool = True,
+        queue: str = "",
+        type: str = "",
+        job: int = 0,
+        kinds: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> Events:
+        """What happens from now on; with `after` what has happened behind the event of that number (0: all that is
+        kept), and then what happens. Without `follow` it ends where nothing more has happened yet.
+
+        If nothing comes for `timeout` seconds, TimedOut is raised; the iterator may be asked again.
+        """
+        cursor = EventCursor(after, queue, type, job, [*kinds])
+        if after is None:
+            self._ask(cursor.page(), TIME_LIMIT)
+        return Events(self, cursor, follow, timeout)
+
     def stats(self, timeout: float | None = TIME_LIMIT) -> dict[str, Any]:
         """The broker's counters; PROTOCOL.md names those that stay."""
-        return self._ask(m.AskStats(), timeout, counted)
+        return self._ask(questions.stats(), timeout)
 
     @property
     def pending(self) -> int:
@@ -204,16 +363,24 @@ class Client:
             self._loop.wake()
         return futures
 
-    def _ask(self, message: m.Message, timeout: float | None, read: Callable[[Reply], T]) -> T:
+    def _ask(self, question: Question[T], timeout: float | None) -> T:
         self._require_same_process()
         with self._lock:
-            future = self._core.ask(message)
+            future = self._core.ask(question.message)
             self._loop.wake()
         try:
-            return read(_wait(future, timeout))
+            return question.read(_wait(future, timeout))
         except TimedOut:
             future.cancel()
             raise
+
+    def _all(self, page: Callable[[str], Question[NamedPage]], timeout: float | None) -> Sequence[Any]:
+        found = self._ask(page(""), timeout)
+        every = [*found.found]
+        while found.next:
+            found = self._ask(page(found.next), timeout)
+            every += found.found
+        return every
 
     def _wait_until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         if condition():

@@ -63,6 +63,24 @@ class NotDead(Refused):
     code = Code.not_dead
 
 
+class NotWaiting(Refused):
+    """It runs; only a job that waits can be changed."""
+
+    code = Code.not_waiting
+
+
+class UnknownQueue(Refused):
+    code = Code.unknown_queue
+
+
+class UnknownWorker(Refused):
+    code = Code.unknown_worker
+
+
+class UnknownTask(Refused):
+    code = Code.unknown_task
+
+
 class TooLarge(Refused, ValueError):
     code = Code.too_large
 
@@ -84,6 +102,21 @@ class OutcomeUnknown(JobyardError):
     """A submit was sent, and it can never be known whether it made a job."""
 
     code = Code.outcome_unknown
+
+
+class EventsGone(JobyardError):
+    """Events that a reader had not seen have been removed: those behind `after`, up to `upto`. The iterator that raised
+    this goes on behind them."""
+
+    code = Code.retired
+
+    def __init__(self, after: int, upto: int) -> None:
+        super().__init__(f"events {after + 1} to {upto} are gone; the broker keeps only the newest")
+        self.after = after
+        self.upto = upto
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after, self.upto)
 
 
 class TimedOut(JobyardError, TimeoutError):
@@ -128,7 +161,22 @@ class JobRetired(JobFailed):
 
 
 _REFUSALS: dict[int, type[Refused]] = {
-    kind.code: kind for kind in (Busy, QueueFull, DiskFull, Conflict, UnknownJob, Retired, NotDead, TooLarge, BadField)
+    kind.code: kind
+    for kind in (
+        Busy,
+        QueueFull,
+        DiskFull,
+        Conflict,
+        UnknownJob,
+        Retired,
+        NotDead,
+        NotWaiting,
+        UnknownQueue,
+        UnknownWorker,
+        UnknownTask,
+        TooLarge,
+        BadField,
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""What the broker tells of jobs and of itself: SHOW, LIST and STATS."""
+"""What the broker tells of jobs, queues, tasks, workers and events, as values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
-from jobyard import messages as m
-from jobyard.client_core import Reply
-from jobyard.errors import BadMessage, refusal
-from jobyard.words import Code, state_word
+from jobyard.spec import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,79 +55,100 @@ class JobInfo:
     attempts: tuple[AttemptInfo, ...] = ()  # only from show()
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some jobs of a list. It may have few, even none, and not be the last."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypePolicy:
+    """How jobs of a type in a queue are tried."""
 
-    jobs: list[JobInfo]
-    next_cursor: int  # 0: this was the last
-
-
-def steered(reply: Reply, job: int) -> m.AnswerItem:
-    """The one answer to a CANCEL or REDRIVE of one job."""
-    answers = reply.message
-    if not isinstance(answers, m.Answers) or len(answers.items) != 1:
-        raise BadMessage("one answer was expected")
-    answer: m.AnswerItem = answers.items[0]
-    return answer
+    type: str
+    retry: RetryPolicy = RetryPolicy()
 
 
-def cancelled(reply: Reply, job: int) -> str:
-    """What became of a cancel: a word for the job's state, or "cancel_requested"."""
-    answer = steered(reply, job)
-    if answer.code == Code.ok:
-        return state_word(9)
-    if answer.code == Code.cancel_requested:
-        return Code.cancel_requested.name
-    if answer.code == Code.ended:
-        return state_word(answer.state)
-    raise refusal(answer.code, answer.text or f"job {job}", answer.field, answer.retry_after_ms)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueInfo:
+    name: str
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0  # for a time, a backoff, or to be let go
+    paused: bool = False
+    paused_at: datetime | None = None
+    paused_by: str = ""
+    paused_why: str = ""
+    max_running: int = 0  # 0: no limit
+    retry: RetryPolicy = RetryPolicy()  # of jobs that do not say themselves
+    types: tuple[TypePolicy, ...] = ()  # the first 100 that have one
 
 
-def redriven(reply: Reply, job: int) -> None:
-    answer = steered(reply, job)
-    if answer.code != Code.ok:
-        raise refusal(answer.code, answer.text or f"job {job}", answer.field, answer.retry_after_ms)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInfo:
+    """Something done to many jobs."""
+
+    task: int
+    action: str = ""
+    state: str = ""  # running, done or stopped
+    count_only: bool = False
+    job_state: str = ""
+    reason: str = ""
+    queue: str = ""
+    type: str = ""
+    error: str = ""
+    by: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    total: int = 0  # about how many jobs there are to look at
+    looked: int = 0  # of these, so far
+    done: int = 0  # jobs cancelled, redriven, purged or, with `count_only`, counted
+    refused: int = 0  # that somebody else was faster with, or that are damaged
 
 
-def shown(reply: Reply, job: int) -> JobInfo:
-    item, found = _maps(reply)[0]
-    if item.code != Code.ok or found is None:
-        raise refusal(item.code, f"job {job}")
-    info: JobInfo = _read(JobInfo, found)
-    return info
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    name: str
+    state: str = ""  # idle, busy, draining or away
+    draining: bool = False  # it is handed nothing more
+    slots: int = 0
+    credit: int = 0
+    running: int = 0
+    queues: tuple[str, ...] = ()  # the first hundred, of `queues_total`
+    types: tuple[str, ...] = ()
+    queues_total: int = 0
+    types_total: int = 0
+    software: str = ""
+    connected_at: datetime | None = None
+    heard_at: datetime | None = None
+    jobs: tuple[int, ...] = ()  # that it holds; only if it was asked for by name
 
 
-def listed(reply: Reply) -> Page:
-    assert isinstance(reply.message, m.Jobs)
-    return Page([_read(JobInfo, found) for _, found in _maps(reply) if found is not None], reply.message.next_cursor)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventInfo:
+    """What happened. A newer broker may have kinds that PROTOCOL.md does not name yet."""
+
+    event: int  # its number; the one after it has the next
+    kind: str = ""
+    at: datetime | None = None
+    job: int = 0  # 0: it is about no job
+    queue: str = ""
+    type: str = ""
+    worker: str = ""
+    text: str = ""  # why
 
 
-def counted(reply: Reply) -> dict[str, Any]:
-    stats = m.unpack(reply.payload)
-    if not isinstance(stats, dict):
-        raise BadMessage("STATS was expected to carry a map")
-    return stats
+# What the maps in a list are.
+_ITEMS: dict[str, Any] = {"attempts": AttemptInfo, "types": TypePolicy}
 
 
-def _maps(reply: Reply) -> list[tuple[m.JobItem, Mapping[str, Any] | None]]:
-    if not isinstance(reply.message, m.Jobs):
-        raise BadMessage("JOBS was expected")
-    parts = m.payloads(reply.message.items, reply.payload)
-    return [(item, m.unpack(part) if part else None) for item, part in zip(reply.message.items, parts)]
-
-
-def _read(cls: Any, found: Mapping[str, Any]) -> Any:
-    """Times become datetimes, durations seconds; keys that nobody knows here are left out."""
+def read_info(cls: Any, found: Mapping[str, Any]) -> Any:
+    """A value from its map: times become datetimes, durations seconds; keys that nobody knows here are left out."""
     known = {field.name for field in fields(cls)}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"retry": RetryPolicy.from_map(found)} if "retry" in known else {}
     for key, value in found.items():
         if key.endswith("_at"):
             value = datetime.fromtimestamp(value / 1000, timezone.utc)
         elif key.endswith("_ms"):
             key, value = key.removesuffix("_ms"), value / 1000
-        elif key == "attempts":
-            value = tuple(_read(AttemptInfo, each) for each in value)
+        elif key in _ITEMS:
+            value = tuple(read_info(_ITEMS[key], each) if isinstance(each, Mapping) else each for each in value)
+        elif isinstance(value, list):
+            value = tuple(value)
         if key in known:
             values[key] = value
     return cls(**values)

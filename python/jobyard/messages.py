@@ -106,6 +106,17 @@ class SubmitItem(NamedTuple):
     key_ttl_ms: int = 86_400_000
 
 
+class SubmitArray(NamedTuple):
+    confirmed: int
+    first_number: int
+    items: Sequence[SubmitItem]  # one
+    count: int  # type: ignore[assignment]  # which nobody needs as a tuple's method
+    first: int = 0
+    step: int = 1
+    at_once: int = 0
+    name: str = ""
+
+
 class Answers(NamedTuple):
     items: Sequence[AnswerItem]
 
@@ -181,6 +192,7 @@ class List(NamedTuple):
     type: str = ""
     cursor: int = 0
     limit: int = 100
+    array: int = 0
 
 
 class Jobs(NamedTuple):
@@ -258,6 +270,8 @@ class DispatchItem(NamedTuple):
     priority: int = 0
     timeout_ms: int = 0
     max_attempts: int = 0
+    array: int = 0
+    array_index: int = 0
 
 
 class Credit(NamedTuple):
@@ -359,6 +373,18 @@ class StopTask(NamedTuple):
     task: int
 
 
+class ListArrays(NamedTuple):
+    cursor: int = 0
+    limit: int = 100
+    array: int = 0
+
+
+class SteerArray(NamedTuple):
+    array: int
+    action: int
+    cancelled: bool = False
+
+
 Message = tuple[Any, ...]
 UNANSWERED = (Heartbeat, Goodbye, Grant, Credit, Started)  # their request is 0
 
@@ -377,6 +403,7 @@ _CLASSES: dict[int, Any] = {
     16: Redrive,
     17: Change,
     18: SetQueue,
+    19: SubmitArray,
     20: Show,
     21: List,
     22: Jobs,
@@ -399,8 +426,34 @@ _CLASSES: dict[int, Any] = {
     42: StartTask,
     43: ListTasks,
     44: StopTask,
+    45: ListArrays,
+    46: SteerArray,
 }
 _NUMBERS = {message: number for number, message in _CLASSES.items()}
+
+# What came with which minor version (PROTOCOL.md, "Versions"): messages, and of others the fields from one on.
+_SINCE: dict[Any, int] = {
+    Change: 1,
+    SetQueue: 1,
+    SubmitArray: 1,
+    ReadEvents: 1,
+    Events: 1,
+    ListQueues: 1,
+    ListWorkers: 1,
+    Maps: 1,
+    SteerWorker: 1,
+    StartTask: 1,
+    ListTasks: 1,
+    StopTask: 1,
+    ListArrays: 1,
+    SteerArray: 1,
+}
+_APPENDED: dict[Any, tuple[str, int]] = {
+    SubmitItem: ("run_at", 1),
+    List: ("array", 1),
+    DispatchItem: ("array", 1),
+    ReleaseItem: ("delay_ms", 1),
+}
 
 
 class _Field(NamedTuple):
@@ -499,6 +552,21 @@ def encode_item(item: Message) -> bytes:
     """One item of a list, for `encode_list`: packed once, though it may be sent again."""
     packed: bytes = msgpack.packb(_FORMS[type(item)].to_array(item))
     return packed
+
+
+def decode_item(kind: Any, packed: bytes) -> Any:
+    return _FORMS[kind].from_array(unpack(packed))
+
+
+def minor_of(message: Message) -> int:
+    """The least minor version whose readers miss nothing that a message, or an item of a list, says."""
+    kind: Any = type(message)
+    if kind in _APPENDED:
+        first, minor = _APPENDED[kind]
+        appended = kind._fields[kind._fields.index(first) :]
+        if any(getattr(message, name) != kind._field_defaults[name] for name in appended):
+            return minor
+    return _SINCE.get(kind, 0)
 
 
 def encode_list(kind: Any, items: Sequence[bytes], session: int, request: int, *before: int) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from jobyard import messages as m
 from jobyard.errors import BadField, TooLarge
@@ -23,6 +26,48 @@ class Backoff:
     jitter: float = 0.2
 
 
+UNSET = -1  # in place of a value of a RetryPolicy: nothing is set any more
+_UNSET_ON_THE_WIRE = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How jobs that do not say themselves are tried: of a queue, or of a type in a queue. None: not said here; what no
+    policy says is the usual. Times are in seconds."""
+
+    max_attempts: int | None = None
+    timeout: float | None = None  # of one attempt; 0: none
+    backoff_initial: float | None = None
+    backoff_factor: float | None = None
+    backoff_longest: float | None = None
+    backoff_jitter: float | None = None
+
+    def pack(self) -> tuple[int | None, ...]:
+        """The fields of a SET_QUEUE."""
+        return (
+            _set("max_attempts", self.max_attempts, 1, 1000),
+            _set("timeout", self.timeout, 0, 30 * _DAY, 1000),
+            _set("backoff_initial", self.backoff_initial, 0, 7 * _DAY, 1000),
+            _set("backoff_factor", self.backoff_factor, 1, 100, 100),
+            _set("backoff_longest", self.backoff_longest, 0, 7 * _DAY, 1000),
+            _set("backoff_jitter", self.backoff_jitter, 0, 1, 100),
+        )
+
+    @classmethod
+    def from_map(cls, found: Mapping[str, Any]) -> RetryPolicy:
+        def scaled(key: str, scale: int) -> float | None:
+            return found[key] / scale if key in found else None
+
+        return cls(
+            found.get("max_attempts"),
+            scaled("timeout_ms", 1000),
+            scaled("backoff_initial_ms", 1000),
+            scaled("backoff_factor_percent", 100),
+            scaled("backoff_max_ms", 1000),
+            scaled("backoff_jitter_percent", 100),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job to make. Times are in seconds."""
@@ -38,10 +83,10 @@ class JobSpec:
     max_attempts: int | None = None
     backoff: Backoff | None = None
     watch: bool = False  # have the result sent as soon as there is one, without being asked for it
-    run_at: float = 0.0  # not before then, in seconds since 1970 UTC by the broker's clock; or `delay`
+    run_at: datetime | float = 0.0  # not before then: an aware time, or seconds since 1970 UTC; or `delay`
     deadline: float = 0.0  # dead if it has not ended so long after its submit; 0: none
     queue_timeout: float = 0.0  # dead if no worker was given it so long after it could have begun; 0: none
-    held: bool = False  # waits until somebody lets it go (`jobyard release`)
+    held: bool = False  # waits until somebody lets it go (`Client.change`)
     key_ttl: float = 86_400.0  # how long after its end the key still names it; 0: only till then
 
     def pack(self) -> bytes:
@@ -55,7 +100,7 @@ class JobSpec:
         if len(self.payload) > LARGEST_PAYLOAD:
             raise TooLarge(f"{len(self.payload)} bytes; no message holds more than {LARGEST_PAYLOAD}", field="payload")
         backoff = self.backoff
-        pauses: tuple[int | None, ...] = (None, None, None, None)
+        pauses: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
         if backoff is not None:
             pauses = (
                 _within("backoff.initial", backoff.initial, 0, 7 * _DAY, 1000),
@@ -75,8 +120,11 @@ class JobSpec:
                 None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
                 None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
                 self.key,
-                *pauses,
-                run_at=int(self.run_at * 1000),
+                pauses[0],
+                pauses[1],
+                pauses[2],
+                pauses[3],
+                run_at=_moment("run_at", self.run_at),
                 deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
                 queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
                 held=self.held,
@@ -91,6 +139,23 @@ def require_name(name: str, value: str) -> None:
         raise BadField(f"{name}: {value!r:.60}; text of 1 to {MAX_NAME_BYTES} bytes was expected", field=name)
     if not value.isprintable() and any(ord(each) < 32 or ord(each) == 127 for each in value):
         raise BadField(f"{name}: {value!r:.60}; text without control characters was expected", field=name)
+
+
+def _moment(name: str, value: datetime | float) -> int:
+    """Milliseconds since 1970 UTC; 0: none."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise BadField(f"{name}: {value} has no time zone; an aware time was expected", field=name)
+        value = value.timestamp()
+    if value < 0:
+        raise BadField(f"{name}: {value}; a time since 1970 was expected", field=name)
+    return round(value * 1000)
+
+
+def _set(name: str, value: float | None, least: float, most: float, scale: int = 1) -> int | None:
+    if value is None:
+        return None
+    return _UNSET_ON_THE_WIRE if value == UNSET else _within(name, value, least, most, scale)
 
 
 def _within(name: str, value: float, least: float, most: float, scale: int = 1) -> int:

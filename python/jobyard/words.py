@@ -1,6 +1,8 @@
 """The words and numbers of PROTOCOL.md: states, codes and limits."""
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -45,6 +47,28 @@ _REASONS = {
     23: "queue_paused",
     24: "queue_limit",
 }
+_REASON_NUMBERS = {word: number for number, word in _REASONS.items()}
+_ACTIONS = {"cancel": 1, "redrive": 2, "purge": 3}
+_EVENTS = {
+    "submitted": 1,
+    "completed": 2,
+    "failed": 3,
+    "dead": 4,
+    "cancelled": 5,
+    "cancel_requested": 6,
+    "redriven": 7,
+    "worker_lost": 8,
+    "released": 9,
+    "retired": 10,
+    "changed": 11,
+    "worker_joined": 32,
+    "worker_left": 33,
+    "worker_drained": 34,
+    "worker_resumed": 35,
+    "queue_paused": 48,
+    "queue_resumed": 49,
+    "queue_set": 50,
+}
 ENDED = frozenset({7, 8, 9, 10})
 
 
@@ -53,14 +77,31 @@ def state_word(number: int) -> str:
 
 
 def state_number(word: str) -> int:
-    try:
-        return _NUMBERS[State(word)]
-    except ValueError:
-        raise ValueError(f'"{word}" is no state of a job; one of {", ".join(State)} was expected') from None
+    return _number(word, _NUMBERS, "state of a job")
 
 
 def reason_word(number: int) -> str:
     return _REASONS.get(number, f"reason {number}")
+
+
+def reason_number(word: str) -> int:
+    """Of why a job is dead, or waits; "" is 0."""
+    return _number(word, _REASON_NUMBERS, "reason")
+
+
+def action_number(word: str) -> int:
+    return _number(word, _ACTIONS, "action of a task")
+
+
+def event_number(word: str) -> int:
+    return _number(word, _EVENTS, "kind of event")
+
+
+def _number(word: str, numbers: Mapping[Any, int], what: str) -> int:
+    number = numbers.get(word)
+    if number is None:
+        raise ValueError(f'"{word}" is no {what}; one of {", ".join(filter(None, numbers))} was expected')
+    return number
 
 
 class Code(IntEnum):

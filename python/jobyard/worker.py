@@ -9,7 +9,7 @@
     worker.run()
 
 A handler returns the result, or None for an empty one. It raises Fail or any other exception if the attempt failed,
-and Release to hand the job back uncharged. A handler that is `async` runs in one event loop with all others of its
+and Snooze to hand the job back uncharged, perhaps for later. A handler that is `async` runs in one event loop with all others of its
 kind, and is cancelled where it awaits when it should stop; the others have a thread each and look at `job.cancelled`.
 
 A job may be run more than once (a worker may die between doing and reporting); its end is recorded once. What a handler
@@ -49,6 +49,7 @@ from jobyard.words import (
 from jobyard.worker_core import End, Failure, HandBack, Lease, Success, WorkerCore, first_bytes
 
 STOP_NOW_GRACE = 1.0
+LONGEST_SNOOZE = 366 * 86_400.0
 CLAIM_BYTES = 24  # at most, in a HELLO, of which there may be 1,024
 
 
@@ -62,8 +63,16 @@ class Fail(Exception):
         self.tail = tail  # the end of what the job wrote; the last 1 KiB is kept
 
 
-class Release(Exception):
-    """The job goes back to its queue, charged to nobody; it may come here again at once."""
+class Snooze(Exception):
+    """Hands the job back, charged to nobody: another attempt begins not before `delay` seconds from now (0: as soon as a
+    worker has room), perhaps elsewhere. Whoever waits for something outside says so with this rather than by sleeping
+    in a slot."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        if not 0 <= delay <= LONGEST_SNOOZE:
+            raise BadField(f"delay: {delay}; 0 to {LONGEST_SNOOZE:.0f} seconds were expected", field="delay")
+        super().__init__(f"snoozed for {delay:g} s")
+        self.delay = delay
 
 
 class Job:
@@ -79,6 +88,8 @@ class Job:
         self.queue = item.queue
         self.type = item.type
         self.payload = lease.payload
+        self.array = item.array  # one of the jobs of this array; 0: of none
+        self.array_index = item.array_index
         self.deadline = lease.deadline  # when the attempt will have run too long, by time.monotonic()
         # Set when the job should stop: it was cancelled, its lease was lost, its time is up, or the worker leaves. A
         # result that is returned nevertheless counts if nothing was reported before.
@@ -288,8 +299,8 @@ def _success(result: object) -> End:
 
 
 def _end_of(raised: BaseException) -> End:
-    if isinstance(raised, Release):
-        return HandBack()
+    if isinstance(raised, Snooze):
+        return HandBack(raised.delay)
     if isinstance(raised, Fail):
         return Failure(str(raised), raised.retryable, raised.result, raised.tail)
     if isinstance(raised, asyncio.CancelledError):

@@ -112,6 +112,34 @@ class Sessions(Case):
         with self.assertRaisesRegex(Refused, says):
             self.submit()
 
+    def test_a_broker_of_an_older_minor_version_is_asked_for_nothing_that_it_would_neglect(self) -> None:
+        says = "the broker speaks protocol 1.0, and this needs 1.1; upgrade the broker"
+        held, plain = self.submit(held=True), self.submit()
+        events, shown = self.core.ask(m.ReadEvents()), self.core.ask(m.Show([5]))
+        listed = self.core.ask(m.List(array=7))
+        self.talk.begin(minor=0)
+        submit, _ = self.talk.heard(m.Submit, m.Show)
+        self.assertEqual(len(submit.items), 1)
+        refused: Any
+        for refused in (held.made, events, listed):
+            with self.assertRaisesRegex(Refused, says):
+                refused.result(0)
+        self.assertFalse(plain.made.done() or shown.done())
+
+    def test_an_older_broker_in_the_place_of_a_newer_one_cannot_say_what_became_of_a_job(self) -> None:
+        self.talk.begin()
+        held = self.submit(held=True)
+        self.talk.heard(m.Submit)
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=1, minor=0)
+        self.talk.heard()
+        with self.assertRaisesRegex(OutcomeUnknown, "this needs 1.1"):
+            held.made.result(0)
+        self.submit()
+        (next_one,) = self.talk.heard(m.Submit)
+        self.assertEqual(next_one.first_number, 2)
+
     def test_replaced_ends_only_the_session_it_names(self) -> None:
         self.talk.begin()
         old, self.talk.session = self.talk.session, 99
@@ -477,6 +505,28 @@ class Results(Case):
         self.talk.heard(m.AskStats)
         self.talk.tell(m.Stats(0, 1), b"\x80", request=self.talk.request)
         self.assertEqual(stats.result(0).payload, b"\x80")
+
+    def test_a_question_that_names_a_number_of_another_store_is_not_asked_there(self) -> None:
+        self.talk.begin()
+        numbered = [
+            self.core.ask(question)
+            for question in (m.Change([1], 9), m.ReadEvents(7), m.StopTask(1), m.ListTasks(1), m.StartTask(3, jobs=[1]))
+        ]
+        from_now = self.core.ask(m.ReadEvents())
+        self.talk.heard(m.Change, m.ReadEvents, m.StopTask, m.ListTasks, m.StartTask, m.ReadEvents)
+        # One was put off, until after the other store is there.
+        self.talk.tell(m.Error(Code.busy, retry_after_ms=11_000), request=self.talk.request - 4)
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=2, store=b"T" * 16)
+        for future in numbered:
+            self.assertIsInstance(future.exception(0), UnknownJob)
+        self.talk.heard(m.Hello)
+        self.talk.welcome(3, store=b"T" * 16)
+        self.assertIsNone(self.talk.heard(m.ReadEvents)[0].after)
+        self.talk.pass_time(4.5)
+        self.talk.heard()
+        self.assertFalse(from_now.done())
 
 
 class Questions(Case):

@@ -10,7 +10,7 @@ import msgpack  # type: ignore[import]
 
 from jobyard import messages as m
 from jobyard.errors import BadMessage
-from jobyard.words import Code
+from jobyard.words import MINOR, Code
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "protocol" / "PROTOCOL.md").read_text()
 
@@ -64,7 +64,7 @@ class WorkedExamples(unittest.TestCase):
                 self.assertEqual([session, request], example["means"][2:4])
                 self.assertEqual(m.encode(message, session, request), example["header"])
                 items = getattr(message, "items", [])
-                if items and hasattr(items[0], "payload_length"):
+                if items and message[-1] is items and hasattr(items[0], "payload_length"):
                     self.assertEqual(
                         b"".join(m.payloads(items, example.get("payload", b""))), example.get("payload", b"")
                     )
@@ -72,16 +72,35 @@ class WorkedExamples(unittest.TestCase):
                     before = list(message)[:-1]
                     self.assertEqual(m.encode_list(type(message), packed, session, request, *before), example["header"])
                 kinds.add(type(message))
-        self.assertEqual(len(kinds), 36, "each message has an example")
+        self.assertEqual(len(kinds), 39, "each message has an example")
+
+    def test_minor_versions_are_those_of_the_table(self) -> None:
+        rows = re.findall(r"^\| (\d+) \| (.*) \|$", DOCUMENT.split("\n| minor |")[1].split("\n\n")[0], re.M)
+        self.assertEqual(int(rows[-1][0]), MINOR)
+        numbers = {name: int(number) for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", DOCUMENT, re.M)}
+        since, appended = {}, {}
+        for minor, brought in rows:
+            for name, field in re.findall(r"([A-Z_]+)(?:: `(\w+)`)?", re.sub(r"`, `\w+", "", brought)):
+                kind = m._CLASSES[numbers[name]]
+                if field:
+                    item = {m.Submit: m.SubmitItem, m.Dispatch: m.DispatchItem, m.Release: m.ReleaseItem}.get(
+                        kind, kind
+                    )
+                    appended[item] = (field, int(minor))
+                else:
+                    since[kind] = int(minor)
+        self.assertEqual((since, appended), (m._SINCE, m._APPENDED))
 
     def test_codes_are_those_of_the_table(self) -> None:
         table = re.findall(r"^\| (\d+) \| (\w+) \|", DOCUMENT.split("\n## 8. Codes\n")[1].split("\n## ")[0], re.M)
-        self.assertEqual([(int(number), word) for number, word in table], [(c.value, c.name) for c in Code if not 20 <= c < 26])
+        self.assertEqual(
+            [(int(number), word) for number, word in table], [(c.value, c.name) for c in Code if not 20 <= c < 26]
+        )
 
 
 class Reading(unittest.TestCase):
     def test_what_is_nil_or_left_out_has_its_default_and_what_is_beyond_is_ignored(self) -> None:
-        header = msgpack.packb([1, 30, 7, 0, [[0, 2, 41, 99, 1, "q", "t", None, 5, 6, "new"]], "newer"])
+        header = msgpack.packb([1, 30, 7, 0, [[0, 2, 41, 99, 1, "q", "t", None, 5, 6, None, 0, "new"]], "newer"])
         self.assertEqual(m.decode(header), (7, 0, m.Dispatch([m.DispatchItem(0, 2, 41, 99, 1, "q", "t", 0, 5, 6)])))
 
     def test_a_message_of_a_later_minor_version_is_none(self) -> None:

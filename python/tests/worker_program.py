@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobyard import Fail, Job, Release, Worker
+from jobyard import Fail, Job, Snooze, Worker
 
 directory, name = Path(sys.argv[1]), sys.argv[2]
 settings = dict(each.split("=") for each in sys.argv[3:])
@@ -90,7 +90,17 @@ def released_once(job: Job) -> bytes:
     marker = directory / f"released-{job.id}"
     if not marker.exists():
         marker.touch()
-        raise Release
+        raise Snooze
+    return f"attempt {job.attempt}".encode()
+
+
+@worker.job("snoozes")
+def snoozes(job: Job) -> bytes:
+    """The first time, for as many seconds as the payload says."""
+    marker = directory / f"snoozed-{job.id}"
+    if not marker.exists():
+        marker.touch()
+        raise Snooze(float(job.payload))
     return f"attempt {job.attempt}".encode()
 
 

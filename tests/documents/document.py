@@ -5,7 +5,7 @@ A fenced block says by its first line what it is:
     ```console            commands, in order, and what they print: run, and compared
     ```console parsed     commands that take too long or too much for a test: they must only be ones that would be taken
     ```python submit.py   a file of that name, written where the commands of the document run
-    ```cpp examples/x.cpp an excerpt of that file of the source: its lines stand there in that order
+    ```cpp examples/x.cpp an excerpt (so too c, cmake, python) of that file of the source: its lines stand there in that order
     ```text               tables, figures and pictures: no commands
 
 In `console` a line `$ …` is a command, and lines `> …` right after it are its next ones; what follows is what it prints, both

@@ -148,7 +148,7 @@ def wrong_with(block: Block) -> str:
         return "".join(f"a command in a text: {line}" for line in commands)
     if is_written(block):
         return ""
-    if block.kind in ("cpp", "python", "cmake") and (SOURCE / block.rest).is_file():
+    if block.kind in ("cpp", "c", "python", "cmake") and (SOURCE / block.rest).is_file():
         return not_in(SOURCE / block.rest, block.lines)
     return f"no kind that is known: {block.kind} {block.rest}"
 

@@ -15,6 +15,9 @@ TEST(Examples, ASubmitterGetsFromAWorkerWhatItAskedFor) {
     Process submit({.argv = {program("example_submit"), "one", "two", "three"}, .env = env});
     EXPECT_EQ(submit.wait(), 0) << submit.errors();
     EXPECT_EQ(submit.output(), "job 1 is durable\n3 words\n");
+    Process in_c({.argv = {program("example_submit_c"), "one", "two"}, .env = env});
+    EXPECT_EQ(in_c.wait(), 0) << in_c.errors();
+    EXPECT_EQ(in_c.output(), "job 2 is durable\n2 words\n");
     Process nothing({.argv = {program("example_submit")}, .env = env});
     EXPECT_EQ(nothing.wait(), 1);
     EXPECT_NE(nothing.errors().find("dead"), std::string::npos) << nothing.errors();

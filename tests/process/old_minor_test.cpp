@@ -132,6 +132,32 @@ TEST_P(Minors, AWorkerIsDrainedBySignalAndByCommandWhereBothKnowIt) {
     EXPECT_THAT(said({"wait", next}), HasSubstr("completed"));
 }
 
+/// An old worker would run a job of an array without its index: any of them, and more than once.
+TEST_P(Minors, AnArrayIsRunByWorkersThatAreToldTheIndex) {
+    const std::string each = "echo $JOBYARD_ARRAY_INDEX >>" + files / "indices";
+    const Ran submitted = jobyard_command(broker.endpoint(), {"submit", "--array", "1-20", "--", "sh", "-c", each});
+    if (old_broker()) {
+        EXPECT_EQ(submitted.exit, 4);
+        EXPECT_THAT(submitted.errors, HasSubstr("the broker speaks protocol 1.0, and this needs 1.1"));
+        return;
+    }
+    ASSERT_EQ(submitted.exit, 0) << submitted.errors;
+    const std::string array = lines_of(submitted.output).at(0);
+    std::unique_ptr<Process> newer;
+    if (!GetParam().worker.empty()) {
+        const auto told = [&] { return jobyard_command(broker.endpoint(), {"events", "--kind", "worker_drained"}); };
+        ASSERT_TRUE(eventually([&] { return !told().output.empty(); }));
+        EXPECT_THAT(told().output, HasSubstr("it speaks protocol 1.0, and a job of an array needs 1.1; upgrade it"));
+        EXPECT_FALSE(exists(files / "indices"));
+        newer = start_command_worker(broker.endpoint(), {"--name", "newer"});
+    }
+    EXPECT_EQ(jobyard_command(broker.endpoint(), {"wait", array}).exit, 0);
+    std::vector<std::string> indices = lines_of(read_file(files / "indices"));
+    std::vector<std::string> all;
+    for (int i = 1; i <= 20; ++i) all.push_back(std::to_string(i));
+    EXPECT_THAT(indices, testing::UnorderedElementsAreArray(all));
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, Minors,
                          testing::Values(Mix{"OldWorkerAndClient", "", "old/", "old/"},
                                          Mix{"OldWorker", "", "old/", ""}, Mix{"OldClient", "", "", "old/"},
@@ -153,6 +179,13 @@ TEST(AnOldBroker, IsAskedForNothingThatItWouldNeglect) {
         {"worker", "list"},
         {"dead", "purge", "--all", "--yes"},
         {"task", "list"},
+        {"submit", "--array", "1-3", "--", "true"},
+        {"submit", "--array", "1-3", "--wait", "--", "true"},
+        {"array", "list"},
+        {"array", "show", "1"},
+        {"array", "stop", "1"},
+        {"array", "resubmit", "1"},
+        {"list", "--array", "1"},
     };
     for (const std::vector<std::string>& arguments : refused) {
         const Ran ran = jobyard_command(broker.endpoint(), arguments);

@@ -6,7 +6,8 @@
 // gate; `deaf` does so too, whatever it is told; `hang` never returns. `fail` fails as many attempts as the payload
 // says. `refuse` fails for good. `mend` fails until the file that the payload names is there. `crash` kills the process
 // with -9. `large` returns as many bytes as the payload says. `wordy` fails once with texts of 5,000 bytes. `report`
-// says how far it is, in 1,000 bytes, then waits for the gate.
+// says how far it is, in 1,000 bytes, then waits for the gate. `index` appends "JOB INDEX" to the file that the payload
+// names; with an index that ends in 7 it fails for good, unless the file with .mended behind its name is there.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -39,14 +40,17 @@ std::string setting(const std::string& name, const std::string& otherwise) {
 
 bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-void note(const Job& job) {
-    const std::string path = setting("log", "");
-    if (path.empty()) return;
-    const std::string line = std::to_string(job.id.value) + " " + std::to_string(job.attempt) + " " +
-                             std::to_string(job.token.value) + " " + setting("name", "worker") + "\n";
+void append_line(const std::string& path, const std::string& line) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || ::write(fd, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::abort();
     ::close(fd);
+}
+
+void note(const Job& job) {
+    const std::string path = setting("log", "");
+    if (path.empty()) return;
+    append_line(path, std::to_string(job.id.value) + " " + std::to_string(job.attempt) + " " +
+                          std::to_string(job.token.value) + " " + setting("name", "worker") + "\n");
 }
 
 unsigned long number_in(const Job& job) { return std::strtoul(std::string(job.payload).c_str(), nullptr, 10); }
@@ -104,6 +108,13 @@ void add_handlers(jobyard::Worker& worker) {
     on("report", [](const Job&, Context& context) {
         context.progress(0.25, std::string(1000, 'p'));
         return wait_for_gate(&context);
+    });
+    on("index", [](const Job& job, Context&) -> HandlerResult {
+        const std::string file(job.payload);
+        append_line(file, std::to_string(job.id.value) + " " + std::to_string(job.array_index) + "\n");
+        if (job.array_index % 10 == 7 && !is_there(file + ".mended"))
+            return Failure{.message = "an unlucky index", .retryable = false};
+        return Success{std::to_string(job.array.value)};
     });
 }
 

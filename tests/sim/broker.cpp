@@ -85,6 +85,13 @@ void Broker::recover() {
     life_->core = std::make_unique<Core>(std::move(config));
     Core& core = *life_->core;
     const Turn now = reading();
+    for (const auto& [key, value] : disk_.rows(Table::arrays)) {
+        LiveRow submitted;
+        broker::ArrayRow row;
+        JOBYARD_ASSERT(read_row(value, submitted));
+        JOBYARD_ASSERT(read_row(*disk_.get(Table::counts, key), row));
+        core.load_array({broker::from_big_endian(key)}, submitted, row);
+    }
     for (const auto& [key, value] : disk_.rows(Table::live)) {
         LiveRow row;
         broker::StateRow state;

@@ -112,7 +112,7 @@ Snapshot Disk::read(const std::vector<Need>& needs) const {
 void Disk::read_bytes(const Need& need, broker::RowList& found) const {
     const bool payload = need.kind == Need::Kind::payload;
     const std::string* row = get(payload ? Table::live : Table::done, need.key);
-    if (row == nullptr && !payload) row = get(Table::dead, need.key);
+    if (row == nullptr) row = get(payload ? Table::arrays : Table::dead, need.key);
     if (row == nullptr) return;
     broker::LiveRow live;
     broker::EndRow ended;

@@ -398,7 +398,8 @@ void Model::check_cause(JobId job, const AttemptRow& row, const Execution& execu
             break;
         case Outcome::timeout:
             if (execution.began_at < 0 ||
-                world_.now() - execution.began_at < std::int64_t{jobs_.at(job).wish->item.timeout_ms.value_or(kDefaultTimeoutMs)} * kMs - kRounding)
+                world_.now() - execution.began_at <
+                    std::int64_t{jobs_.at(job).wish->item.timeout_ms.value_or(kDefaultTimeoutMs)} * kMs - kRounding)
                 broken("P6 attempts are charged to the right budget", what + " timed out before its time");
             break;
         case Outcome::cancelled:

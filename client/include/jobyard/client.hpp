@@ -42,6 +42,17 @@ inline constexpr std::chrono::milliseconds kDefaultTimeLimit{30'000};
 /// For waits that may last: as long as it takes.
 inline constexpr std::chrono::milliseconds kNoTimeLimit = std::chrono::milliseconds::max();
 
+/// Many jobs of one submit, which differ in their index alone: `first`, `first` + `step`, … The handler of each is told
+/// its index (worker.hpp: Job::array_index). An array has a number as a job has one, and is watched and cancelled as
+/// a job is: its result comes when all of its jobs have ended, `completed` if they all have completed.
+struct ArrayRange {
+    std::uint64_t count = 0;  ///< 0: no array, one job
+    std::uint64_t first = 0;
+    std::uint64_t step = 1;
+    std::uint32_t at_once = 0;  ///< no more of its jobs are unended at a time; 0: as many as there is room for
+    std::string name = {};      ///< for people
+};
+
 /// A job to make. The names are those of PROTOCOL.md, "Submitting".
 struct JobSpec {
     std::string type = {};     ///< decides which workers can run it
@@ -61,6 +72,7 @@ struct JobSpec {
     std::uint64_t queue_timeout_ms = 0;  ///< dead (`expired`) if no worker was given it so long after it was ready
     bool held = false;                   ///< waits until Client::change lets it go
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;  ///< how long after its end `key` still names it; 0: only till then
+    ArrayRange array = {};  ///< with a count: an array of such jobs; `key` names it as long as it is remembered
 };
 
 /// What is to be another way with jobs that wait; what is not said stays.
@@ -133,6 +145,7 @@ struct JobFilter {
     JobState state = JobState::none;  ///< none: any
     std::string queue = {};           ///< empty: any
     std::string type = {};
+    JobId array = {};  ///< 0: any
 };
 struct JobPage {
     std::vector<JobInfo> jobs;
@@ -239,6 +252,16 @@ class JOBYARD_API Client {
     Result<TaskInfo> task(std::uint64_t number, std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// What it has done stays done. Code::ended if it was over.
     Result<void> stop_task(std::uint64_t number, std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// All arrays that are remembered, the newest first.
+    Result<std::vector<ArrayInfo>> arrays(std::chrono::milliseconds limit = kDefaultTimeLimit);
+    Result<ArrayInfo> array(JobId array, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Makes no more of its jobs; those that are made go on. Code::ended if all were made. (To cancel them too:
+    /// cancel.)
+    Result<void> stop_array(JobId array, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// Another array, of the indices whose jobs are dead, or with `cancelled` were cancelled: its number. If that has
+    /// been done already, the number of that one. Code::not_dead if there is none.
+    Result<JobId> resubmit(JobId array, bool cancelled = false, std::chrono::milliseconds limit = kDefaultTimeLimit);
 
     Result<JobInfo> show(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// One page. It may have fewer jobs than `size`, even none, and not be the last.

@@ -57,6 +57,35 @@ struct JobInfo {
     std::string error;
     std::optional<std::uint64_t> result_bytes;
     std::vector<AttemptInfo> attempts;  ///< only from Client::show
+    JobId array;                        ///< one of the jobs of this array; its own number: it is the array
+    std::optional<std::uint64_t> array_index;
+};
+
+/// Many jobs of one submit.
+struct ArrayInfo {
+    JobId array;
+    std::string name;
+    std::string queue;
+    std::string type;
+    JobState state = JobState::none;  ///< running; or how it ended: completed, dead (one is), cancelled
+    std::optional<WallTime> created_at;
+    std::optional<WallTime> ended_at;
+    std::string key;
+    std::uint64_t count = 0;                  ///< jobs in all
+    std::optional<std::uint64_t> first = {};  ///< indices; not of an array that resubmits
+    std::optional<std::uint64_t> step = {};
+    std::uint32_t at_once = 0;  ///< 0: no limit
+    bool making = false;        ///< there are jobs to make yet
+    std::uint64_t made = 0;     ///< of these are:
+    std::uint64_t waiting = 0;
+    std::uint64_t running = 0;
+    std::uint64_t completed = 0;
+    std::uint64_t dead = 0;
+    std::uint64_t cancelled = 0;
+    std::uint64_t left_dead = 0;  ///< dead and not resubmitted
+    std::uint64_t left_cancelled = 0;
+    JobId resubmits;       ///< it makes what another array left; 0: it does not
+    JobId resubmitted_as;  ///< the last array that was made of what it left
 };
 
 /// How jobs of a type in a queue are tried.
@@ -160,6 +189,7 @@ JOBYARD_API Result<JobInfo> decode_job_info(std::string_view map);
 JOBYARD_API Result<BrokerStats> decode_stats(std::string_view map);
 JOBYARD_API Result<QueueInfo> decode_queue_info(std::string_view map);
 JOBYARD_API Result<TaskInfo> decode_task_info(std::string_view map);
+JOBYARD_API Result<ArrayInfo> decode_array_info(std::string_view map);
 JOBYARD_API Result<WorkerInfo> decode_worker(std::string_view map);
 /// From the maps of EVENTS: each may stand for many.
 JOBYARD_API Result<std::vector<EventInfo>> decode_events(const std::vector<std::string>& maps);

@@ -31,6 +31,10 @@ enum class EventKind : std::uint8_t {
     queue_paused = 48,
     queue_resumed = 49,
     queue_set = 50,  ///< its limit, or how its jobs are tried
+    // About an array; `job` is its number.
+    array_submitted = 64,
+    array_stopped = 65,  ///< no more of its jobs are made
+    array_ended = 66,    ///< all of its jobs have ended
 };
 
 /// In place of an event's number: none, but where to go on from.

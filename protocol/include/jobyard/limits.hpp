@@ -38,6 +38,10 @@ inline constexpr std::uint32_t kMaxTimeoutMs = 30U * 24 * 3600 * 1000;
 inline constexpr std::uint32_t kMaxBackoffMs = 7U * 24 * 3600 * 1000;
 inline constexpr std::uint32_t kMaxBackoffFactorPercent = 10000;
 
+// One array.
+inline constexpr std::uint64_t kMaxArrayJobs = 100'000'000;
+inline constexpr std::uint64_t kMaxArrayIndex = (std::uint64_t{1} << 53) - 1;  ///< every JSON reader keeps it exactly
+
 // One peer.
 inline constexpr std::uint32_t kSubmitWindow = 8192;  ///< submits of an instance above its confirmed number
 inline constexpr std::uint32_t kMaxCredit = 1024;     ///< jobs a worker can hold; one HELLO lists them all

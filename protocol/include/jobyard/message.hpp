@@ -116,6 +116,18 @@ struct Submit {
     std::vector<SubmitItem> items;
 };
 
+/// One item that makes an array: `count` jobs that differ in their indices `first`, `first` + `step`, …
+struct SubmitArray {
+    std::uint64_t confirmed = 0;
+    std::uint64_t first_number = 0;
+    std::vector<SubmitItem> items;  ///< exactly one
+    std::uint64_t count = 0;
+    std::uint64_t first = 0;
+    std::uint64_t step = 1;
+    std::uint32_t at_once = 0;   ///< no more of its jobs are unended at a time; 0: no limit
+    std::string_view name = {};  ///< for people
+};
+
 /// The answer to one item of a list.
 struct Answer {
     Code code = Code::ok;
@@ -192,6 +204,7 @@ struct List {
     std::string_view type = {};
     std::uint64_t cursor = 0;
     std::uint32_t limit = 100;
+    JobId array = {};  ///< only its jobs; 0: any
 };
 
 /// The payload is the job as a map (PROTOCOL.md, "A job as a map"); empty if `code` is not ok.
@@ -265,6 +278,8 @@ struct DispatchItem {
     std::uint8_t priority = 0;
     std::uint32_t timeout_ms = 0;
     std::uint32_t max_attempts = 0;
+    JobId array = {};  ///< 0: it is of none
+    std::uint64_t array_index = 0;
 };
 struct Dispatch {
     std::vector<DispatchItem> items;
@@ -372,11 +387,28 @@ struct StopTask {
     std::uint64_t task = 0;
 };
 
+/// Asks for a page of arrays, the newest first. `cursor` is 0 for the first page, then the last array of that one.
+struct ListArrays {
+    JobId cursor = {};
+    std::uint32_t limit = 100;
+    JobId array = {};  ///< only this one; 0: all that are remembered
+};
+enum class ArrayAction : std::uint8_t {
+    stop = 1,      ///< make no more jobs; those made go on
+    resubmit = 2,  ///< another array, of the indices whose jobs are dead
+};
+struct SteerArray {
+    JobId array;
+    ArrayAction action = ArrayAction::stop;
+    bool cancelled = false;  ///< of resubmit: those whose jobs were cancelled too
+};
+
 /// In the order of their numbers on the wire (message_type() in codec.hpp).
-using Message = std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant,
-                             Cancel, Redrive, Change, SetQueue, Show, List, Jobs, AskStats, Stats, ReadEvents, Events,
-                             ListQueues, ListWorkers, Maps, Dispatch, Credit, Started, Renew, Complete, Fail, Release,
-                             Stop, SteerWorker, StartTask, ListTasks, StopTask>;
+using Message =
+    std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant, Cancel, Redrive,
+                 Change, SetQueue, SubmitArray, Show, List, Jobs, AskStats, Stats, ReadEvents, Events, ListQueues,
+                 ListWorkers, Maps, Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop, SteerWorker,
+                 StartTask, ListTasks, StopTask, ListArrays, SteerArray>;
 
 struct Envelope {
     SessionId session;  ///< 0 before WELCOME

@@ -35,7 +35,9 @@ struct Job {
     int priority = 0;                ///< 10 is highest
     std::string_view queue;
     std::string_view type;
-    std::string_view payload;  ///< as submitted
+    std::string_view payload;       ///< as submitted
+    JobId array = {};               ///< one of the jobs of this array; 0: of none
+    std::uint64_t array_index = 0;  ///< which of them
 };
 
 /// A handler's line to the library while it runs. Every call may be made from any thread until the handler returns.
