@@ -185,6 +185,7 @@ class Core {
         std::uint64_t row = 0;
         std::uint64_t welcome_rests_on = 0;
         bool draining = false;
+        std::uint8_t minor = 0;
         std::string software;
         std::string host;  ///< empty, and pid 0: it did not say
         std::uint32_t pid = 0;
@@ -371,6 +372,8 @@ class Core {
     void append_map(const Session& worker, bool with_jobs, Turn turn, std::string& bytes) const;
     void on_list_workers(Session& session, RequestId request, const ListWorkers& list, Turn turn, Output& out);
     void on_steer_worker(Session& session, RequestId request, const SteerWorker& steer, Output& out);
+    /// What of the worker is in memory, and its row, become as `worker` says.
+    void set_draining(bool& draining, std::uint64_t row, const WorkerRow& worker, std::string_view why, Output& out);
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
@@ -418,6 +421,7 @@ class Core {
     [[nodiscard]] JobHandle held(const Session& session, JobId job, LeaseToken token) const;
     [[nodiscard]] Code repeated(JobId job, LeaseToken token, Outcome outcome, const Found& found) const;
     void grant(Session& session, JobHandle handle, Turn turn, Output& out);
+    void drain_for_array(Session& session, JobHandle job, Output& out);
     void flush_dispatch(Session& session, Output& out);
     [[nodiscard]] AttemptRow record_of(const Job& job, const Attempted& attempted, Turn turn) const;
     void end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, Output& out);

@@ -11,6 +11,7 @@ namespace {
 
 // One DISPATCH: the header must stay below 64 KiB; an item takes at most this much beside its names.
 constexpr std::size_t kDispatchItemBytes = 84;
+constexpr std::uint8_t kArrayMinor = 1;  // from here on DISPATCH tells the array and the index
 
 std::string_view cut(std::string_view text, std::size_t most) {
     if (text.size() <= most) return text;
@@ -185,15 +186,28 @@ void Core::dispatch(Turn turn, Output& out) {
         // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive
         // jobs end together, and their rows are neighbours.
         const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
-        for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
-             session.outstanding < until && ready_.ready(*service);)
-            grant(session, ready_.pick(*service), turn, out);
+        const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
+        while (session.outstanding < until && ready_.ready(*service) && !session.draining) {
+            const JobHandle job = ready_.pick(*service);
+            if (jobs_[job].in_array && session.minor < kArrayMinor) drain_for_array(session, job, out);
+            else grant(session, job, turn, out);
+        }
         reposition(session);
     }
     for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);
     with_dispatch_.clear();
     for (const SessionIndex index : with_results_) flush_results(*sessions_.at(index), out);
     with_results_.clear();
+}
+
+/// The worker is too old to be told which index it is to run. The job waits for a newer one; this one, which would only
+/// stand before the same job again, is handed nothing more.
+void Core::drain_for_array(Session& session, JobHandle job, Output& out) {
+    ready_.push(job);
+    set_draining(session.draining, session.row, {session.instance, session.name, true},
+                 "it speaks protocol " + protocol_text(kProtocolVersion, session.minor) +
+                     ", and a job of an array needs " + protocol_text(kProtocolVersion, kArrayMinor) + "; upgrade it",
+                 out);
 }
 
 void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {

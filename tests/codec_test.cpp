@@ -520,6 +520,24 @@ TEST(Codec, PayloadLengthsMustSumToTheSecondFrame) {
     EXPECT_EQ(decode(wrapping, 0).problem().code, Code::bad_message) << "the sum must not wrap round";
 }
 
+TEST(Codec, SaysWhichMinorVersionKnowsAllOfAMessage) {
+    SubmitItem item;
+    item.queue = "q";
+    item.key = "k";
+    EXPECT_EQ(minor_of(item), 0);
+    EXPECT_EQ(minor_of(Message{Submit{0, 1, {item}}}), 0);
+    SubmitItem held = item;
+    held.held = true;
+    EXPECT_EQ(minor_of(held), 1);
+    EXPECT_EQ(minor_of(Message{Submit{0, 1, {item, held}}}), 1) << "of all its items the newest";
+    EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}}}}}), 0);
+    EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}, 5}}}}), 1);
+    EXPECT_EQ(minor_of(Message{Change{}}), 1);
+    EXPECT_EQ(minor_of(Message{Show{}}), 0);
+    EXPECT_EQ(protocol_minor(), kProtocolMinor);
+    EXPECT_EQ(protocol_text(1, 10), "1.10");
+}
+
 TEST(Codec, MessagesOfUnknownTypesAndVersionsAreToldApart) {
     const auto nothing = [](wire::Writer&) {};
     for (const std::uint64_t type : {std::uint64_t{0}, std::uint64_t{6}, std::uint64_t{255}, std::uint64_t{256},

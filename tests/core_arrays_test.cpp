@@ -619,6 +619,37 @@ TEST(CoreArraysShaken, NoIndexIsLeftOutOrMadeTwiceWhateverCrashes) {
     for (std::uint64_t seed = 1; seed <= 12; ++seed) shake(seed);
 }
 
+TEST_F(CoreArrays, AWorkerTooOldToBeToldTheIndexIsDrained) {
+    Peer old;
+    old.role = Role::worker;
+    old.instance = uuid("old");
+    old.said.minor = 0;
+    hello(old, {.name = "old", .slots = 2});
+    submit(client);
+    const Held held = take(old);
+    const JobId array = submit_array(3);
+    background();
+    EXPECT_FALSE(has_message(old));
+    EXPECT_EQ(maps(client, ListWorkers{.name = "old"}).at(0)["state"], "draining");
+    EXPECT_EQ(show(client, {array.value + 1})["reason"], "no_worker");
+    complete(old, held);
+    ReadEvents read;
+    read.after = 0;
+    read.kinds = {EventKind::worker_drained};
+    send(client, read);
+    const auto events = expect<Events>(client).payloads;
+    ASSERT_EQ(events.size(), 1U);
+    const auto event = nlohmann::json::from_msgpack(events[0]);
+    EXPECT_EQ(event["worker"], "old");
+    EXPECT_EQ(event["text"], "it speaks protocol 1.0, and a job of an array needs 1.1; upgrade it");
+    const Peer w = worker({.name = "new", .slots = 2});
+    EXPECT_EQ(work_off(w, array, [&](const Held& job) { complete(w, job); }), range(3)) << "none of them is lost";
+    goodbye(w);
+    EXPECT_EQ(ask(client, SteerWorker{"old", WorkerAction::resume}).code, Code::ok);
+    const JobId ordinary = submit(client);
+    EXPECT_EQ(take(old).job, ordinary);
+}
+
 TEST_F(CoreArrays, AnOrdinaryJobIsWrittenAsBefore) {
     const auto puts = [&](Table table) { return disk[table].size(); };
     submit(client);

@@ -118,6 +118,7 @@ TEST_F(CoreSession, HelloWithoutACommonVersionNamesThoseSpoken) {
     EXPECT_EQ(refusal->code, Code::version_not_spoken);
     EXPECT_EQ(refusal->min_version, kProtocolVersion);
     EXPECT_EQ(refusal->max_version, kProtocolVersion);
+    EXPECT_EQ(refusal->text, "this broker speaks protocol version 1, this peer 2 to 3");
     message.min_version = 0;
     message.max_version = 0;
     EXPECT_EQ(refused_hello(message)->code, Code::version_not_spoken);

@@ -219,6 +219,27 @@ TEST_F(WorkerSession, TriesAgainWhenTheBrokerIsBusy) {
     EXPECT_EQ(all<Hello>().size(), 1U);
 }
 
+TEST_F(WorkerSession, SaysThatABrokerOfAnOlderMinorVersionNeglectsTheDelayOfARelease) {
+    for (const std::uint8_t minor : {std::uint8_t{0}, kProtocolMinor}) {
+        EXPECT_EQ(connect().minor, kProtocolMinor);
+        Welcome message = welcome_message();
+        message.minor = minor;
+        ++number.value;
+        receive(std::move(message), request_of<Hello>());
+        dispatch({1});
+        begin(1);
+        session.on_finished({1}, {.outcome = Outcome::released, .delay_ms = 5'000}, now);
+        session.outbox().notices.clear();
+        session.on_tick(now);
+        ASSERT_EQ(session.outbox().notices.size(), minor == 0 ? 1U : 0U);
+        if (minor == 0) {
+            EXPECT_NE(session.outbox().notices[0].text.find("the broker speaks protocol 1.0"), std::string::npos);
+        }
+        tick();
+        answer(request_of<Release>(), {Code::ok});
+    }
+}
+
 TEST_F(WorkerSession, IsRefusedByABrokerOfAnotherVersion) {
     connect();
     receive(Refusal{.code = Code::version_not_spoken, .text = {}, .field = {}, .min_version = 2, .max_version = 3},

@@ -238,6 +238,7 @@ class Session {
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;
+    std::uint8_t broker_minor_ = kProtocolMinor;
     bool welcomed_before_ = false;
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;

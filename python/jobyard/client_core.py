@@ -26,6 +26,7 @@ from jobyard.errors import (
     JobRetired,
     JobyardError,
     OutcomeUnknown,
+    Refused,
     TimedOut,
     UnknownJob,
     refusal,
@@ -276,7 +277,7 @@ class ClientCore(Conversation):
         if self.phase is not Phase.talking:
             return
         while self._lists_again and len(self._lists_out) < LISTS_OUT:
-            self._send_list(self._lists_again.popleft(), now)
+            self._send_list_again(self._lists_again.popleft(), now)
         while self._waiting and self._may_send_list() and self._next_number <= self._window_end:
             self._send_new_list(now)
         while self._to_watch and len(self._asks_out) < ASKS_OUT:
@@ -287,6 +288,8 @@ class ClientCore(Conversation):
             self._asks_out[self._say(ask.message, now)] = ask
         while self._asks and len(self._asks_out) < ASKS_OUT:
             ask = self._asks.popleft()
+            if why := self._beyond_broker(ask.message):
+                _settle(ask.future, why)
             if not ask.future.done():
                 self._asks_out[self._say(ask.message, now)] = ask
         if self._granted - self._pushed <= self._grant // 2:
@@ -335,6 +338,8 @@ class ClientCore(Conversation):
         items_bytes = payload_bytes = 0
         while self._waiting and len(submits) < room:
             submit = self._waiting[0]
+            if why := self._beyond_broker(submit):
+                self._fail(submit, why)
             if not submit.made.done():  # it may have been given up
                 items_bytes += len(submit.item)
                 payload_bytes += len(submit.payload)
@@ -349,6 +354,29 @@ class ClientCore(Conversation):
             self._next_number += len(submits)
             self._lists[new.first] = new
             self._send_list(new, now)
+
+    def _send_list_again(self, each: _SubmitList, now: float) -> None:
+        if why := next(filter(None, map(self._beyond_broker, each.submits)), None):
+            del self._lists[each.first]
+            for submit in each.submits:
+                self._fail(submit, OutcomeUnknown(f"{why}; a newer broker was sent the job, and may have made it"))
+        else:
+            self._send_list(each, now)
+
+    def _beyond_broker(self, what: Submit | m.Message) -> Refused | None:
+        """The broker is too old for it, and would neglect what it does not know: run a job now that is held."""
+        assert self.welcome is not None
+        minor = self.welcome.minor
+        if minor >= MINOR or (isinstance(what, Submit) and what.made.done()):
+            return None
+        needed = m.minor_of(m.decode_item(m.SubmitItem, what.item) if isinstance(what, Submit) else what)
+        if needed <= minor:
+            return None
+        return refusal(
+            Code.unknown_message,
+            f"the broker speaks protocol {VERSION}.{minor}, and this needs {VERSION}.{needed};"
+            " upgrade the broker, or do without",
+        )
 
     def _send_list(self, each: _SubmitList, now: float) -> None:
         array = each.submits[0].array

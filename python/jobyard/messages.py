@@ -434,6 +434,30 @@ _CLASSES: dict[int, Any] = {
 }
 _NUMBERS = {message: number for number, message in _CLASSES.items()}
 
+# What came with which minor version (PROTOCOL.md, "Versions"): messages, and of others the fields from one on.
+_SINCE: dict[Any, int] = {
+    Change: 1,
+    SetQueue: 1,
+    SubmitArray: 1,
+    ReadEvents: 1,
+    Events: 1,
+    ListQueues: 1,
+    ListWorkers: 1,
+    Maps: 1,
+    SteerWorker: 1,
+    StartTask: 1,
+    ListTasks: 1,
+    StopTask: 1,
+    ListArrays: 1,
+    SteerArray: 1,
+}
+_APPENDED: dict[Any, tuple[str, int]] = {
+    SubmitItem: ("run_at", 1),
+    List: ("array", 1),
+    DispatchItem: ("array", 1),
+    ReleaseItem: ("delay_ms", 1),
+}
+
 
 class _Field(NamedTuple):
     name: str
@@ -531,6 +555,21 @@ def encode_item(item: Message) -> bytes:
     """One item of a list, for `encode_list`: packed once, though it may be sent again."""
     packed: bytes = msgpack.packb(_FORMS[type(item)].to_array(item))
     return packed
+
+
+def decode_item(kind: Any, packed: bytes) -> Any:
+    return _FORMS[kind].from_array(unpack(packed))
+
+
+def minor_of(message: Message) -> int:
+    """The least minor version whose readers miss nothing that a message, or an item of a list, says."""
+    kind: Any = type(message)
+    if kind in _APPENDED:
+        first, minor = _APPENDED[kind]
+        appended = kind._fields[kind._fields.index(first) :]
+        if any(getattr(message, name) != kind._field_defaults[name] for name in appended):
+            return minor
+    return _SINCE.get(kind, 0)
 
 
 def encode_list(kind: Any, items: Sequence[bytes], session: int, request: int, *before: int) -> bytes:

@@ -417,7 +417,18 @@ class WorkerCore(Conversation):
             outcome = Outcome.cancelled if lease.stop is Cause.cancelled else Outcome.failed
             self._report_failure(lease, end, outcome, now)
         else:
-            self._keep(_Report(lease.key, m.Release, m.encode_item(m.ReleaseItem(*lease.key, round(end.delay * 1000)))))
+            release = m.ReleaseItem(*lease.key, round(end.delay * 1000))
+            if self.welcome and m.minor_of(release) > self.welcome.minor:
+                log.warning(
+                    "the broker speaks protocol %d.%d, which has no delay of a release (%d.%d): job %d, which was"
+                    " snoozed, comes back at once; upgrade the broker",
+                    VERSION,
+                    self.welcome.minor,
+                    VERSION,
+                    m.minor_of(release),
+                    lease.key.job,
+                )
+            self._keep(_Report(lease.key, m.Release, m.encode_item(release)))
         lease.over = True
 
     def _report_failure(self, lease: Lease, failure: Failure, outcome: Outcome, now: float) -> None:

@@ -112,6 +112,34 @@ class Sessions(Case):
         with self.assertRaisesRegex(Refused, says):
             self.submit()
 
+    def test_a_broker_of_an_older_minor_version_is_asked_for_nothing_that_it_would_neglect(self) -> None:
+        says = "the broker speaks protocol 1.0, and this needs 1.1; upgrade the broker"
+        held, plain = self.submit(held=True), self.submit()
+        events, shown = self.core.ask(m.ReadEvents()), self.core.ask(m.Show([5]))
+        listed = self.core.ask(m.List(array=7))
+        self.talk.begin(minor=0)
+        submit, _ = self.talk.heard(m.Submit, m.Show)
+        self.assertEqual(len(submit.items), 1)
+        refused: Any
+        for refused in (held.made, events, listed):
+            with self.assertRaisesRegex(Refused, says):
+                refused.result(0)
+        self.assertFalse(plain.made.done() or shown.done())
+
+    def test_an_older_broker_in_the_place_of_a_newer_one_cannot_say_what_became_of_a_job(self) -> None:
+        self.talk.begin()
+        held = self.submit(held=True)
+        self.talk.heard(m.Submit)
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=1, minor=0)
+        self.talk.heard()
+        with self.assertRaisesRegex(OutcomeUnknown, "this needs 1.1"):
+            held.made.result(0)
+        self.submit()
+        (next_one,) = self.talk.heard(m.Submit)
+        self.assertEqual(next_one.first_number, 2)
+
     def test_replaced_ends_only_the_session_it_names(self) -> None:
         self.talk.begin()
         old, self.talk.session = self.talk.session, 99
