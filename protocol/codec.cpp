@@ -70,6 +70,7 @@ void fields(A& a, Hello& m, const Hello& d) {
     a.list("queues", m.queues);
     a.list("types", m.types);
     a.list("claims", m.claims);
+    a.since(1);
     a.optional("host", m.host, d.host);
     a.optional("pid", m.pid, d.pid);
 }

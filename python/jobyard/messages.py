@@ -452,6 +452,7 @@ _SINCE: dict[Any, int] = {
     SteerArray: 1,
 }
 _APPENDED: dict[Any, tuple[str, int]] = {
+    Hello: ("host", 1),
     SubmitItem: ("run_at", 1),
     List: ("array", 1),
     DispatchItem: ("array", 1),
