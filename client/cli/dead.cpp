@@ -29,7 +29,7 @@ int print_groups(const Globals& globals, const JobFilter& filter) {
         const Result<JobPage> page = client->list(filter, cursor, kMaxItems, globals.call_limit());
         if (!page) {
             progress.clear();
-            return complain(page.error());
+            return complain(globals, page.error());
         }
         cursor = page->next_cursor;
         for (const JobInfo& job : page->jobs) {
@@ -130,16 +130,12 @@ int redrive(const Globals& globals, const std::vector<JobId>& jobs) {
 
 /// Asks on the terminal whether it is meant, with how many jobs it would be.
 int purge(const Globals& globals, DeadOptions& options) {
-    if (options.numbers.size() > kMaxItems) {
-        complain("at most 1024 numbers at a time");
-        return kExitUsage;
-    }
+    if (options.numbers.size() > kMaxItems) return wrong_usage(globals, "at most 1024 numbers at a time");
     TaskSpec spec = options.spec(TaskAction::purge);
     if (options.yes || options.task.dry_run) return run_task(globals, spec, options.task);
-    if (::isatty(STDIN_FILENO) == 0) {
-        complain("purged jobs are gone for good: say --yes, or --dry-run to see how many it would be");
-        return kExitUsage;
-    }
+    if (::isatty(STDIN_FILENO) == 0)
+        return wrong_usage(globals,
+                           "purged jobs are gone for good: say --yes, or --dry-run to see how many it would be");
     {
         const std::unique_ptr<Client> client = connected_client(globals);
         if (!client) return kExitUnreachable;
@@ -162,7 +158,9 @@ int purge(const Globals& globals, DeadOptions& options) {
 
 void add_dead(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("dead", "The dead letter queue: jobs that failed for good");
-    verb->require_subcommand(1);
+    add_group_help(*verb,
+                   "  jobyard dead list --group\n  jobyard dead show 17\n  jobyard dead redrive --all --queue images\n"
+                   "  jobyard dead purge --all --older 7d --dry-run\n");
 
     CLI::App* list = verb->add_subcommand("list", "List dead jobs and what killed them");
     auto filter = std::make_shared<JobFilter>(JobFilter{JobState::dead});
