@@ -158,7 +158,7 @@ template <class A>
 void fields(A& a, ArrayRow& r, const ArrayRow&) {
     a(r.name), a(r.count), a(r.first), a(r.step), a(r.at_once), a(r.of), a(r.cancelled), a(r.makes), a(r.cancels);
     a(r.made), a(r.cursor), a(r.completed), a(r.dead), a(r.cancelled_jobs), a(r.buried), a(r.left_dead);
-    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at);
+    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at), a(r.is_leaving);
 }
 template <class A>
 void fields(A& a, LeftoverRow& r, const LeftoverRow&) {
