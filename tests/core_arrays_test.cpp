@@ -322,6 +322,47 @@ TEST_F(CoreArrays, StoppedItMakesNoMoreAndTheRestGoesOn) {
     EXPECT_EQ(shown(array)["completed"], made);
 }
 
+TEST_F(CoreArrays, WhatIsSteeredWhileItsRowsAreReadMakesNoMore) {
+    const JobId array = submit_array(1000);
+    step();
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    const auto made = shown(array)["made"].get<std::uint64_t>();
+    EXPECT_EQ(ask(client, SteerArray{array, ArrayAction::stop}).code, Code::ok);
+    run_step(needs, rows);
+    EXPECT_EQ(shown(array)["made"], made);
+    EXPECT_EQ(cancel(client, array).code, Code::cancel_requested);
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    run_step(needs, disk.read(needs));
+    background();
+    EXPECT_EQ(shown(array)["cancelled"], made);
+}
+
+TEST_F(CoreArrays, AJobRedrivenOrPurgedWhileLeftoversAreReadIsNotMadeTwice) {
+    const Peer w = worker({.slots = 3});
+    const JobId array = submit_array(3);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 3U);
+    for (const Held& one : held) kill(w, one);
+    const JobId again = resubmit(array).job;
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    EXPECT_EQ(redrive(client, held[1].job).code, Code::ok);
+    run_step(needs, rows);
+    background();
+    std::multiset<std::uint64_t> indices;
+    for (const Held& one : take_all(w)) {
+        indices.insert(one.item.array_index);
+        EXPECT_EQ(one.item.array, one.item.array_index == 1 ? array : again);
+        complete(w, one);
+    }
+    EXPECT_EQ(indices, (std::multiset<std::uint64_t>{0, 1, 2}));
+    EXPECT_EQ(shown(again)["count"], 2);
+}
+
 TEST_F(CoreArrays, ResubmitsExactlyWhatIsDead) {
     const Peer w = worker({.slots = 50});
     const JobId array = submit_array(1000, {.type = "t"}, "same");

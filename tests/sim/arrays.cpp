@@ -17,8 +17,8 @@ std::string text(JobId id, std::uint64_t index) { return "index " + std::to_stri
 
 [[noreturn]] void broken(const char* rule, std::string how) { throw Broken{rule, std::move(how)}; }
 
-constexpr const char* kEachOnce = "P10 each index of an array is made exactly once";
-constexpr const char* kCounts = "P10 the counts of an array are those of its jobs";
+constexpr const char* kEachOnce = "P11 each index of an array is made exactly once";
+constexpr const char* kCounts = "P11 the counts of an array are those of its jobs";
 
 }  // namespace
 
@@ -74,9 +74,9 @@ void Arrays::made_job(JobId id, std::uint64_t index, JobId job) {
     if (find(id) == nullptr || find(id)->is_forgotten)
         broken(kEachOnce, text(id, index) + " was made, and not the array");
     Array& array = touched(id);
-    if (array.makes_no_more) broken("P10 what was stopped makes no more", text(id, index));
+    if (array.makes_no_more) broken("P11 what was stopped makes no more", text(id, index));
     if (array.counts.at_once != 0 && array.unended >= array.counts.at_once)
-        broken("P10 no more than so many at once", text(id, index));
+        broken("P11 no more than so many at once", text(id, index));
     if (const JobId source = array.counts.of) {
         Array& from = touched(source);
         const auto was_left = from.left.find(index);
@@ -155,7 +155,7 @@ void Arrays::check(JobId id, const Array& array) const {
     const ArrayRow& row = array.counts;
     if (array.is_forgotten) {
         if (array.unended != 0 || array.buried != 0 || !array.left.empty() || array.chunks != 0)
-            broken("P10 what is forgotten is not needed, and leaves nothing behind", text(id));
+            broken("P11 what is forgotten is not needed, and leaves nothing behind", text(id));
         return;
     }
     std::uint64_t left_cancelled = 0;
@@ -199,14 +199,14 @@ void Arrays::resubmit_answered(JobId id, const Answer& answer, bool cancelled) c
         broken("P1 acknowledged means durable",
                text(id) + " was said to be resubmitted as " + text(answer.job) + ", and is not");
     if (answer.code == Code::ok && again->counts.cancelled != cancelled)
-        broken("P10 a resubmit makes what it was asked to", text(answer.job));
+        broken("P11 a resubmit makes what it was asked to", text(answer.job));
 }
 
 void Arrays::said_to_have_ended(JobId id, JobState state) const {
     const Array& array = arrays_.at(id);
     if (array.counts.makes) broken("P1 acknowledged means durable", text(id) + " was said to have ended");
     const bool all = array.completed == array.jobs.size() && array.jobs.size() == array.counts.count;
-    if (state == JobState::completed && !all) broken("P10 an array ends as its jobs do", text(id) + ": completed");
+    if (state == JobState::completed && !all) broken("P11 an array ends as its jobs do", text(id) + ": completed");
 }
 
 // --- the end ---------------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ class Cluster {
             for (const auto& [key, value] : disk_.rows(table)) {
                 const Array* array = model_.arrays().find({broker::from_big_endian(key)});
                 if (array == nullptr || array->is_forgotten)
-                    throw Broken{"P10 what is forgotten is not needed, and leaves nothing behind",
+                    throw Broken{"P11 what is forgotten is not needed, and leaves nothing behind",
                                  std::string("a row of table ") + to_string(table)};
             }
     }

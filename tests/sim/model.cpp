@@ -296,7 +296,7 @@ void Model::dispatched(const std::string& worker, const DispatchItem& item, std:
     if (known.wish->payload != payload || known.wish->queue != item.queue || known.wish->type != item.type)
         broken("P1 acknowledged means durable", what + " was sent with another payload, queue or type than submitted");
     if (known.array != item.array || known.array_index != item.array_index)
-        broken("P10 a job of an array keeps its index", what + " was sent with index " +
+        broken("P11 a job of an array keeps its index", what + " was sent with index " +
                                                             std::to_string(item.array_index) + " of array " +
                                                             std::to_string(item.array.value));
     const auto [execution, is_new] = executions_.try_emplace(item.token);
@@ -406,7 +406,7 @@ void Model::note(const Batch& batch, const Op& op) {
     if (op.table == Table::dead && op.kind == Op::Kind::move) {
         Record& known = record(job);
         if (known.stage != Record::Stage::ended || known.resubmitted || !known.array)
-            broken("P10 what is resubmitted is dead", text(job));
+            broken("P11 what is resubmitted is dead", text(job));
         known.resubmitted = true;
         arrays_.job_left_dead(known.array);
     }
