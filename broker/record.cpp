@@ -112,6 +112,7 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
     a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
     a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
+    a.rare(r.edited_at, u.edited_at);
 }
 template <class A>
 void fields(A& a, StateRow& r, const StateRow& u) {

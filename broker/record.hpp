@@ -108,6 +108,7 @@ struct EndRow {
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
     JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
+    std::int64_t edited_at = 0;  ///< of a dead job, the last time; 0: never
     std::string_view result = {};
 };
 

@@ -327,6 +327,7 @@ class Load {
             row.content = line.content();
             if (line.has("key_ttl_ms")) row.key_ttl_ms = line.number<std::uint64_t>("key_ttl_ms");
         }
+        if (line.has("edited_at")) row.edited_at = line.number<std::int64_t>("edited_at");
         if (line.has("array")) {
             row.array = {line.big("array")};
             row.array_index = line.big("array_index");

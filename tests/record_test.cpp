@@ -93,6 +93,7 @@ EndRow an_end_row() {
     row.content = {9};
     row.array = {10};
     row.array_index = 11;
+    row.edited_at = 12;
     row.result = "result";
     return row;
 }
@@ -174,6 +175,7 @@ TEST(Record, EndRowRoundTrips) {
     EndRow row;
     ASSERT_TRUE(read_row(bytes, row));
     const EndRow made = an_end_row();
+    EXPECT_EQ(row.edited_at, made.edited_at);
     EXPECT_EQ(row.state, made.state);
     EXPECT_EQ(row.reason, made.reason);
     EXPECT_EQ(row.queue, made.queue);
