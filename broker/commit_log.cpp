@@ -174,6 +174,11 @@ class RecordWriter {
     int error_ = 0;
 };
 
+/// Gives the space beyond back. No record stands there, so it does no harm if that fails.
+void shorten(int fd, std::uint64_t bytes) {
+    [[maybe_unused]] const int done = ::ftruncate(fd, static_cast<off_t>(bytes));
+}
+
 /// False, with nothing taken, if there is not that much space and some to spare. A file system that cannot allocate
 /// ahead does it when the file is written.
 bool allocate(int fd, std::uint64_t bytes) {
@@ -185,7 +190,7 @@ bool allocate(int fd, std::uint64_t bytes) {
     while (::fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0) {
         if (errno == EINTR) continue;
         if (errno != ENOSPC && errno != EDQUOT) return true;
-        static_cast<void>(::ftruncate(fd, info.st_size));  // gives back what it did get; no record stands there
+        shorten(fd, now);  // what it did get
         return false;
     }
     return true;
@@ -359,8 +364,7 @@ void CommitLog::take_back() const {
     for (std::size_t i = 0; i < files_.size(); ++i) {
         const std::string path = directory_ + "/log." + std::to_string(i);
         if (files_[i].found_bytes == 0) ::unlink(path.c_str());
-        else if (files_[i].found_bytes < kFirstBytes)
-            static_cast<void>(::ftruncate(files_[i].fd.get(), static_cast<off_t>(files_[i].found_bytes)));
+        else if (files_[i].found_bytes < kFirstBytes) shorten(files_[i].fd.get(), files_[i].found_bytes);
     }
 }
 

@@ -101,7 +101,7 @@ Answer Core::make_array(const LiveRow& submitted, const ArrayRow& row, const Kep
                         Output& out) {
     const JobId id{numbers_.next_job++};
     LiveRow job = submitted;
-    put_submitted(Table::arrays, id, job, payload, *out.batch);
+    out.batch->note_payload(id, put_submitted(Table::arrays, id, job, payload, *out.batch));
     Array& array = add_array(id, job, row);
     dirty_arrays_.insert(id);
     record(EventKind::array_submitted, id, ready_.class_of(array.queue, array.type), {},
@@ -183,6 +183,12 @@ void Core::redriven_in_array(const ArrayPlace& place, Output& out) {
     counters_.payload_bytes += array.job.payload_size;
 }
 
+/// A dead one has another final record, which counts for as much.
+void Core::edited_in_array(JobId job, const ArrayPlace& place, std::uint64_t row_bytes, Output& out) {
+    const Slice key = out.batch->append(array_index_key(place.array, place.index));
+    out.batch->put(Table::leftovers, key, append_row(*out.batch, LeftoverRow{job, JobState::dead, row_bytes}));
+}
+
 /// A dead one has left the dead letter queue for good. It can still be resubmitted.
 void Core::retired_in_array(JobId job, const ArrayPlace& place, Output& out) {
     const auto found = arrays_.find(place.array);
@@ -242,7 +248,8 @@ void Core::watch_array(Session& session, Array& array) {
 
 // --- asking and steering ---------------------------------------------------------------------------------------------
 
-void Core::append_array_map(JobId id, const Array& array, std::string& bytes) const {
+void Core::append_array_map(JobId id, const Array& array, std::optional<std::string_view> payload,
+                            std::string& bytes) const {
     const ArrayRow& row = array.row;
     MapWriter map;
     map.uint("id", id.value);
@@ -275,6 +282,7 @@ void Core::append_array_map(JobId id, const Array& array, std::string& bytes) co
     map.uint("left_cancelled", row.left_cancelled);
     if (row.of) map.uint("resubmits", row.of.value);
     if (row.resubmitted_as) map.uint("resubmitted_as", row.resubmitted_as.value);
+    if (payload) map.bytes("payload", *payload);
     map.append_to(bytes);
 }
 
@@ -285,7 +293,7 @@ void Core::on_list_arrays(Session& session, RequestId request, const ListArrays&
         if (found == arrays_.end())
             return refuse(session.peer, session.id, request, code_of_absent(list.array),
                           "no array of this number is remembered", "array", out);
-        append_array_map(list.array, found->second, maps.emplace_back());
+        append_array_map(list.array, found->second, {}, maps.emplace_back());
         return answer_maps(session, request, {}, maps, out);
     }
     const std::size_t limit = std::clamp<std::size_t>(list.limit, 1, kMaxItems);
@@ -298,7 +306,7 @@ void Core::on_list_arrays(Session& session, RequestId request, const ListArrays&
             break;
         }
         --at;
-        append_array_map(at->first, at->second, maps.emplace_back());
+        append_array_map(at->first, at->second, {}, maps.emplace_back());
         bytes += maps.back().size();
     }
     answer_maps(session, request, next, maps, out);

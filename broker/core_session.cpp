@@ -30,8 +30,6 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
         refusal.field = field;
         return refusal;
     };
-    if (hello.min_version > kProtocolVersion || hello.max_version < kProtocolVersion)
-        return refuse(Code::version_not_spoken, "this broker speaks protocol version 1 only", "min_version");
     if (hello.instance.is_nil()) return refuse(Code::bad_field, "an instance is 16 random bytes", "instance");
     if (older != nullptr && older->role != hello.role)
         return refuse(Code::bad_field, "this instance has said HELLO in another role", "role");
@@ -57,10 +55,17 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
         return refuse(Code::bad_field, "a queue is 1 to 255 bytes of UTF-8 without control characters", "queues");
     if (!std::all_of(hello.types.begin(), hello.types.end(), is_name))
         return refuse(Code::bad_field, "a type is 1 to 255 bytes of UTF-8 without control characters", "types");
+    if (!hello.host.empty() && !is_name(hello.host))
+        return refuse(Code::bad_field, "a host is at most 255 bytes of UTF-8 without control characters", "host");
     return std::nullopt;
 }
 
 void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out) {
+    if (hello.min_version > kProtocolVersion || hello.max_version < kProtocolVersion)
+        return refuse(peer, {}, request, Code::version_not_spoken,
+                      "this broker speaks protocol version " + std::to_string(kProtocolVersion) + ", this peer " +
+                          std::to_string(hello.min_version) + " to " + std::to_string(hello.max_version),
+                      "min_version", out);
     const auto place = by_instance_.find(hello.instance);
     Session* older = place == by_instance_.end() ? nullptr : sessions_.at(place->second).get();
     if (const auto refusal = check(hello, older)) {
@@ -89,6 +94,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.heard_at = turn.now;
 
     Welcome welcome;
+    welcome.minor = protocol_minor();
     welcome.store = config_.store;
     welcome.epoch = config_.epoch;
     welcome.software = config_.software;
@@ -188,7 +194,10 @@ void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn
 }
 
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
+    session.minor = hello.minor;
     session.software = hello.software;
+    session.host = hello.host;
+    session.pid = hello.pid;
     session.connected_at = turn.wall;
     session.slots = hello.slots;
     session.credit = hello.credit;

@@ -56,6 +56,16 @@ void Core::on_start_task(Session& session, RequestId request, const StartTask& s
             return refused(Code::bad_field, field, "1 to 255 bytes of UTF-8 without control characters");
     if (start.error.size() > kFingerprintBytes || start.by.size() > kMaxWhyBytes || !is_clean_text(start.by))
         return refused(Code::bad_field, "error", "a fingerprint has 16 characters; `by` at most 255 bytes of UTF-8");
+    const auto begun = [&](std::uint64_t number) {
+        Answers answers;
+        answers.items.push_back({Code::ok, {number}});
+        answer(session, request, std::move(answers), out);
+    };
+    // The answer was lost, and it is asked for again.
+    const auto same = std::find_if(tasks_.begin(), tasks_.end(), [&](const auto& task) {
+        return start.nonce != 0 && task.second.row.nonce == start.nonce;
+    });
+    if (same != tasks_.end()) return begun(same->first);
     if (running_tasks_ >= kRunningTasks)
         return refused(Code::busy, "", "as many tasks run as may (16): wait for one, or stop one", 1000);
     while (tasks_.size() - running_tasks_ >= kTasksRemembered) {
@@ -69,6 +79,7 @@ void Core::on_start_task(Session& session, RequestId request, const StartTask& s
     ++running_tasks_;
     task.row.action = start.action;
     task.row.count_only = start.count_only;
+    task.row.nonce = start.nonce;
     task.row.job_state = start.state;
     task.row.reason = start.reason;
     task.queue = start.queue;
@@ -85,9 +96,7 @@ void Core::on_start_task(Session& session, RequestId request, const StartTask& s
     task.row.end = numbers_.next_job;
     task.row.total = cancel ? jobs_.size() : numbers_.dead_rows;
     write_task(number, task, out);
-    Answers answers;
-    answers.items.push_back({Code::ok, {number}});
-    answer(session, request, std::move(answers), out);
+    begun(number);
 }
 
 void Core::on_list_tasks(Session& session, RequestId request, const ListTasks& list, Output& out) {

@@ -11,6 +11,7 @@ namespace {
 
 // One DISPATCH: the header must stay below 64 KiB; an item takes at most this much beside its names.
 constexpr std::size_t kDispatchItemBytes = 84;
+constexpr std::uint8_t kArrayMinor = 1;  // from here on DISPATCH tells the array and the index
 
 std::string_view cut(std::string_view text, std::size_t most) {
     if (text.size() <= most) return text;
@@ -185,15 +186,28 @@ void Core::dispatch(Turn turn, Output& out) {
         // What a worker only holds ready behind its busy slots comes in runs, an eighth of what it has: consecutive
         // jobs end together, and their rows are neighbours.
         const std::uint32_t run = session.outstanding < session.slots ? 0 : session.outstanding / 8;
-        for (const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
-             session.outstanding < until && ready_.ready(*service);)
-            grant(session, ready_.pick(*service), turn, out);
+        const std::uint32_t until = std::min(session.credit, session.outstanding + 1 + run);
+        while (session.outstanding < until && ready_.ready(*service) && !session.draining) {
+            const JobHandle job = ready_.pick(*service);
+            if (jobs_[job].in_array && session.minor < kArrayMinor) drain_for_array(session, job, out);
+            else grant(session, job, turn, out);
+        }
         reposition(session);
     }
     for (const SessionIndex index : with_dispatch_) flush_dispatch(*sessions_.at(index), out);
     with_dispatch_.clear();
     for (const SessionIndex index : with_results_) flush_results(*sessions_.at(index), out);
     with_results_.clear();
+}
+
+/// The worker is too old to be told which index it is to run. The job waits for a newer one; this one, which would only
+/// stand before the same job again, is handed nothing more.
+void Core::drain_for_array(Session& session, JobHandle job, Output& out) {
+    ready_.push(job);
+    set_draining(session.draining, session.row, {session.instance, session.name, true},
+                 "it speaks protocol " + protocol_text(kProtocolVersion, session.minor) +
+                     ", and a job of an array needs " + protocol_text(kProtocolVersion, kArrayMinor) + "; upgrade it",
+                 out);
 }
 
 void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
@@ -402,6 +416,30 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     write_state(handle, turn, out);
 }
 
+Core::PutEnded Core::put_ended(Table table, JobId id, EndRow& row, std::string_view result, Batch& batch) {
+    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
+                              row.last.worker.size() + row.last.error.size() + row.last.tail.size();
+    const bool inlined = fixed + result.size() <= kRowBytes;
+    row.result_size = static_cast<std::uint32_t>(result.size());
+    row.result = inlined ? result : std::string_view{};
+    Slice whole;
+    if (!inlined) {
+        whole = batch.append(result);
+        row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
+        for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
+            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
+            const Slice chunk_key = batch.append(job_part_key(id, n));
+            batch.put(Table::results, chunk_key,
+                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
+        }
+    }
+    const Slice key = batch.append(job_key(id));
+    const Slice value = append_row(batch, row);
+    batch.put(table, key, value);
+    if (inlined) whole = {value.at + value.size - row.result_size, row.result_size};
+    return {whole, value.size + (inlined ? 0 : row.result_size)};
+}
+
 void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
                    Turn turn, Output& out) {
     Job& job = jobs_[handle];
@@ -426,7 +464,6 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     row.attempts = job.has_state_row ? job.attempt() : 0;
     row.payload_size = job.payload_size;
     row.payload_chunks = state == JobState::dead ? job.chunks : 0;
-    row.result_size = static_cast<std::uint32_t>(result.size());
     row.last = last;
     if (job.has_key) {
         row.key = keys_.at(id).name;
@@ -436,27 +473,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     const ArrayPlace place = place_of(job);
     row.array = place.array;
     row.array_index = place.index;
-    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
-                              last.worker.size() + last.error.size() + last.tail.size();
-    const bool inlined = fixed + result.size() <= kRowBytes;
-    Slice result_slice;
-    if (!inlined) {
-        const Slice whole = result_slice = batch.append(result);
-        row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
-        for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
-            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
-            const Slice chunk_key = batch.append(job_part_key(id, n));
-            batch.put(Table::results, chunk_key,
-                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
-        }
-    } else {
-        row.result = result;
-    }
-    const Slice row_key = batch.append(key);
-    const Slice value = append_row(batch, row);
-    batch.put(table, row_key, value);
-    if (inlined) result_slice = {value.at + value.size - row.result_size, row.result_size};
-
+    const auto [result_slice, row_bytes] = put_ended(table, id, row, result, batch);
     if (state == JobState::dead) {
         batch.move(Table::live, Table::buried, key);  // the payload and the policy, for a redrive
     } else {
@@ -476,7 +493,6 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
             batch.put(Table::key_ends, key_end(turn.wall, named.ttl_ms) + key, named.row_key);
         }
     }
-    const std::uint64_t row_bytes = value.size + (inlined ? 0 : row.result_size);
     switch (state) {
         case JobState::completed:
             ++numbers_.completed_total;

@@ -37,6 +37,8 @@ void Core::append_map(const Session& worker, bool with_jobs, Turn turn, std::str
     put_names(map, "queues", "queues_total", ready_.queues_of(worker.service));
     put_names(map, "types", "types_total", ready_.types_of(worker.service));
     map.text("software", worker.software);
+    if (!worker.host.empty()) map.text("host", worker.host);
+    if (worker.pid != 0) map.uint("pid", worker.pid);
     map.integer("connected_at", worker.connected_at);
     map.integer("heard_at", turn.wall - (turn.now - worker.heard_at));
     if (with_jobs) {
@@ -112,11 +114,7 @@ void Core::on_steer_worker(Session& session, RequestId request, const SteerWorke
     Answers answers;
     const auto apply = [&](bool& draining, std::uint64_t row, const Uuid& instance) {
         if (answers.items.size() < kMaxItems) answers.items.push_back({Code::ok, {}});
-        if (draining == drain) return;
-        draining = drain;
-        const Slice key = out.batch->append(big_endian(row));
-        out.batch->put(Table::workers, key, append_row(*out.batch, WorkerRow{instance, steer.name, drain}));
-        record_about(drain ? EventKind::worker_drained : EventKind::worker_resumed, {.worker = steer.name});
+        set_draining(draining, row, {instance, steer.name, drain}, {}, out);
     };
     for (const auto& [index, worker] : sessions_) {
         if (worker->role != Role::worker || worker->name != steer.name) continue;
@@ -129,6 +127,15 @@ void Core::on_steer_worker(Session& session, RequestId request, const SteerWorke
         answers.items.push_back(
             {Code::unknown_worker, {}, {}, "no worker of this name is connected; ask for the list of workers"});
     answer(session, request, std::move(answers), out);
+}
+
+void Core::set_draining(bool& draining, std::uint64_t row, const WorkerRow& worker, std::string_view why, Output& out) {
+    if (draining == worker.draining) return;
+    draining = worker.draining;
+    const Slice key = out.batch->append(big_endian(row));
+    out.batch->put(Table::workers, key, append_row(*out.batch, worker));
+    record_about(draining ? EventKind::worker_drained : EventKind::worker_resumed,
+                 {.worker = worker.name, .text = why});
 }
 
 }  // namespace jobyard::broker

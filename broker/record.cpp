@@ -112,6 +112,7 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
     a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
     a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
+    a.rare(r.edited_at, u.edited_at);
 }
 template <class A>
 void fields(A& a, StateRow& r, const StateRow& u) {
@@ -148,10 +149,10 @@ void fields(A& a, NumbersRow& r, const NumbersRow&) {
     a(r.event_bytes), a(r.key_rows), a(r.next_task);
 }
 template <class A>
-void fields(A& a, TaskRow& r, const TaskRow&) {
+void fields(A& a, TaskRow& r, const TaskRow& u) {
     a(r.action), a(r.state), a(r.count_only), a(r.job_state), a(r.reason), a(r.queue), a(r.type), a(r.error);
     a(r.made_before), a(r.made_after), a(r.by), a(r.started_at), a(r.ended_at), a(r.cursor), a(r.end), a(r.total);
-    a(r.looked), a(r.done), a(r.refused), a(r.only);
+    a(r.looked), a(r.done), a(r.refused), a(r.only), a.rare(r.nonce, u.nonce);
 }
 
 template <class A>

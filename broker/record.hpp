@@ -48,7 +48,7 @@ struct LiveRow {
     std::uint64_t queue_timeout_ms = 0;
     bool held = false;
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
-    JobId array;  ///< 0: it is of none
+    JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
     std::string_view payload = {};
 };
@@ -106,8 +106,9 @@ struct EndRow {
     std::string_view key = {};
     ContentHash content{};
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
-    JobId array;  ///< 0: it is of none
+    JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
+    std::int64_t edited_at = 0;  ///< of a dead job, the last time; 0: never
     std::string_view result = {};
 };
 
@@ -151,6 +152,7 @@ struct TaskRow {
     std::uint64_t done = 0;
     std::uint64_t refused = 0;
     std::string_view only = {};  ///< numbers of jobs, 8 bytes each, big-endian and in order; empty: all
+    std::uint64_t nonce = 0;     ///< of the START_TASK; 0: it had none
 };
 
 /// Table counts. Its jobs that live are counted at start; what is here changes with a batch in which one ended.

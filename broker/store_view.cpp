@@ -19,8 +19,9 @@ Error other_format(const std::string& path, std::string_view format) {
             "the store in " + path + " has format " + std::string(format) + "; this jobyard reads format " + ours +
                 ". " +
                 (is_older ? "An older jobyard wrote it, and this one cannot bring it forward: let the older one finish "
-                            "its jobs, or export them with its `jobyard store dump`, and give this one a new directory "
-                            "(`jobyard store load`). Nothing in it was changed"
+                            "its jobs, or run `jobyard store dump DIRECTORY --to jobs.jsonl` of the older one and "
+                            "`jobyard store load jobs.jsonl --to NEW-DIRECTORY` of this one, and start it with "
+                            "--data NEW-DIRECTORY. Nothing in it was changed"
                           : "A newer jobyard wrote it: install that version again, or restore a backup that this "
                             "version made (`jobyard store restore`). Nothing in it was changed")};
 }

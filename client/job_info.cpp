@@ -57,6 +57,13 @@ class Field {
         }
         return *this;
     }
+    Field& bytes(std::string_view name, std::optional<std::string>& value) {
+        if (!taken_ && name == key_) {
+            taken_ = true;
+            if (!in_.take_nil()) value = in_.bin();
+        }
+        return *this;
+    }
     [[nodiscard]] bool taken() const { return taken_; }
 
  private:
@@ -78,6 +85,7 @@ void fields(Field& field, JobInfo& job) {
     field("ended_at", job.ended_at)("worker", job.worker)("token", job.token);
     field("cancel_requested", job.cancel_requested)("progress", job.progress)("progress_text", job.progress_text);
     field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
+    field("edited_at", job.edited_at).bytes("payload", job.payload);
     field("array", job.array)("array_index", job.array_index);
 }
 void fields(Field& field, ArrayInfo& array) {
@@ -117,7 +125,8 @@ void fields(Field& field, WorkerInfo& worker) {
     field("name", worker.name)("state", worker.state)("draining", worker.draining)("slots", worker.slots);
     field("credit", worker.credit)("running", worker.running)("queues", worker.queues)("types", worker.types);
     field("queues_total", worker.queues_total)("types_total", worker.types_total)("software", worker.software);
-    field("connected_at", worker.connected_at)("heard_at", worker.heard_at)("jobs", worker.jobs);
+    field("host", worker.host)("pid", worker.pid)("connected_at", worker.connected_at)("heard_at", worker.heard_at)(
+        "jobs", worker.jobs);
 }
 /// As many events with consecutive numbers, of jobs with consecutive numbers.
 struct EventRun {

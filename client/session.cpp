@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobyard/codec.hpp"
+
 namespace jobyard::client {
 namespace {
 
@@ -40,6 +42,27 @@ std::int64_t pause_ms(std::uint32_t retry_after_ms, unsigned refusals) {
     return std::min(std::max(kLongestPauseMs, first), first << std::min(refusals, 10U));
 }
 
+/// Of a question that has a message of its own.
+Message message_of(const Question& question) {
+    return std::visit(
+        Overloaded{
+            [](const JobQuestion&) -> Message { return Show{}; },  // these share messages
+            [](const ListQuestion& q) -> Message { return List{q.state, q.queue, q.type, q.cursor, q.limit, q.array}; },
+            [](const MessageQuestion& q) -> Message { return q.message; },
+            [](const StatsQuestion&) -> Message { return AskStats{}; },
+            [](const EventsQuestion& q) -> Message {
+                return ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
+            },
+            [](const WorkersQuestion& q) -> Message {
+                return ListWorkers{q.cursor, q.limit, q.name};
+            },
+            [](const SteerQuestion& q) -> Message {
+                return SteerWorker{q.name, q.action};
+            },
+        },
+        question);
+}
+
 }  // namespace
 
 std::string text_of(const Answer& answer) {
@@ -54,7 +77,7 @@ std::string text_of(const Answer& answer) {
             return "the broker has never made this job; check the number, and which broker is asked";
         case Code::not_waiting: return "it runs; only a job that waits can be changed";
         case Code::unknown_task: return "no task of this number runs, or is remembered";
-        case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven";
+        case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven or edited";
         case Code::busy: return "the broker is at one of its limits; try again later";
         case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
         case Code::disk_full: return "the broker's disk is nearly full; somebody must free space";
@@ -72,10 +95,15 @@ void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& pay
     if (ended_) return fail(ticket, ended_->code, ended_->text);
     Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload, std::move(array)});
     job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
+    if (const auto why = beyond_broker(job)) {
+        fail(ticket, Code::unknown_message, *why);
+        waiting_.pop_back();
+    }
 }
 
 void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
+    if (const auto why = beyond_broker(question)) return fail(ticket, Code::unknown_message, *why);
     unsent_.insert(remember(ticket, std::move(question), deadline_ms));
 }
 
@@ -188,6 +216,8 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     link_ = Link::welcomed;
     session_ = envelope.session;
     welcomed_before_ = true;
+    broker_minor_ = welcome.minor;
+    broker_is_older_ = welcome.minor < protocol_minor();
     if (welcome.heartbeat_ms != 0) heartbeat_ms_ = welcome.heartbeat_ms;
     if (welcome.lost_after_ms != 0) lost_after_ms_ = welcome.lost_after_ms;
     if (welcome.window != 0) window_size_ = welcome.window;
@@ -202,6 +232,48 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     refused_asks_.clear();
     for (const auto& [job, ticket] : take_pushed()) watch(ticket, job, false);
     for (const auto& [key, asked] : asks_) unsent_.insert(unsent_.end(), key);
+    if (broker_is_older_) fail_what_is_beyond_broker();
+}
+
+std::uint8_t Session::minor_needed(const Job& job) {
+    const std::uint8_t of_item = minor_of(job.item);
+    return job.array == nullptr ? of_item : std::max(of_item, minor_of(Message(*job.array)));
+}
+
+std::uint8_t Session::minor_needed(const Question& question) { return minor_of(message_of(question)); }
+
+template <class Wish>
+std::optional<std::string> Session::beyond_broker(const Wish& wish) const {
+    if (!broker_is_older_ || link_ != Link::welcomed) return {};
+    const std::uint8_t needed = minor_needed(wish);
+    if (needed <= broker_minor_) return {};
+    return "the broker speaks protocol " + protocol_text(kProtocolVersion, broker_minor_) + ", and this needs " +
+           protocol_text(kProtocolVersion, needed) + "; upgrade the broker, or do without";
+}
+
+/// What waited for this broker or was on its way to another; later wishes are looked at as they come in.
+void Session::fail_what_is_beyond_broker() {
+    for (Job& job : window_) {
+        if (job.state == Job::State::answered) continue;
+        const auto why = beyond_broker(job);
+        if (!why) continue;
+        job.state = Job::State::answered;
+        fail(job.ticket, Code::outcome_unknown, *why + "; a newer broker was sent the job, and may have made it");
+    }
+    advance_confirmed();
+    to_send_ = confirmed_ + 1;
+    const auto refuse = [this](const Job& job) {
+        const auto why = beyond_broker(job);
+        if (why) fail(job.ticket, Code::unknown_message, *why);
+        return why.has_value();
+    };
+    std::erase_if(waiting_, refuse);
+    std::erase_if(refused_, [&](const auto& entry) { return refuse(entry.second); });
+    for (auto next = asks_.begin(); next != asks_.end();) {
+        const auto ask = next++;
+        if (const auto why = beyond_broker(ask->second.question))
+            fail_ask(ask->first, {Code::unknown_message, *why, 0});
+    }
 }
 
 void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms) {
@@ -252,10 +324,13 @@ void Session::retire_instance(const char* why) {
 /// Job numbers may mean other jobs there, and what became of a job here nobody can tell any more.
 void Session::forget_other_store() {
     std::vector<AskKey> about_jobs;
-    for (const auto& [key, asked] : asks_)
+    for (const auto& [key, asked] : asks_) {
+        const auto* list = std::get_if<ListQuestion>(&asked.question);
         if (std::holds_alternative<JobQuestion>(asked.question) ||
-            std::holds_alternative<MessageQuestion>(asked.question))
+            std::holds_alternative<MessageQuestion>(asked.question) ||
+            (list != nullptr && (list->cursor != 0 || list->array)))
             about_jobs.push_back(key);
+    }
     for (const AskKey key : about_jobs) fail_ask(key, {Code::outcome_unknown, kOtherStore, 0});
     for (const auto& [job, ticket] : take_pushed()) fail(ticket, Code::outcome_unknown, kOtherStore);
 }
@@ -340,7 +415,7 @@ void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) 
     const AskKey key = request->asks[0];
     const auto found = asks_.find(key);
     if (found == asks_.end()) return;
-    const bool one = std::holds_alternative<JobQuestion>(found->second.question);
+    const bool one = !std::holds_alternative<ListQuestion>(found->second.question);
     if (one && (jobs.items.size() != 1 || jobs.items[0].code != Code::ok)) {
         const Code code = jobs.items.empty() ? Code::bad_message : jobs.items[0].code;
         return fail_ask(key, {code, text_of(answer_of(code)), 0});
@@ -479,6 +554,7 @@ bool Session::next_message(OutgoingMessage& out, std::int64_t now_ms) {
     out.envelope.request = {};
     if (link_ == Link::hello_due && now_ms >= hello_at_ms_) {
         Hello hello;
+        hello.minor = protocol_minor();
         hello.role = Role::submitter;
         hello.instance = instance_;
         hello.software = options_.software;
@@ -579,24 +655,9 @@ bool Session::next_ask(OutgoingMessage& out) {
     if (const auto* about = std::get_if<JobQuestion>(&asked.question)) return next_job_question(out, about->verb);
     unsent_.erase(unsent_.begin());
     out.envelope.request = new_request({0, 0, {key}});
-    std::visit(Overloaded{
-                   [](const JobQuestion&) {},  // these share messages, above
-                   [&](const ListQuestion& q) {
-                       out.envelope.message = List{q.state, q.queue, q.type, q.cursor, q.limit, q.array};
-                   },
-                   [&](const MessageQuestion& q) { out.envelope.message = q.message; },
-                   [&](const StatsQuestion&) { out.envelope.message = AskStats{}; },
-                   [&](const EventsQuestion& q) {
-                       out.envelope.message = ReadEvents{q.after, q.limit, q.wait_ms, q.queue, q.type, q.job, q.kinds};
-                   },
-                   [&](const WorkersQuestion& q) {
-                       out.envelope.message = ListWorkers{q.cursor, q.limit, q.name};
-                   },
-                   [&](const SteerQuestion& q) {
-                       out.envelope.message = SteerWorker{q.name, q.action};
-                   },
-               },
-               asked.question);
+    out.envelope.message = message_of(asked.question);
+    if (const auto* whole = std::get_if<MessageQuestion>(&asked.question); whole != nullptr && !whole->payload.empty())
+        out.payload.push_back({whole->payload, whole->owner});
     return true;
 }
 

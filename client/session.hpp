@@ -103,6 +103,7 @@ struct StatsQuestion {};
 struct MessageQuestion {
     Message message;
     std::shared_ptr<const void> owner;
+    std::string_view payload = {};  ///< `owner` has it, too
 };
 struct EventsQuestion {
     std::uint64_t after = kFromNow;
@@ -236,6 +237,14 @@ class Session {
     bool next_ask(OutgoingMessage& out);
     bool next_job_question(OutgoingMessage& out, JobVerb verb);
 
+    [[nodiscard]] static std::uint8_t minor_needed(const Job& job);
+    [[nodiscard]] static std::uint8_t minor_needed(const Question& question);
+    /// Why the broker is not asked for it: it is too old, and would neglect what it does not know (run a job now that
+    /// is to run tomorrow).
+    template <class Wish>
+    [[nodiscard]] std::optional<std::string> beyond_broker(const Wish& wish) const;
+    void fail_what_is_beyond_broker();
+
     [[nodiscard]] Job& numbered(std::uint64_t number) { return window_[number - confirmed_ - 1]; }
     [[nodiscard]] std::uint64_t last_number() const { return confirmed_ + window_.size(); }
     void advance_confirmed();
@@ -273,6 +282,8 @@ class Session {
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;
+    std::uint8_t broker_minor_ = kProtocolMinor;
+    bool broker_is_older_ = false;
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;
     std::size_t window_size_ = kSubmitWindow;

@@ -1,4 +1,5 @@
-// From JSON lines to a store: the other half of dump.cpp, member by member.
+// From JSON lines to a store: the other half of dump.cpp, member by member. What was added to a dump since the first
+// version may be missing: dumps are what brings a store from an older jobyard to a newer one.
 
 #include <algorithm>
 #include <istream>
@@ -250,12 +251,12 @@ class Load {
             state.due_at = past.number<std::int64_t>("due_at");
             state.pause_ms = past.number<std::uint64_t>("pause_ms");
             state.cancel_requested = past.flag("cancel_requested");
-            state.scheduled = past.flag("scheduled");
-            state.held = past.flag("held");
-            state.priority = past.number<std::uint8_t>("priority");
-            if (!past.text("queue").empty()) state.queue = past.name("queue");
-            state.round_at = past.number<std::int64_t>("round_at");
-            state.ready_at = past.number<std::int64_t>("ready_at");
+            if (past.has("scheduled")) state.scheduled = past.flag("scheduled");
+            if (past.has("held")) state.held = past.flag("held");
+            if (past.has("priority")) state.priority = past.number<std::uint8_t>("priority");
+            if (past.has("queue") && !past.text("queue").empty()) state.queue = past.name("queue");
+            if (past.has("round_at")) state.round_at = past.number<std::int64_t>("round_at");
+            if (past.has("ready_at")) state.ready_at = past.number<std::int64_t>("ready_at");
             put_row(Table::state, job_key(id), state);
         }
         put_attempts(line, id);
@@ -327,6 +328,7 @@ class Load {
             row.content = line.content();
             if (line.has("key_ttl_ms")) row.key_ttl_ms = line.number<std::uint64_t>("key_ttl_ms");
         }
+        if (line.has("edited_at")) row.edited_at = line.number<std::int64_t>("edited_at");
         if (line.has("array")) {
             row.array = {line.big("array")};
             row.array_index = line.big("array_index");
@@ -364,7 +366,8 @@ class Load {
             line.word("state", {JobState::completed, JobState::cancelled, JobState::dead, JobState::retired});
         const std::string name = name_pair_key(line.name("queue"), line.name("key"));
         put_row(Table::keys, name, KeyRow{id, line.content(), state});
-        const auto forget_at = line.number<std::uint64_t>("forget_at");
+        const auto forget_at = line.has("forget_at") ? line.number<std::uint64_t>("forget_at")
+                                                     : line.number<std::uint64_t>("ended_at") + kDefaultKeyTtlMs;
         store_.batch().put(Table::key_ends, big_endian(forget_at) + job_key(id), name);
         ++numbers_.key_rows;
         return store_.flush_if_large();

@@ -226,6 +226,71 @@ TEST_F(ClientSession, DropsFramesOfAnotherSession) {
     expect_submitted(1, 7);
 }
 
+TEST_F(ClientSession, AsksABrokerOfAnOlderMinorVersionForNothingThatItWouldNeglect) {
+    const auto submit_held = [this](Ticket ticket) {
+        SubmitItem item;
+        item.type = "t";
+        item.held = true;
+        session.submit(ticket, item, std::string_view("p"), now);
+    };
+    const auto welcomed_by_minor = [this](std::uint8_t minor) {
+        session.on_disconnected();
+        EXPECT_EQ(connect().minor, kProtocolMinor);
+        session_id = {session_id.value + 1};
+        Welcome message = welcome();
+        message.minor = minor;
+        receive(message, hello_request);
+    };
+    const auto expect_too_old = [this](Ticket ticket) {
+        const auto failed = completed<Failed>();
+        EXPECT_EQ(failed.ticket, ticket);
+        EXPECT_EQ(failed.error.code, Code::unknown_message);
+        EXPECT_EQ(failed.error.text,
+                  "the broker speaks protocol 1.0, and this needs 1.1; upgrade the broker, or do without");
+    };
+    submit_held(1);
+    submit(2);
+    session.ask(3, EventsQuestion{}, now + 30'000);
+    ask(4, JobVerb::show, 5);
+    welcomed_by_minor(0);
+    expect_too_old(1);
+    expect_too_old(3);
+    sent<Show>();
+    expect_submit(1, 1);
+    submit_held(5);
+    expect_too_old(5);
+    session.ask(6, MessageQuestion{ListTasks{}, nullptr}, now + 30'000);
+    expect_too_old(6);
+    SubmitItem item;
+    item.type = "t";
+    session.submit(10, item, std::string_view("p"), now, std::make_shared<const SubmitArray>(SubmitArray{0, 0, {}, 3}));
+    expect_too_old(10);
+    ListQuestion jobs_of_array;
+    jobs_of_array.array = {7};
+    session.ask(11, jobs_of_array, now + 30'000);
+    expect_too_old(11);
+    expect_silence();
+
+    // A newer one that took its place knows all; and the old one again cannot say what became of that.
+    welcomed_by_minor(kProtocolMinor);
+    submit_held(7);
+    session.ask(8, SteerQuestion{"w", WorkerAction::drain}, now + 30'000);
+    sent<Show>();
+    sent<SteerWorker>();
+    expect_submit(1, 2);
+    welcomed_by_minor(0);
+    expect_failed(7, Code::outcome_unknown);
+    expect_too_old(8);
+    sent<Show>();
+    const auto again = sent<Submit>();
+    EXPECT_EQ(again.first_number, 1U);
+    EXPECT_EQ(again.items.size(), 1U);
+    answer(1, 10);
+    expect_submitted(2, 10);
+    submit(9);
+    EXPECT_EQ(sent<Submit>().first_number, 3U) << "the number whose job may be somewhere is not used again";
+}
+
 TEST_F(ClientSession, DropsAWelcomeThatAnswersAnOlderHello) {
     connect();
     const RequestId old = hello_request;
@@ -263,7 +328,12 @@ TEST_F(ClientSession, EndsWhenItsVersionIsNotSpoken) {
     ask(2, JobVerb::show, 5);
     connect();
     receive(Refusal{.code = Code::version_not_spoken, .min_version = 2, .max_version = 3}, hello_request);
-    expect_failed(1, Code::version_not_spoken);
+    const auto failed = completed<Failed>();
+    EXPECT_EQ(failed.ticket, 1U);
+    EXPECT_EQ(failed.error.code, Code::version_not_spoken);
+    EXPECT_EQ(failed.error.text,
+              "the broker speaks versions 2 to 3 of the protocol and this library 1; install versions that have one in "
+              "common");
     expect_failed(2, Code::version_not_spoken);
     submit(3);
     expect_failed(3, Code::version_not_spoken);
@@ -771,10 +841,14 @@ TEST_F(ClientSession, NamesNoJobsOfOneStoreToAnother) {
     session.on_disconnected();
     ask(2, JobVerb::cancel, 7);
     session.ask(3, StatsQuestion{}, now + 1'000);
+    ListQuestion list;
+    list.array = {7};
+    session.ask(4, list, now + 1'000);
     connect();
     store = uuid(0xdd);
     welcomed(InstanceState::retired);
     expect_failed(2, Code::outcome_unknown);
+    expect_failed(4, Code::outcome_unknown);
     expect_failed(1, Code::outcome_unknown);
     sent<Hello>();
     hello_request = request;

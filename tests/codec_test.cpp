@@ -89,6 +89,8 @@ std::vector<Example> examples() {
     hello.queues = {"a", "b"};
     hello.types = {"t"};
     hello.claims = {{{5}, {6}, true}, {{7}, {8}, false}};
+    hello.host = "h";
+    hello.pid = 77;
     Welcome welcome;
     welcome.minor = 2;
     welcome.store = a_store();
@@ -123,7 +125,7 @@ std::vector<Example> examples() {
     return {
         {hello, 0,
          "01020302c41030313233343536373839616263646566a177a3732f31c4107468652073746f72652773206e616d65"
-         "c3cd012cce00011170040892a161a16291a17492930506c3920708"},
+         "c3cd012cce00011170040892a161a16291a17492930506c3920708a1684d"},
         {welcome, 0,
          "0102c4107468652073746f72652773206e616d6503a3622f3101cd1388cd4e20cd7530cd2710cd2000ce00040000ce0006000091a1669"
          "20003"},
@@ -140,7 +142,7 @@ std::vector<Example> examples() {
         {Grant{1'000'000}, 0, "ce000f4240"},
         {Cancel{{{1}}}, 0, "9101"},
         {Redrive{{{1}}}, 0, "9101"},
-        {Show{{{1}}}, 0, "9101"},
+        {Show{{{1}}, true}, 0, "9101c3"},
         {List{JobState::dead, "q", "t", 17, 50, {7}}, 0, "08a171a174113207"},
         {Jobs{9, {{2, Code::ok, {7}}}}, 2,
          "099194000200"
@@ -162,12 +164,13 @@ std::vector<Example> examples() {
         {Stop{{{{7}, {8}, StopReason::lease_lost}}}, 0, "9193070802"},
         {SteerWorker{"w", WorkerAction::resume}, 0, "a17702"},
         {Change{{{7}, {8}}, 9, "q", true}, 0, "92070809a171c3"},
+        {Edit{{{7}, {8}}, 3, true, "t", "q", 9, {6, 7, {8, 300, 10, 11}}}, 3, "9207080003c3a174a17109060708cd012c0a0b"},
         {SetQueue{"q", "t", true, "b", "w", 5, {6, 7, {8, 300, 10, 11}}}, 0,
          "a171a174c3a162a177050607"
          "08cd012c0a0b"},
         {ListQueues{"c", 5, "n"}, 0, "a16305a16e"},
-        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}}, 0,
-         "0203a171a17401a1650708c3a1629109"},
+        {StartTask{TaskAction::redrive, JobState::queued, "q", "t", Reason::failed, "e", 7, 8, true, "b", {{9}}, 10}, 0,
+         "0203a171a17401a1650708c3a16291090a"},
         {ListTasks{7}, 0, "07"},
         {StopTask{7}, 0, "07"},
         {SubmitArray{4, 5, {item}, 100, 1, 2, 3, "n"}, 3,
@@ -204,14 +207,14 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1},        {"WELCOME", 2},       {"HEARTBEAT", 3},     {"GOODBYE", 4},     {"ERROR", 5},
-        {"SUBMIT", 10},      {"ANSWERS", 11},      {"WATCH", 12},        {"RESULTS", 13},    {"GRANT", 14},
-        {"CANCEL", 15},      {"REDRIVE", 16},      {"SHOW", 20},         {"LIST", 21},       {"JOBS", 22},
-        {"ASK_STATS", 23},   {"STATS", 24},        {"DISPATCH", 30},     {"CREDIT", 31},     {"STARTED", 32},
-        {"RENEW", 33},       {"COMPLETE", 34},     {"FAIL", 35},         {"RELEASE", 36},    {"STOP", 37},
-        {"READ_EVENTS", 25}, {"EVENTS", 26},       {"LIST_WORKERS", 28}, {"MAPS", 29},       {"STEER_WORKER", 41},
-        {"CHANGE", 17},      {"SET_QUEUE", 18},    {"LIST_QUEUES", 27},  {"START_TASK", 42}, {"LIST_TASKS", 43},
-        {"STOP_TASK", 44},   {"SUBMIT_ARRAY", 19}, {"LIST_ARRAYS", 45},  {"STEER_ARRAY", 46}};
+        {"HELLO", 1},        {"WELCOME", 2},       {"HEARTBEAT", 3},     {"GOODBYE", 4},      {"ERROR", 5},
+        {"SUBMIT", 10},      {"ANSWERS", 11},      {"WATCH", 12},        {"RESULTS", 13},     {"GRANT", 14},
+        {"CANCEL", 15},      {"REDRIVE", 16},      {"SHOW", 20},         {"LIST", 21},        {"JOBS", 22},
+        {"ASK_STATS", 23},   {"STATS", 24},        {"DISPATCH", 30},     {"CREDIT", 31},      {"STARTED", 32},
+        {"RENEW", 33},       {"COMPLETE", 34},     {"FAIL", 35},         {"RELEASE", 36},     {"STOP", 37},
+        {"READ_EVENTS", 25}, {"EVENTS", 26},       {"LIST_WORKERS", 28}, {"MAPS", 29},        {"STEER_WORKER", 41},
+        {"CHANGE", 17},      {"SET_QUEUE", 18},    {"LIST_QUEUES", 27},  {"START_TASK", 42},  {"LIST_TASKS", 43},
+        {"STOP_TASK", 44},   {"SUBMIT_ARRAY", 19}, {"LIST_ARRAYS", 45},  {"STEER_ARRAY", 46}, {"EDIT", 47}};
     for (const Example& example : examples())
         EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }
@@ -287,6 +290,7 @@ TEST(Codec, TrailingFieldsThatAreNotKnownAreIgnored) {
 
 TEST(Codec, FieldsAtTheirDefaultAreLeftOutAtTheEnd) {
     EXPECT_EQ(hex(encode(List{})), "9401150709");
+    EXPECT_EQ(hex(encode(Show{{{1}}})), "95011407099101");
     EXPECT_EQ(hex(encode(Goodbye{})), "9401040709");
     EXPECT_EQ(hex(encode(Submit{0, 1, {{.queue = "q", .type = "t"}}})),
               "97010a07090001"
@@ -516,6 +520,26 @@ TEST(Codec, PayloadLengthsMustSumToTheSecondFrame) {
     const std::string wrapping =
         encode(Complete{{{UINT32_MAX, {1}, {1}, 0}, {UINT32_MAX, {1}, {1}, 0}, {2, {1}, {1}, 0}}});
     EXPECT_EQ(decode(wrapping, 0).problem().code, Code::bad_message) << "the sum must not wrap round";
+}
+
+TEST(Codec, SaysWhichMinorVersionKnowsAllOfAMessage) {
+    SubmitItem item;
+    item.queue = "q";
+    item.key = "k";
+    EXPECT_EQ(minor_of(item), 0);
+    EXPECT_EQ(minor_of(Message{Submit{0, 1, {item}}}), 0);
+    SubmitItem held = item;
+    held.held = true;
+    EXPECT_EQ(minor_of(held), 1);
+    EXPECT_EQ(minor_of(Message{Submit{0, 1, {item, held}}}), 1) << "of all its items the newest";
+    EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}}}}}), 0);
+    EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}, 5}}}}), 1);
+    EXPECT_EQ(minor_of(Message{Change{}}), 1);
+    EXPECT_EQ(minor_of(Message{Edit{}}), 1);
+    EXPECT_EQ(minor_of(Message{Show{}}), 0);
+    EXPECT_EQ(minor_of(Message{Show{{}, true}}), 1);
+    EXPECT_EQ(protocol_minor(), kProtocolMinor);
+    EXPECT_EQ(protocol_text(1, 10), "1.10");
 }
 
 TEST(Codec, MessagesOfUnknownTypesAndVersionsAreToldApart) {

@@ -126,6 +126,35 @@ TEST_F(CoreArrays, ALargePayloadStandsOnce) {
               range(10));
 }
 
+TEST_F(CoreArrays, ThePayloadOfAJobIsThatOfItsArray) {
+    const Peer w = worker({.slots = 3});
+    const auto payload = [&](JobId job) {
+        send(client, Show{{job}, true});
+        const auto jobs = expect<Jobs>(client);
+        const auto map = nlohmann::json::from_msgpack(jobs.payloads.at(0));
+        if (!map.contains("payload")) return std::string("none");
+        const auto& bytes = map["payload"].get_binary();
+        return std::string(bytes.begin(), bytes.end());
+    };
+    for (const std::string& whole : {std::string("small"), std::string(10'000, 'l')}) {
+        const JobId array = submit_array(3, {.type = "t", .max_attempts = 1}, whole);
+        background();
+        const std::vector<Held> held = take_all(w);
+        ASSERT_EQ(held.size(), 3U);
+        complete(w, held[0]);
+        kill(w, held[1]);
+        EXPECT_EQ(payload(array), whole);
+        EXPECT_EQ(payload(held[0].job), "none") << "it has completed";
+        EXPECT_EQ(payload(held[1].job), whole) << "of which array it is, only its final record says";
+        EXPECT_EQ(payload(held[2].job), whole) << "it runs";
+        complete(w, held[2]);
+        const JobId again = resubmit(array).job;
+        background();
+        EXPECT_EQ(payload(held[1].job), "none") << "another job has its index now";
+        EXPECT_EQ(work_off(w, again, [&](const Held& one) { complete(w, one); }).size(), 1U);
+    }
+}
+
 TEST_F(CoreArrays, TheSameNumberAgainIsTheSameArray) {
     const SubmitArray some = message(300);
     const JobId array = submit_array(some);
@@ -433,6 +462,47 @@ TEST_F(CoreArrays, ARedrivenJobIsNoLongerLeft) {
     EXPECT_EQ(resubmit(array).code, Code::ok);
     background();
     EXPECT_EQ(take(again).item.array_index, 1U);
+}
+
+TEST_F(CoreArrays, ADeadJobOfItCanBeEditedButForItsPayload) {
+    const Peer w = worker({.slots = 10});
+    const JobId array = submit_array(2, {.type = "t", .max_attempts = 1}, "of all");
+    background();
+    std::vector<JobId> dead;
+    work_off(w, array, [&](const Held& held) {
+        dead.push_back(held.job);
+        kill(w, held);
+    });
+    const Answer refused = ask(client, Edit{{dead[0]}, 3, true}, "new");
+    EXPECT_EQ(refused.code, Code::bad_field);
+    EXPECT_EQ(refused.field, "new_payload");
+    EXPECT_NE(refused.text.find("submit a job with the new one"), std::string_view::npos) << refused.text;
+    const std::string elsewhere(200, 'q');
+    const Edit edit{{dead[0]}, 0, false, "u", elsewhere, 9, {.timeout_ms = 5}};
+    EXPECT_EQ(ask(client, edit).code, Code::ok) << "of which the leftover counts the bytes (check_disk)";
+    Edit of_array = edit;
+    of_array.jobs = {array};
+    const Answer whole = ask(client, of_array);
+    EXPECT_EQ(whole.code, Code::not_dead);
+    EXPECT_EQ(whole.text, "it is an array; its dead jobs can be edited");
+    EXPECT_EQ(redrive(client, dead[0]).code, Code::ok);
+    const Peer again = worker({.name = "again", .queues = {elsewhere}, .types = {"u"}});
+    const Held held = take(again);
+    EXPECT_EQ(held.payload, "of all");
+    EXPECT_EQ(held.item.array, array);
+    EXPECT_EQ(held.item.timeout_ms, 5U);
+    complete(again, held);
+
+    // Edited and resubmitted, and edited with what was read before that.
+    Edit longer = edit;
+    longer.jobs = {dead[1]};
+    EXPECT_EQ(ask(client, longer).code, Code::ok);
+    const auto waiting = arrive(client, longer);
+    const JobId successor = resubmit(array).job;
+    background();
+    decide(waiting);
+    EXPECT_EQ(only_answer(client).code, Code::not_dead);
+    EXPECT_EQ(work_off(w, successor, [&](const Held& one) { complete(w, one); }).size(), 1U) << "in its own queue";
 }
 
 TEST_F(CoreArrays, WhatWasPurgedOrCancelledCanBeResubmitted) {
@@ -774,6 +844,37 @@ void shake(std::uint64_t seed) {
 
 TEST(CoreArraysShaken, NoIndexIsLeftOutOrMadeTwiceWhateverCrashes) {
     for (std::uint64_t seed = 1; seed <= 12; ++seed) shake(seed);
+}
+
+TEST_F(CoreArrays, AWorkerTooOldToBeToldTheIndexIsDrained) {
+    Peer old;
+    old.role = Role::worker;
+    old.instance = uuid("old");
+    old.said.minor = 0;
+    hello(old, {.name = "old", .slots = 2});
+    submit(client);
+    const Held held = take(old);
+    const JobId array = submit_array(3);
+    background();
+    EXPECT_FALSE(has_message(old));
+    EXPECT_EQ(maps(client, ListWorkers{.name = "old"}).at(0)["state"], "draining");
+    EXPECT_EQ(show(client, {array.value + 1})["reason"], "no_worker");
+    complete(old, held);
+    ReadEvents read;
+    read.after = 0;
+    read.kinds = {EventKind::worker_drained};
+    send(client, read);
+    const auto events = expect<Events>(client).payloads;
+    ASSERT_EQ(events.size(), 1U);
+    const auto event = nlohmann::json::from_msgpack(events[0]);
+    EXPECT_EQ(event["worker"], "old");
+    EXPECT_EQ(event["text"], "it speaks protocol 1.0, and a job of an array needs 1.1; upgrade it");
+    const Peer w = worker({.name = "new", .slots = 2});
+    EXPECT_EQ(work_off(w, array, [&](const Held& job) { complete(w, job); }), range(3)) << "none of them is lost";
+    goodbye(w);
+    EXPECT_EQ(ask(client, SteerWorker{"old", WorkerAction::resume}).code, Code::ok);
+    const JobId ordinary = submit(client);
+    EXPECT_EQ(take(old).job, ordinary);
 }
 
 TEST_F(CoreArrays, AnOrdinaryJobIsWrittenAsBefore) {

@@ -2,6 +2,11 @@
 
 #include "core_fixture.hpp"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "wire.hpp"
+
 namespace jobyard::broker::test {
 namespace {
 
@@ -34,6 +39,66 @@ TEST_F(CoreRestart, EpochGrowsWithEveryStart) {
     restart();
     back({});
     EXPECT_EQ(w.epoch, 2U);
+}
+
+/// The row with so many fields at most, as an older version of this format has written it, which knew no more.
+std::string cut(std::string_view row, std::uint32_t fields) {
+    wire::Reader in(row.substr(5));
+    const std::uint32_t has = in.array();
+    const std::string_view first = in.rest();
+    std::uint32_t field = 0;
+    for (; field < std::min(has, fields); ++field) in.skip();
+    const std::string_view kept = first.substr(0, first.size() - in.rest().size());
+    for (; field < has; ++field) in.skip();
+    std::string body;
+    wire::Writer(body).array(std::min(has, fields));
+    body.append(kept).append(in.rest());  // the tail stays
+    const auto sum = static_cast<std::uint32_t>(XXH3_64bits(body.data(), body.size()));
+    std::string bytes(row.substr(0, 1));
+    return bytes.append(reinterpret_cast<const char*>(&sum), sizeof sum).append(body);
+}
+
+TEST_F(CoreRestart, WhatAnOlderVersionOfTheFormatHasWrittenIsServed) {
+    const JobId done = submit(client, {.type = "t", .key = "done"});
+    EXPECT_EQ(complete(w, take(w), "result"), Code::ok);
+    const JobId retrying = submit(client, {.type = "t", .key = "retrying"}, "payload");
+    EXPECT_EQ(fail(w, take(w)), Code::ok);
+    const JobId dead = submit(client, {.type = "t", .max_attempts = 1});
+    EXPECT_EQ(fail(w, take(w)), Code::ok);
+    // What only this version has said must be as if it had not.
+    const JobId held = submit(client, {.type = "t", .deadline_ms = 1, .held = true});
+    const Answer moved = ask(client, Change{{retrying}, 9, "elsewhere", true});
+    EXPECT_EQ(moved.code, Code::bad_field) << "a job with a key stays in its queue";
+    EXPECT_EQ(ask(client, Change{{retrying}, 9, {}, true}).code, Code::ok);
+    EXPECT_EQ(ask(client, SteerWorker{"w", WorkerAction::drain}).code, Code::ok);
+    EXPECT_EQ(ask(client, SetQueue{.queue = "default", .paused = true}).code, Code::ok);
+
+    const struct {
+        Table table;
+        std::uint32_t fields;
+    } older[] = {{Table::live, 15}, {Table::state, 8},   {Table::done, 26},
+                 {Table::dead, 26}, {Table::buried, 15}, {Table::workers, 2}};
+    for (const auto& each : older)
+        for (auto& [key, row] : disk[each.table]) row = cut(row, each.fields);
+    std::string& numbers = disk[Table::meta].at(std::string(kMetaNumbers));
+    numbers = cut(numbers, 14);
+    disk[Table::queues].clear();  // tables that it had not
+    disk[Table::tasks].clear();
+    restart();
+    back({});
+
+    EXPECT_EQ(show(client, done)["state"], "completed");
+    const Held again = take(w);
+    EXPECT_EQ(again.job, held) << "no queue is paused, no worker drained, nothing held";
+    EXPECT_EQ(complete(w, again), Code::ok);
+    advance(2'000);
+    const Held retried = take(w);
+    EXPECT_EQ(retried.job, retrying);
+    EXPECT_EQ(show(client, retrying)["priority"], 5);
+    EXPECT_EQ(complete(w, retried), Code::ok);
+    EXPECT_EQ(ask(client, Redrive{{dead}}).code, Code::ok);
+    EXPECT_EQ(complete(w, take(w)), Code::ok);
+    EXPECT_EQ(ask(client, StartTask{.action = TaskAction::cancel}).job.value, 1U) << "the first task";
 }
 
 TEST_F(CoreRestart, WithoutKnownWorkersTheWindowIsClosedAtOnce) {

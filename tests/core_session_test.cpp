@@ -100,6 +100,8 @@ TEST_F(CoreSession, HelloIsRefusedForEachBadField) {
     EXPECT_EQ(field_of([](Hello& m) { m.queues = {"a", "b\n"}; }), "queues");
     EXPECT_EQ(field_of([](Hello& m) { m.types.clear(); }), "types");
     EXPECT_EQ(field_of([](Hello& m) { m.types = {""}; }), "types");
+    EXPECT_EQ(field_of([&](Hello& m) { m.host = long_name; }), "host");
+    EXPECT_EQ(field_of([](Hello& m) { m.host = "a\nb"; }), "host");
     EXPECT_EQ(field_of([](Hello& m) {
                   m.role = Role::submitter;
                   m.name = "bad\x01";
@@ -116,6 +118,7 @@ TEST_F(CoreSession, HelloWithoutACommonVersionNamesThoseSpoken) {
     EXPECT_EQ(refusal->code, Code::version_not_spoken);
     EXPECT_EQ(refusal->min_version, kProtocolVersion);
     EXPECT_EQ(refusal->max_version, kProtocolVersion);
+    EXPECT_EQ(refusal->text, "this broker speaks protocol version 1, this peer 2 to 3");
     message.min_version = 0;
     message.max_version = 0;
     EXPECT_EQ(refused_hello(message)->code, Code::version_not_spoken);

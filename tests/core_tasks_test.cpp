@@ -140,6 +140,29 @@ TEST_F(CoreTasks, GoOnAfterARestartWhereTheyWere) {
     EXPECT_EQ(core->counters().by_state[static_cast<std::size_t>(JobState::queued)], 0U);
 }
 
+TEST_F(CoreTasks, AStartThatIsRepeatedNamesTheTaskThatItBegan) {
+    submit_some(3);
+    const StartTask what{.action = TaskAction::cancel, .nonce = 7};
+    const std::uint64_t number = start(what);
+    background();
+    const JobId later = submit(client);
+    EXPECT_EQ(start(what), number) << "it is done, and is not done again";
+    crash_after_commit();
+    client = submitter("again");
+    EXPECT_EQ(start(what), number);
+    background();
+    EXPECT_EQ(state(later), JobState::queued);
+    EXPECT_EQ(task(number)["done"], 3);
+    StartTask one = what;
+    for (one.nonce = 8; one.nonce < 8 + 16; ++one.nonce) EXPECT_EQ(start(one), number + one.nonce - 7);
+    EXPECT_EQ(start(what), number) << "also where no more may run";
+    EXPECT_EQ(refused(client, one)->code, Code::busy);
+    background();
+    one.nonce = 0;
+    const std::uint64_t first = start(one);
+    EXPECT_EQ(start(one), first + 1) << "who gives none means another one each time";
+}
+
 TEST_F(CoreTasks, AreStoppedAndWhatIsDoneStaysDone) {
     submit_some(1000);
     const std::uint64_t number = start({.action = TaskAction::cancel});

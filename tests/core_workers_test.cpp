@@ -51,6 +51,20 @@ TEST_F(CoreWorkers, AreListedWithWhatTheyServeAndHold) {
     EXPECT_TRUE(workers(client, {.name = "w2"}).empty());
 }
 
+TEST_F(CoreWorkers, SayWhereTheyRunIfTheyLikeAlsoWhenTheyComeBack) {
+    const Peer client = submitter();
+    Peer w = worker({.name = "w", .host = "h1", .pid = 4711});
+    worker({.name = "silent"});
+    EXPECT_EQ(workers(client, {.name = "w"})[0]["host"], "h1");
+    EXPECT_EQ(workers(client, {.name = "w"})[0]["pid"], 4711);
+    const json silent = workers(client, {.name = "silent"})[0];
+    EXPECT_FALSE(silent.contains("host") || silent.contains("pid"));
+    gone(w);
+    EXPECT_EQ(workers(client, {.name = "w"})[0]["host"], "h1") << "of one that is away it is known, too";
+    come_back(w, {.name = "w", .host = "h2", .pid = 4711});
+    EXPECT_EQ(workers(client, {.name = "w"})[0]["host"], "h2");
+}
+
 TEST_F(CoreWorkers, AreListedInPages) {
     const Peer client = submitter();
     for (int i = 0; i < 5; ++i) worker({.name = "w" + std::to_string(i)});

@@ -114,7 +114,8 @@ struct StoreTools : testing::Test {
                     .ended_at = 8,
                     .payload_size = 5,
                     .last = attempt(1, Outcome::failed),
-                    .array = {}};
+                    .array = {},
+                    .edited_at = 9};
         put_row(batch, Table::dead, job_key({3}), dead);
         put_row(batch, Table::buried, job_key({3}), live_row("mail", "hello"));
         put_row(batch, Table::live, job_key({5}), live_row("mail", "a\nb"));
@@ -498,6 +499,28 @@ TEST_F(StoreTools, WhatWasDumpedAndLoadedIsDumpedTheSame) {
     EXPECT_EQ((*image)->numbers().value().next_job, 6 + (std::uint64_t{1} << 32));
 }
 
+/// As it was before jobs could be timed, held and moved, and keys be kept for another time than a day.
+TEST_F(StoreTools, ADumpOfAnOlderVersionIsLoaded) {
+    const std::string today = dumped(data);
+    std::string older = today;
+    const auto replace = [](std::string& text, const std::string& what, const std::string& by) {
+        const std::size_t at = text.find(what);
+        ASSERT_NE(at, std::string::npos) << what;
+        text.replace(at, what.size(), by);
+    };
+    replace(older, R"(,"scheduled":false,"held":false,"priority":0,"queue":"","round_at":0,"ready_at":0)", "");
+    replace(older, R"("forget_at":7)", R"("ended_at":7)");
+    while (older.find(R"("key_ttl_ms":86400000,)") != std::string::npos)
+        replace(older, R"("key_ttl_ms":86400000,)", "");
+    std::istringstream in(older);
+    const auto loaded = load(in, directory / "loaded", kQuiet);
+    ASSERT_TRUE(loaded) << loaded.error().text;
+    EXPECT_THAT(findings(directory / "loaded"), testing::IsEmpty());
+    std::string expected = without_first_line(today);
+    replace(expected, R"("forget_at":7)", R"("forget_at":86400007)");
+    EXPECT_EQ(without_first_line(dumped(directory / "loaded")), expected);
+}
+
 /// And array 6 with a large payload: its job 7 unended, 8 dead, 9 dead and resubmitted as job 11 of array 10, purged.
 struct StoreToolsWithArrays : StoreTools {
     ArrayRow counts;
@@ -600,6 +623,7 @@ TEST_F(StoreTools, ADumpIsOneObjectALine) {
     EXPECT_EQ(jobs["2"]["result_base64"], base64(large));
     EXPECT_EQ(jobs["3"]["state"], "dead");
     EXPECT_EQ(jobs["3"]["payload"], "hello");
+    EXPECT_EQ(jobs["3"]["edited_at"], 9);
     EXPECT_EQ(jobs["5"]["payload"], "a\nb");
 }
 

@@ -32,6 +32,8 @@ class WorkerSession : public testing::Test {
         made.instance.bytes[0] = 7;
         made.name = "w1";
         made.software = "test";
+        made.host = "h1";
+        made.pid = 4711;
         made.slots = slots;
         made.credit = credit;
         made.queues = {"default"};
@@ -174,6 +176,8 @@ TEST_F(WorkerSession, SaysHelloAtEveryConnection) {
     EXPECT_EQ(hello.role, Role::worker);
     EXPECT_EQ(hello.slots, 4U);
     EXPECT_EQ(hello.credit, 4U);
+    EXPECT_EQ(hello.host, "h1");
+    EXPECT_EQ(hello.pid, 4711U);
     EXPECT_FALSE(hello.resumed);
     EXPECT_EQ(hello.queues, std::vector<std::string_view>{"default"});
     EXPECT_EQ(hello.types, std::vector<std::string_view>{"t"});
@@ -213,6 +217,27 @@ TEST_F(WorkerSession, TriesAgainWhenTheBrokerIsBusy) {
     EXPECT_TRUE(all<Hello>().empty());
     tick(1);
     EXPECT_EQ(all<Hello>().size(), 1U);
+}
+
+TEST_F(WorkerSession, SaysThatABrokerOfAnOlderMinorVersionNeglectsTheDelayOfARelease) {
+    for (const std::uint8_t minor : {std::uint8_t{0}, kProtocolMinor}) {
+        EXPECT_EQ(connect().minor, kProtocolMinor);
+        Welcome message = welcome_message();
+        message.minor = minor;
+        ++number.value;
+        receive(std::move(message), request_of<Hello>());
+        dispatch({1});
+        begin(1);
+        session.on_finished({1}, {.outcome = Outcome::released, .delay_ms = 5'000}, now);
+        session.outbox().notices.clear();
+        session.on_tick(now);
+        ASSERT_EQ(session.outbox().notices.size(), minor == 0 ? 1U : 0U);
+        if (minor == 0) {
+            EXPECT_NE(session.outbox().notices[0].text.find("the broker speaks protocol 1.0"), std::string::npos);
+        }
+        tick();
+        answer(request_of<Release>(), {Code::ok});
+    }
 }
 
 TEST_F(WorkerSession, IsRefusedByABrokerOfAnotherVersion) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "jobyard/assert.hpp"
+#include "jobyard/codec.hpp"
 #include "text.hpp"
 
 namespace jobyard::worker {
@@ -14,8 +15,9 @@ constexpr std::int64_t kStartedAfterMs = 10;
 /// How long leaving waits for answers once every handler has ended or was given up.
 constexpr std::int64_t kAnswersWaitMs = 3'000;
 constexpr std::int64_t kMinRetryMs = 100;
-constexpr std::size_t kGatheredEnds = 64;  // worth a message of their own
-constexpr std::int64_t kGatherMs = 100;    // an answer that takes longer is not waited for
+constexpr std::uint8_t kDelayedReleaseMinor = 1;  // what came before neglects the delay
+constexpr std::size_t kGatheredEnds = 64;         // worth a message of their own
+constexpr std::int64_t kGatherMs = 100;           // an answer that takes longer is not waited for
 /// Most that an item of any of our lists takes in a header besides its texts.
 constexpr std::size_t kItemHeaderBytes = 48;
 constexpr std::size_t kListHeaderBytes = kMaxHeaderBytes - 1024;
@@ -137,6 +139,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome) {
     lease_ms_ = std::max<std::int64_t>(welcome.lease_ms, 1);
     renew_ms_ = std::max<std::int64_t>(welcome.renew_ms, 1);
     max_result_ = std::min<std::size_t>(welcome.max_result, kCutListBytes);
+    broker_minor_ = welcome.minor;
     notice(Notice::Level::info, "welcomed by " + std::string(welcome.software) + " epoch=" +
                                     std::to_string(welcome.epoch) + " session=" + std::to_string(session_.value));
 
@@ -530,6 +533,7 @@ void Session::watch_broker(std::int64_t now_ms) {
 
 void Session::say_hello(std::int64_t now_ms) {
     Hello hello;
+    hello.minor = protocol_minor();
     hello.role = Role::worker;
     hello.instance = options_.instance;
     hello.name = options_.name;
@@ -540,6 +544,8 @@ void Session::say_hello(std::int64_t now_ms) {
     hello.credit = stated_credit_ = credit();
     hello.queues.assign(options_.queues.begin(), options_.queues.end());
     hello.types.assign(options_.types.begin(), options_.types.end());
+    hello.host = options_.host;
+    hello.pid = options_.pid;
 
     // At most kMaxItems claims. Ends that wait for their answer are held on top of the credit, so there may be more:
     // then what has not begun goes back to its queue, which costs nothing, and after it ends are told without a claim.
@@ -595,6 +601,12 @@ void Session::send_ends(std::int64_t now_ms) {
             completes.add({length, held->job, token, held->duration_ms}, 0, end.result);
         } else if (end.outcome == Outcome::released) {
             releases.add({held->job, token, end.delay_ms});
+            if (end.delay_ms > 0 && broker_minor_ < kDelayedReleaseMinor)
+                notice(Notice::Level::warning, "the broker speaks protocol " +
+                                                   protocol_text(kProtocolVersion, broker_minor_) +
+                                                   ", which has no delay of a release (" +
+                                                   protocol_text(kProtocolVersion, kDelayedReleaseMinor) +
+                                                   "): a job that was snoozed comes back at once; upgrade the broker");
         } else {
             fails.add({length, held->job, token, held->duration_ms, end.outcome, end.retryable, end.error, end.tail},
                       end.error.size() + end.tail.size(), end.result);

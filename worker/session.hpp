@@ -87,6 +87,8 @@ class Session {
         Uuid instance;
         std::string name;
         std::string software;
+        std::string host;  ///< empty: not said
+        std::uint32_t pid = 0;
         std::uint32_t slots = 1;
         std::uint32_t credit = 0;  ///< jobs held at most; 0: as many as there are slots
         std::vector<std::string> queues;
@@ -236,6 +238,7 @@ class Session {
 
     // From the last WELCOME; before the first, values to begin with.
     Uuid store_;
+    std::uint8_t broker_minor_ = kProtocolMinor;
     bool welcomed_before_ = false;
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;

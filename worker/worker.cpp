@@ -34,10 +34,15 @@ constexpr std::int64_t kLookAtBeganMs = 10;
 
 enum class StopLevel : std::uint8_t { none, drain, now };
 
-std::string default_name() {
+/// Empty if the system does not say.
+std::string host_name() {
     char host[256] = "";
-    if (gethostname(host, sizeof host - 1) != 0) std::strcpy(host, "unknown");
-    return std::string(host) + "-" + std::to_string(getpid());
+    return gethostname(host, sizeof host - 1) == 0 ? host : "";
+}
+
+std::string default_name() {
+    const std::string host = host_name();
+    return (host.empty() ? "unknown" : host) + "-" + std::to_string(getpid());
 }
 
 Result<Uuid> new_instance() {
@@ -309,6 +314,9 @@ Result<WorkerEnd> Worker::Impl::run() {
     conversation.instance = *instance;
     conversation.name = options.name;
     conversation.software = "jobyard-cpp/" JOBYARD_VERSION;
+    // A broker would refuse what is no name.
+    if (const std::string host = host_name(); is_name(host)) conversation.host = host;
+    conversation.pid = static_cast<std::uint32_t>(getpid());
     conversation.slots = options.slots;
     conversation.credit = options.credit;
     conversation.queues = options.queues;

@@ -6,6 +6,7 @@
 
 #include "broker/config.hpp"
 #include "job_json.hpp"
+#include "jobyard/codec.hpp"
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
 #include "program/completion.hpp"
@@ -133,8 +134,9 @@ int print_version(const Globals& globals, bool client_only) {
     using nlohmann::ordered_json;
     constexpr std::chrono::milliseconds kMoment{1'000};
     const std::chrono::milliseconds limit = globals.time_limit.empty() ? kMoment : duration_of(globals.time_limit);
-    ordered_json versions{{"version", JOBYARD_VERSION}, {"protocol", kProtocolVersion}};
-    std::string text = "jobyard " JOBYARD_VERSION ", protocol " + std::to_string(kProtocolVersion);
+    ordered_json versions{
+        {"version", JOBYARD_VERSION}, {"protocol", kProtocolVersion}, {"protocol_minor", protocol_minor()}};
+    std::string text = "jobyard " JOBYARD_VERSION ", protocol " + protocol_text(kProtocolVersion, protocol_minor());
     if (!client_only) {
         const std::string endpoint = broker_endpoint(globals.broker);
         Client client(Client::Options{.broker = globals.broker});
@@ -145,11 +147,14 @@ int print_version(const Globals& globals, bool client_only) {
             const auto map = nlohmann::json::from_msgpack(stats->map, true, false);
             const auto told =
                 map.is_object() ? map.value("broker", nlohmann::json::object()) : nlohmann::json::object();
+            const unsigned version = told.value("protocol", unsigned{kProtocolVersion});
+            const unsigned minor = told.value("protocol_minor", 0U);  // before 1.1 it was not told
             broker = {{"version", told.value("version", "unknown")},
-                      {"protocol", told.value("protocol", kProtocolVersion)},
+                      {"protocol", version},
+                      {"protocol_minor", minor},
                       {"endpoint", endpoint}};
             text += "\njobyard-broker " + broker["version"].get<std::string>() + ", protocol " +
-                    broker["protocol"].dump() + ", at " + endpoint;
+                    protocol_text(version, minor) + ", at " + endpoint;
         } else if (stats.error().code == Code::timeout) {
             text += "\nno broker answers at " + endpoint;
         } else {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "dead.hpp"
 #include "job_json.hpp"
 #include "jobyard/fingerprint.hpp"
 #include "queries.hpp"
@@ -182,12 +183,10 @@ void add_dead(CLI::App& app, Globals& globals) {
     });
 
     CLI::App* show = verb->add_subcommand("show", "Show dead jobs with their attempts");
-    auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    show->add_option("ID", *numbers, "Numbers of jobs")->required();
     show->footer(std::string("\nExample:\n  jobyard dead show 17\n") + kExitCodes);
-    add_common(*show, globals);
-    show->callback(
-        [&globals, numbers] { globals.action = [&globals, numbers] { return show_jobs(globals, *numbers); }; });
+    add_show_options(*show, globals);
+
+    add_dead_edit(*verb, globals);
 
     CLI::App* again = verb->add_subcommand("redrive", "Give dead jobs a new round");
     auto redriven = std::make_shared<DeadOptions>();

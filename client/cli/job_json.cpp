@@ -79,6 +79,7 @@ std::string job_json(const JobInfo& job, const std::optional<CommandResult>& res
     put_time(out, "due_at", job.due_at);
     put_time(out, "started_at", job.started_at);
     put_time(out, "ended_at", job.ended_at);
+    put_time(out, "edited_at", job.edited_at);
     out["payload_bytes"] = job.payload_bytes;
     if (job.result_bytes) out["result_bytes"] = *job.result_bytes;
     put_text(out, "key", job.key);
@@ -261,6 +262,8 @@ std::string worker_json(const WorkerInfo& worker) {
     out["queues_total"] = worker.queues_total;
     out["types_total"] = worker.types_total;
     out["software"] = worker.software;
+    if (!worker.host.empty()) out["host"] = worker.host;
+    if (worker.pid != 0) out["pid"] = worker.pid;
     put_time(out, "connected_at", worker.connected_at);
     put_time(out, "heard_at", worker.heard_at);
     if (!worker.jobs.empty()) {

@@ -27,7 +27,7 @@ int cancel(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
         } else {
             const std::string text = answer->code == Code::ok ? "cancelled"
                                      : answer->code == Code::cancel_requested
-                                         ? "running; its worker is told to stop it"
+                                         ? "running; it is told to stop"
                                          : std::string("had ended: ") + to_string(answer->state);
             print_line(std::to_string(jobs[i].value) + "  " + text);
         }

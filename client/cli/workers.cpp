@@ -59,6 +59,8 @@ int list(const Globals& globals) {
                  {"SLOTS", Table::Kind::right},
                  {"QUEUES", Table::Kind::flexible},
                  {"TYPES", Table::Kind::flexible},
+                 {"HOST", Table::Kind::flexible},
+                 {"PID", Table::Kind::right},
                  {"SOFTWARE", Table::Kind::flexible},
                  {"SINCE", Table::Kind::right},
                  {"HEARD", Table::Kind::right}});
@@ -69,6 +71,8 @@ int list(const Globals& globals) {
                    std::to_string(worker.slots),
                    joined(worker.queues, worker.queues_total),
                    joined(worker.types, worker.types_total),
+                   worker.host,
+                   worker.pid == 0 ? "" : std::to_string(worker.pid),
                    worker.software,
                    ago(worker.connected_at),
                    ago(worker.heard_at)});
@@ -93,6 +97,8 @@ void print_worker(const Globals& globals, Client& client, const WorkerInfo& work
     field("queues", joined(worker.queues, worker.queues_total));
     field("types", joined(worker.types, worker.types_total));
     field("software", worker.software);
+    field("host", worker.host);
+    if (worker.pid != 0) field("pid", std::to_string(worker.pid));
     if (worker.connected_at) field("connected", iso_time(*worker.connected_at));
     if (worker.heard_at) field("heard", ago(worker.heard_at) + " ago");
     if (worker.jobs.empty()) return;

@@ -1,7 +1,9 @@
-"""A worker in full: counts the words of whatever it is sent. Start a broker first, then this; submit jobs of type
-"count_words". Ctrl-C stops it: what runs may end, the rest goes back to the broker."""
+"""A worker in full: counts the words of whatever it is sent, and estimates pi from the seeds of an array. Start a broker
+first, then this; submit jobs of type "count_words" (submit.py) or "estimate_pi" (simulate.py). Ctrl-C stops it: what
+runs may end, the rest goes back to the broker."""
 
 import logging
+import random
 
 from jobyard import Fail, Job, Worker
 
@@ -15,6 +17,14 @@ def count_words(job: Job) -> bytes:
     if not words:
         raise Fail("there is no text", retryable=False)
     return str(len(words)).encode()
+
+
+@worker.job("estimate_pi")
+def estimate_pi(job: Job) -> bytes:
+    chance = random.Random(job.array_index)
+    points = int(job.payload)
+    within = sum(chance.random() ** 2 + chance.random() ** 2 < 1 for _ in range(points))
+    return str(4 * within / points).encode()
 
 
 worker.run()

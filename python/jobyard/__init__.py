@@ -30,12 +30,13 @@ from jobyard.errors import (
     UnknownWorker,
 )
 from jobyard.fingerprint import error_shape, fingerprint
-from jobyard.job_info import AttemptInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, TypePolicy, WorkerInfo
+from jobyard.job_info import ArrayInfo, AttemptInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, TypePolicy, WorkerInfo
 from jobyard.spec import UNSET, Backoff, JobSpec, RetryPolicy
 from jobyard.words import State
 from jobyard.worker import Fail, Job, Snooze, Worker
 
 __all__ = [
+    "ArrayInfo",
     "AsyncClient",
     "AsyncEvents",
     "AsyncSubmission",

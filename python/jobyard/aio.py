@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -23,7 +24,7 @@ from jobyard.client_core import ClientCore, Ended, Made, Submit
 from jobyard.conversation import NEVER
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Closed, JobyardError, TimedOut
-from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
+from jobyard.job_info import ArrayInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
 from jobyard.link import Link
 from jobyard.questions import LONGEST_WAIT, EventCursor, NamedPage, Question
 from jobyard.spec import Backoff, JobSpec, RetryPolicy
@@ -137,6 +138,9 @@ class AsyncClient:
         backoff: Backoff | None = None,
         held: bool = False,
         watch: bool = False,
+        array: range | None = None,
+        array_name: str = "",
+        at_once: int = 0,
     ) -> AsyncSubmission:
         spec = JobSpec(
             type=type,
@@ -154,6 +158,9 @@ class AsyncClient:
             backoff=backoff,
             held=held,
             watch=watch,
+            array=array,
+            array_name=array_name,
+            at_once=at_once,
         )
         return (await self.submit_many([spec]))[0]
 
@@ -161,7 +168,7 @@ class AsyncClient:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at, array=spec.pack_array())
             if not await self._wait_until(self._core.has_room, self._submit_limit):
                 raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")
             if self._core.submit(submit):
@@ -196,16 +203,39 @@ class AsyncClient:
         return await self._ask(questions.show(job), timeout)
 
     async def list(
-        self, *, state: str = "", queue: str = "", type: str = "", page: int = 100, timeout: float | None = TIME_LIMIT
+        self,
+        *,
+        state: str = "",
+        queue: str = "",
+        type: str = "",
+        array: int = 0,
+        page: int = 100,
+        timeout: float | None = TIME_LIMIT,
     ) -> AsyncIterator[JobInfo]:
         cursor = 0
         while True:
-            found = await self._ask(questions.jobs(state, queue, type, cursor, page), timeout)
+            found = await self._ask(questions.jobs(state, queue, type, array, cursor, page), timeout)
             for job in found.jobs:
                 yield job
             cursor = found.next_cursor
             if cursor == 0:
                 return
+
+    async def edit(
+        self,
+        job: int,
+        *,
+        payload: bytes | None = None,
+        type: str = "",
+        queue: str = "",
+        priority: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        await self._ask(questions.edit(job, payload, type, queue, priority, retry), timeout)
+
+    async def payload(self, job: int, timeout: float | None = TIME_LIMIT) -> bytes:
+        return await self._ask(questions.payload(job), timeout)
 
     async def set_queue(
         self,
@@ -245,7 +275,7 @@ class AsyncClient:
         timeout: float | None = TIME_LIMIT,
     ) -> int:
         about = (state, queue, type, reason, error, older_than, newer_than, count_only, by, tuple(jobs))
-        return await self._ask(questions.start_task(action, *about), timeout)
+        return await self._ask(questions.start_task(secrets.randbits(64), action, *about), timeout)
 
     async def tasks(self, timeout: float | None = TIME_LIMIT) -> Sequence[TaskInfo]:
         return await self._ask(questions.tasks(), timeout)
@@ -255,6 +285,19 @@ class AsyncClient:
 
     async def stop_task(self, number: int, timeout: float | None = TIME_LIMIT) -> None:
         await self._ask(questions.stop_task(number), timeout)
+
+    async def arrays(self, timeout: float | None = TIME_LIMIT) -> Sequence[ArrayInfo]:
+        return await self._all(questions.arrays, timeout)
+
+    async def array(self, array: int, timeout: float | None = TIME_LIMIT) -> ArrayInfo:
+        found: ArrayInfo = (await self._ask(questions.arrays(array=array), timeout)).found[0]
+        return found
+
+    async def stop_array(self, array: int, timeout: float | None = TIME_LIMIT) -> None:
+        await self._ask(questions.stop_array(array), timeout)
+
+    async def resubmit(self, array: int, *, cancelled: bool = False, timeout: float | None = TIME_LIMIT) -> int:
+        return await self._ask(questions.resubmit(array, cancelled), timeout)
 
     async def workers(self, name: str = "", timeout: float | None = TIME_LIMIT) -> Sequence[WorkerInfo]:
         return await self._all(lambda cursor: questions.workers(cursor, name), timeout)
@@ -295,7 +338,7 @@ class AsyncClient:
         return futures
 
     async def _ask(self, question: Question[T], timeout: float | None) -> T:
-        future = self._core.ask(question.message)
+        future = self._core.ask(question.message, question.payload)
         self._schedule()
         try:
             return question.read(await _wait(future, timeout))

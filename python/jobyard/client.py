@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from jobyard import questions
 from jobyard.client_core import ClientCore, Ended, Made, Submit
 from jobyard.endpoint import broker_endpoint
 from jobyard.errors import Busy, Forked, JobyardError, TimedOut
-from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
+from jobyard.job_info import ArrayInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo
 from jobyard.link import LinkLoop
 from jobyard.questions import LONGEST_WAIT, EventCursor, NamedPage, Question
 from jobyard.spec import Backoff, JobSpec, RetryPolicy
@@ -171,6 +172,9 @@ class Client:
         backoff: Backoff | None = None,
         held: bool = False,
         watch: bool = False,
+        array: range | None = None,
+        array_name: str = "",
+        at_once: int = 0,
     ) -> Submission:
         """Submits a job; the settings are those of JobSpec. What can be seen to be wrong here is raised at once, what
         the broker refuses by the handle's id()."""
@@ -190,6 +194,9 @@ class Client:
             backoff=backoff,
             held=held,
             watch=watch,
+            array=array,
+            array_name=array_name,
+            at_once=at_once,
         )
         return self._submit([spec])[0]
 
@@ -228,16 +235,41 @@ class Client:
         return self._ask(questions.show(job), timeout)
 
     def list(
-        self, *, state: str = "", queue: str = "", type: str = "", page: int = 100, timeout: float | None = TIME_LIMIT
+        self,
+        *,
+        state: str = "",
+        queue: str = "",
+        type: str = "",
+        array: int = 0,
+        page: int = 100,
+        timeout: float | None = TIME_LIMIT,
     ) -> Iterator[JobInfo]:
         """All jobs like this, asked for page by page. Jobs that change meanwhile may be missed or come twice."""
         cursor = 0
         while True:
-            found = self._ask(questions.jobs(state, queue, type, cursor, page), timeout)
+            found = self._ask(questions.jobs(state, queue, type, array, cursor, page), timeout)
             yield from found.jobs
             cursor = found.next_cursor
             if cursor == 0:
                 return
+
+    def edit(
+        self,
+        job: int,
+        *,
+        payload: bytes | None = None,
+        type: str = "",
+        queue: str = "",
+        priority: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        """Another payload, type, queue, priority or policy of a dead job, before its redrive; what is not said stays."""
+        self._ask(questions.edit(job, payload, type, queue, priority, retry), timeout)
+
+    def payload(self, job: int, timeout: float | None = TIME_LIMIT) -> bytes:
+        """Of a job that is unended or dead; others have none any more."""
+        return self._ask(questions.payload(job), timeout)
 
     def set_queue(
         self,
@@ -252,7 +284,8 @@ class Client:
         timeout: float | None = TIME_LIMIT,
     ) -> None:
         """Pauses, resumes or limits a queue (0: no limit), or says how its jobs are tried; with `type` only those of
-        this type, of which there is `retry` alone. What is not said stays; UNSET takes a value of `retry` back."""
+        this type (in all queues, if the queue is "*"), of which there is `retry` alone. What is not said stays; UNSET takes a value of `retry` back.
+        """
         self._ask(questions.set_queue(queue, type, paused, by, why, max_running, retry), timeout)
 
     def queues(self, timeout: float | None = TIME_LIMIT) -> Sequence[QueueInfo]:
@@ -287,7 +320,7 @@ class Client:
         TaskInfo.done says how many it would be.
         """
         about = (state, queue, type, reason, error, older_than, newer_than, count_only, by, tuple(jobs))
-        return self._ask(questions.start_task(action, *about), timeout)
+        return self._ask(questions.start_task(secrets.randbits(64), action, *about), timeout)
 
     def tasks(self, timeout: float | None = TIME_LIMIT) -> Sequence[TaskInfo]:
         """Those that run and the last 100 that ended, the newest first."""
@@ -299,6 +332,23 @@ class Client:
     def stop_task(self, number: int, timeout: float | None = TIME_LIMIT) -> None:
         """What it has done stays done."""
         self._ask(questions.stop_task(number), timeout)
+
+    def arrays(self, timeout: float | None = TIME_LIMIT) -> Sequence[ArrayInfo]:
+        """All that are remembered, the newest first."""
+        return self._all(questions.arrays, timeout)
+
+    def array(self, array: int, timeout: float | None = TIME_LIMIT) -> ArrayInfo:
+        found: ArrayInfo = self._ask(questions.arrays(array=array), timeout).found[0]
+        return found
+
+    def stop_array(self, array: int, timeout: float | None = TIME_LIMIT) -> None:
+        """Makes no more of its jobs; those that are made go on. To cancel them too: cancel()."""
+        self._ask(questions.stop_array(array), timeout)
+
+    def resubmit(self, array: int, *, cancelled: bool = False, timeout: float | None = TIME_LIMIT) -> int:
+        """Another array, of the indices whose jobs are dead, or with `cancelled` were cancelled: its number. If that
+        has been done already, the number of that one. NotDead if there is none."""
+        return self._ask(questions.resubmit(array, cancelled), timeout)
 
     def workers(self, name: str = "", timeout: float | None = TIME_LIMIT) -> Sequence[WorkerInfo]:
         """All that are connected, or away for a moment; or those of that name, each with its jobs."""
@@ -347,7 +397,7 @@ class Client:
         give_up_at = time.monotonic() + self._submit_limit
         handles = []
         for spec in specs:
-            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at)
+            submit = Submit(spec.pack(), bytes(spec.payload), spec.watch, give_up_at, array=spec.pack_array())
             with self._lock:
                 if not self._wait_until(self._core.has_room, self._submit_limit):
                     raise Busy(f"{self._core.unanswered} submits are unanswered, and no answer came for too long")
@@ -366,7 +416,7 @@ class Client:
     def _ask(self, question: Question[T], timeout: float | None) -> T:
         self._require_same_process()
         with self._lock:
-            future = self._core.ask(question.message)
+            future = self._core.ask(question.message, question.payload)
             self._loop.wake()
         try:
             return question.read(_wait(future, timeout))

@@ -26,6 +26,7 @@ from jobyard.errors import (
     JobRetired,
     JobyardError,
     OutcomeUnknown,
+    Refused,
     TimedOut,
     UnknownJob,
     refusal,
@@ -107,6 +108,7 @@ class Submit:
     sent: bool = False
     refused: JobyardError | None = None  # the last time
     refusals: int = 0
+    array: m.SubmitArray | None = None  # what it makes, if not one job; it travels alone
 
     @property
     def size(self) -> int:
@@ -126,6 +128,7 @@ class _Ask:
     """A question, asked again in each session until it is answered."""
 
     message: m.Message
+    payload: bytes = b""
     future: Future[Reply] = field(default_factory=Future)
 
 
@@ -181,9 +184,9 @@ class ClientCore(Conversation):
         self._waiting.append(submit)
         return self._may_send_list()
 
-    def ask(self, message: m.Message) -> Future[Reply]:
+    def ask(self, message: m.Message, payload: bytes = b"") -> Future[Reply]:
         self._require_going()
-        ask = _Ask(message)
+        ask = _Ask(message, payload)
         self._asks.append(ask)
         return ask.future
 
@@ -275,7 +278,7 @@ class ClientCore(Conversation):
         if self.phase is not Phase.talking:
             return
         while self._lists_again and len(self._lists_out) < LISTS_OUT:
-            self._send_list(self._lists_again.popleft(), now)
+            self._send_list_again(self._lists_again.popleft(), now)
         while self._waiting and self._may_send_list() and self._next_number <= self._window_end:
             self._send_new_list(now)
         while self._to_watch and len(self._asks_out) < ASKS_OUT:
@@ -286,8 +289,10 @@ class ClientCore(Conversation):
             self._asks_out[self._say(ask.message, now)] = ask
         while self._asks and len(self._asks_out) < ASKS_OUT:
             ask = self._asks.popleft()
+            if why := self._beyond_broker(ask.message):
+                _settle(ask.future, why)
             if not ask.future.done():
-                self._asks_out[self._say(ask.message, now)] = ask
+                self._asks_out[self._say(ask.message, now, ask.payload)] = ask
         if self._granted - self._pushed <= self._grant // 2:
             self._granted = self._pushed + self._grant
             self._say(m.Grant(self._granted), now)
@@ -334,10 +339,13 @@ class ClientCore(Conversation):
         items_bytes = payload_bytes = 0
         while self._waiting and len(submits) < room:
             submit = self._waiting[0]
+            if why := self._beyond_broker(submit):
+                self._fail(submit, why)
             if not submit.made.done():  # it may have been given up
                 items_bytes += len(submit.item)
                 payload_bytes += len(submit.payload)
-                if submits and (items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES):
+                full = items_bytes > ITEMS_BYTES or payload_bytes > PAYLOAD_BYTES
+                if submits and (full or submit.array or submits[0].array):
                     break
                 submits.append(submit)
                 submit.sent = True
@@ -348,7 +356,35 @@ class ClientCore(Conversation):
             self._lists[new.first] = new
             self._send_list(new, now)
 
+    def _send_list_again(self, each: _SubmitList, now: float) -> None:
+        if why := next(filter(None, map(self._beyond_broker, each.submits)), None):
+            del self._lists[each.first]
+            for submit in each.submits:
+                self._fail(submit, OutcomeUnknown(f"{why}; a newer broker was sent the job, and may have made it"))
+        else:
+            self._send_list(each, now)
+
+    def _beyond_broker(self, what: Submit | m.Message) -> Refused | None:
+        """The broker is too old for it, and would neglect what it does not know: run a job now that is held."""
+        assert self.welcome is not None
+        minor = self.welcome.minor
+        if minor >= MINOR or (isinstance(what, Submit) and what.made.done()):
+            return None
+        needed = m.minor_of(m.decode_item(m.SubmitItem, what.item) if isinstance(what, Submit) else what)
+        if needed <= minor:
+            return None
+        return refusal(
+            Code.unknown_message,
+            f"the broker speaks protocol {VERSION}.{minor}, and this needs {VERSION}.{needed};"
+            " upgrade the broker, or do without",
+        )
+
     def _send_list(self, each: _SubmitList, now: float) -> None:
+        array = each.submits[0].array
+        if array is not None:
+            message = array._replace(confirmed=self._confirmed, first_number=each.first)
+            self._lists_out[self._say(message, now, each.submits[0].payload)] = each
+            return
         items = [submit.item for submit in each.submits]
         payload = b"".join([submit.payload for submit in each.submits])
         request = self._say_list(m.Submit, items, now, self._confirmed, each.first, payload=payload)
@@ -470,14 +506,16 @@ class ClientCore(Conversation):
 
 
 def _of_this_store(question: m.Message) -> bool:
-    """It names a job, a task or an event by its number, which is another one's in another store."""
+    """It names a job, an array, a task or an event by its number, which is another one's in another store."""
     if isinstance(question, m.ReadEvents):
         return question.after is not None or question.job != 0
     if isinstance(question, m.StartTask):
         return bool(question.jobs)
-    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Show, m.StopTask)) or (
-        isinstance(question, m.ListTasks) and question.task != 0
-    )
+    if isinstance(question, m.ListTasks):
+        return question.task != 0
+    if isinstance(question, (m.List, m.ListArrays)):
+        return question.cursor != 0 or question.array != 0
+    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Edit, m.Show, m.StopTask, m.SteerArray))
 
 
 def _settle(future: Future[T], how: T | JobyardError) -> None:

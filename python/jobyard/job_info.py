@@ -1,4 +1,4 @@
-"""What the broker tells of jobs, queues, tasks, workers and events, as values."""
+"""What the broker tells of jobs, arrays, queues, tasks, workers and events, as values."""
 
 from __future__ import annotations
 
@@ -46,13 +46,45 @@ class JobInfo:
     ended_at: datetime | None = None
     payload_bytes: int = 0
     result_bytes: int = 0
+    edited_at: datetime | None = None  # of a dead job
     worker: str = ""
     token: int = 0
     cancel_requested: bool = False
     progress: float = 0.0  # 0 to 1
     progress_text: str = ""
     error: str = ""
+    array: int = 0  # one of the jobs of this array; its own number: it is the array; 0: of none
+    array_index: int = 0
     attempts: tuple[AttemptInfo, ...] = ()  # only from show()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayInfo:
+    """Many jobs of one submit, and how they fare."""
+
+    array: int
+    name: str = ""
+    queue: str = ""
+    type: str = ""
+    state: str = ""  # running; or how it ended: completed, dead (one is) or cancelled
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    key: str = ""
+    count: int = 0  # jobs in all
+    first: int | None = None  # indices; not of an array that resubmits
+    step: int | None = None
+    at_once: int = 0
+    making: bool = False  # there are jobs to make yet
+    made: int = 0  # of these are
+    waiting: int = 0
+    running: int = 0
+    completed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    left_dead: int = 0  # of the dead, not resubmitted
+    left_cancelled: int = 0
+    resubmits: int = 0  # it makes what this array left; 0: it does not
+    resubmitted_as: int = 0  # the last array that was made of what it left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +145,8 @@ class WorkerInfo:
     queues_total: int = 0
     types_total: int = 0
     software: str = ""
+    host: str = ""  # where it says it runs; "": it does not say
+    pid: int = 0  # its process there
     connected_at: datetime | None = None
     heard_at: datetime | None = None
     jobs: tuple[int, ...] = ()  # that it holds; only if it was asked for by name

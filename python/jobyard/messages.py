@@ -34,6 +34,8 @@ class Hello(NamedTuple):
     queues: Sequence[str] = ()
     types: Sequence[str] = ()
     claims: Sequence[Claim] = ()
+    host: str = ""
+    pid: int = 0
 
 
 class Claim(NamedTuple):
@@ -167,6 +169,22 @@ class Change(NamedTuple):
     held: bool | None = None
 
 
+class Edit(NamedTuple):
+    jobs: Sequence[int]
+    payload_kind: int
+    payload_length: int
+    new_payload: bool = False
+    type: str = ""
+    queue: str = ""
+    priority: int = 0
+    max_attempts: int | None = None
+    timeout_ms: int | None = None
+    backoff_initial_ms: int | None = None
+    backoff_factor_percent: int | None = None
+    backoff_max_ms: int | None = None
+    backoff_jitter_percent: int | None = None
+
+
 class SetQueue(NamedTuple):
     queue: str
     type: str = ""
@@ -184,6 +202,7 @@ class SetQueue(NamedTuple):
 
 class Show(NamedTuple):
     jobs: Sequence[int]
+    payload: bool = False
 
 
 class List(NamedTuple):
@@ -363,6 +382,7 @@ class StartTask(NamedTuple):
     count_only: bool = False
     by: str = ""
     jobs: Sequence[int] = ()
+    nonce: int = 0
 
 
 class ListTasks(NamedTuple):
@@ -428,8 +448,36 @@ _CLASSES: dict[int, Any] = {
     44: StopTask,
     45: ListArrays,
     46: SteerArray,
+    47: Edit,
 }
 _NUMBERS = {message: number for number, message in _CLASSES.items()}
+
+# What came with which minor version (PROTOCOL.md, "Versions"): messages, and of others the fields from one on.
+_SINCE: dict[Any, int] = {
+    Change: 1,
+    SetQueue: 1,
+    SubmitArray: 1,
+    ReadEvents: 1,
+    Events: 1,
+    ListQueues: 1,
+    ListWorkers: 1,
+    Maps: 1,
+    SteerWorker: 1,
+    StartTask: 1,
+    ListTasks: 1,
+    StopTask: 1,
+    ListArrays: 1,
+    SteerArray: 1,
+    Edit: 1,
+}
+_APPENDED: dict[Any, tuple[str, int]] = {
+    Hello: ("host", 1),
+    SubmitItem: ("run_at", 1),
+    Show: ("payload", 1),
+    List: ("array", 1),
+    DispatchItem: ("array", 1),
+    ReleaseItem: ("delay_ms", 1),
+}
 
 
 class _Field(NamedTuple):
@@ -528,6 +576,21 @@ def encode_item(item: Message) -> bytes:
     """One item of a list, for `encode_list`: packed once, though it may be sent again."""
     packed: bytes = msgpack.packb(_FORMS[type(item)].to_array(item))
     return packed
+
+
+def decode_item(kind: Any, packed: bytes) -> Any:
+    return _FORMS[kind].from_array(unpack(packed))
+
+
+def minor_of(message: Message) -> int:
+    """The least minor version whose readers miss nothing that a message, or an item of a list, says."""
+    kind: Any = type(message)
+    if kind in _APPENDED:
+        first, minor = _APPENDED[kind]
+        appended = kind._fields[kind._fields.index(first) :]
+        if any(getattr(message, name) != kind._field_defaults[name] for name in appended):
+            return minor
+    return _SINCE.get(kind, 0)
 
 
 def encode_list(kind: Any, items: Sequence[bytes], session: int, request: int, *before: int) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from jobyard import messages as m
 from jobyard.client_core import Reply
-from jobyard.errors import BadMessage, EventsGone, refusal
-from jobyard.job_info import EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo, read_info
+from jobyard.errors import BadField, BadMessage, EventsGone, refusal
+from jobyard.job_info import ArrayInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo, read_info
 from jobyard.spec import RetryPolicy
 from jobyard.words import Code, action_number, event_number, reason_number, state_number, state_word
 
@@ -27,6 +27,7 @@ EVENTS_PAGE = 1_000
 class Question(Generic[T]):
     message: m.Message
     read: Callable[[Reply], T]
+    payload: bytes = b""
 
 
 class Page(NamedTuple):
@@ -37,7 +38,7 @@ class Page(NamedTuple):
 
 
 class NamedPage(NamedTuple):
-    """Some queues or workers."""
+    """Some queues, workers or arrays."""
 
     found: Sequence[Any]
     next: str  # "": this was the last
@@ -70,6 +71,29 @@ def change(job: int, priority: int | None, queue: str, held: bool | None) -> Que
     return Question(m.Change([job], priority or 0, queue, held), _done(f"job {job}"))
 
 
+def edit(
+    job: int, payload: bytes | None, type: str, queue: str, priority: int | None, retry: RetryPolicy
+) -> Question[None]:
+    if payload is not None and not isinstance(payload, (bytes, bytearray, memoryview)):
+        raise BadField(f"bytes were expected, not {payload.__class__.__name__}", field="payload")
+    new = bytes(payload or b"")
+    message = m.Edit([job], 0, len(new), payload is not None, type, queue, priority or 0, *retry.pack())
+    return Question(message, _done(f"job {job}"), new)
+
+
+def payload(job: int) -> Question[bytes]:
+    def read(reply: Reply) -> bytes:
+        item, found = _job_maps(reply)[0]
+        if item.code != Code.ok or found is None:
+            raise refusal(item.code, f"job {job}")
+        if "payload" not in found:
+            text = f"job {job} is {found.get('state')}: only the payload of jobs that are unended or dead is kept"
+            raise refusal(Code.ended, text)
+        return bytes(found["payload"])
+
+    return Question(m.Show([job], True), read)
+
+
 def show(job: int) -> Question[JobInfo]:
     def read(reply: Reply) -> JobInfo:
         item, found = _job_maps(reply)[0]
@@ -81,12 +105,12 @@ def show(job: int) -> Question[JobInfo]:
     return Question(m.Show([job]), read)
 
 
-def jobs(state: str, queue: str, type: str, cursor: int, page: int) -> Question[Page]:
+def jobs(state: str, queue: str, type: str, array: int, cursor: int, page: int) -> Question[Page]:
     def read(reply: Reply) -> Page:
         found = [read_info(JobInfo, each) for _, each in _job_maps(reply) if each is not None]
         return Page(found, reply.message[0])
 
-    return Question(m.List(state_number(state) if state else 0, queue, type, cursor, page), read)
+    return Question(m.List(state_number(state) if state else 0, queue, type, cursor, page, array), read)
 
 
 def stats() -> Question[dict[str, Any]]:
@@ -94,6 +118,27 @@ def stats() -> Question[dict[str, Any]]:
         return _map(reply.payload)
 
     return Question(m.AskStats(), read)
+
+
+# Arrays.
+
+
+def arrays(cursor: str = "", array: int = 0) -> Question[NamedPage]:
+    return Question(m.ListArrays(int(cursor or 0), array=array), lambda reply: _maps(reply, ArrayInfo))
+
+
+def stop_array(array: int) -> Question[None]:
+    return Question(m.SteerArray(array, 1), _done(f"array {array}"))
+
+
+def resubmit(array: int, cancelled: bool) -> Question[int]:
+    def read(reply: Reply) -> int:
+        answer = _answer(reply)
+        if answer.code not in (Code.ok, Code.existing):
+            raise _refusal(answer, f"array {array}")
+        return answer.job
+
+    return Question(m.SteerArray(array, 2, cancelled), read)
 
 
 # Queues.
@@ -119,6 +164,7 @@ def queues(cursor: str = "", name: str = "") -> Question[NamedPage]:
 
 
 def start_task(
+    nonce: int,
     action: str,
     state: str,
     queue: str,
@@ -131,6 +177,8 @@ def start_task(
     by: str,
     jobs: Sequence[int],
 ) -> Question[int]:
+    """If its answer is lost it is asked again; by the nonce the broker sees that it is to begin no second task."""
+
     def read(reply: Reply) -> int:
         answer = _answer(reply)
         if answer.code != Code.ok:
@@ -150,6 +198,7 @@ def start_task(
             count_only,
             by,
             list(jobs),
+            nonce,
         ),
         read,
     )

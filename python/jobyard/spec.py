@@ -12,6 +12,7 @@ from jobyard.errors import BadField, TooLarge
 from jobyard.words import MAX_MESSAGE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES
 
 LARGEST_PAYLOAD = MAX_MESSAGE_BYTES - MAX_HEADER_BYTES  # of any message; the broker's own limit is lower
+LARGEST_INDEX = 2**53 - 1
 _DAY = 86_400.0
 
 
@@ -88,9 +89,33 @@ class JobSpec:
     queue_timeout: float = 0.0  # dead if no worker was given it so long after it could have begun; 0: none
     held: bool = False  # waits until somebody lets it go (`Client.change`)
     key_ttl: float = 86_400.0  # how long after its end the key still names it; 0: only till then
+    # With a range, an array: a job for each index in it, which its handler finds as `job.array_index`. The number is
+    # the array's, and so is the key; it is watched and cancelled as a job is.
+    array: range | None = None
+    array_name: str = ""  # for people
+    at_once: int = 0  # of an array: no more of its jobs are unended at a time; 0: as many as there is room for
 
     def pack(self) -> bytes:
         """The item of a SUBMIT. What is wrong with it is raised here, where whoever wrote it can see it."""
+        return m.encode_item(self._item())
+
+    def pack_array(self) -> m.SubmitArray | None:
+        """The SUBMIT_ARRAY, if it is one; its numbers are set when it is sent."""
+        indices = self.array
+        if indices is None:
+            if self.array_name or self.at_once:
+                raise BadField("array_name and at_once are of an array; a range was expected", field="array")
+            return None
+        if not indices or indices.start < 0 or indices.step < 1 or max(indices[-1], indices.step) > LARGEST_INDEX:
+            raise BadField(
+                f"array: {indices}; a range within 0 to {LARGEST_INDEX} that grows was expected", field="array"
+            )
+        if self.array_name:
+            require_name("array_name", self.array_name)
+        at_once = _within("at_once", self.at_once, 0, 0xFFFFFFFF)
+        return m.SubmitArray(0, 0, [self._item()], len(indices), indices.start, indices.step, at_once, self.array_name)
+
+    def _item(self) -> m.SubmitItem:
         require_name("type", self.type)
         require_name("queue", self.queue)
         if self.key:
@@ -108,28 +133,26 @@ class JobSpec:
                 _within("backoff.longest", backoff.longest, 0, 7 * _DAY, 1000),
                 _within("backoff.jitter", backoff.jitter, 0, 1, 100),
             )
-        return m.encode_item(
-            m.SubmitItem(
-                0,
-                len(self.payload),
-                self.queue,
-                self.type,
-                _within("priority", self.priority, 1, 10),
-                self.watch,
-                _within("delay", self.delay, 0, 366 * _DAY, 1000),
-                None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
-                None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
-                self.key,
-                pauses[0],
-                pauses[1],
-                pauses[2],
-                pauses[3],
-                run_at=_moment("run_at", self.run_at),
-                deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
-                queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
-                held=self.held,
-                key_ttl_ms=_within("key_ttl", self.key_ttl, 0, 366 * _DAY, 1000),
-            )
+        return m.SubmitItem(
+            0,
+            len(self.payload),
+            self.queue,
+            self.type,
+            _within("priority", self.priority, 1, 10),
+            self.watch,
+            _within("delay", self.delay, 0, 366 * _DAY, 1000),
+            None if self.timeout is None else _within("timeout", self.timeout, 0, 30 * _DAY, 1000),
+            None if self.max_attempts is None else _within("max_attempts", self.max_attempts, 1, 1000),
+            self.key,
+            pauses[0],
+            pauses[1],
+            pauses[2],
+            pauses[3],
+            run_at=_moment("run_at", self.run_at),
+            deadline_ms=_within("deadline", self.deadline, 0, 366 * _DAY, 1000),
+            queue_timeout_ms=_within("queue_timeout", self.queue_timeout, 0, 366 * _DAY, 1000),
+            held=self.held,
+            key_ttl_ms=_within("key_ttl", self.key_ttl, 0, 366 * _DAY, 1000),
         )
 
 

@@ -156,7 +156,17 @@ class Worker:
         """
         self._check()
         types = tuple(self._handlers)
-        self._core = WorkerCore(self._name, self._slots, self._credit, self._queues, types, self._stop_grace)
+        host = socket.gethostname()
+        self._core = WorkerCore(
+            self._name,
+            self._slots,
+            self._credit,
+            self._queues,
+            types,
+            self._stop_grace,
+            host=host if host.isprintable() else "",  # a broker would refuse it
+            pid=os.getpid(),
+        )
         self._loop = LinkLoop(self._core, broker_endpoint(self._broker))
         threads = 0
         if any(not inspect.iscoroutinefunction(handler) for handler in self._handlers.values()):

@@ -104,11 +104,15 @@ class WorkerCore(Conversation):
         types: Sequence[str],
         stop_grace: float = 15.0,
         chance: random.Random | None = None,
+        host: str = "",
+        pid: int = 0,
     ) -> None:
         super().__init__(longest_pause=1.0, chance=chance)
         self.to_stop: deque[Lease] = deque()  # handlers to tell, by the driver
         self._drained_at: tuple[float, float] | None = None  # when to stop handlers, and when to leave without them
         self._name = name
+        self._host = host
+        self._pid = pid
         self._slots = slots
         self._credit = credit
         self._credit_said = 0
@@ -193,6 +197,8 @@ class WorkerCore(Conversation):
             queues=self._queues,
             types=self._types,
             claims=self._claims,
+            host=self._host,
+            pid=self._pid,
         )
 
     def _welcomed(self, welcome: m.Welcome, before: m.Welcome | None, now: float) -> None:
@@ -411,7 +417,18 @@ class WorkerCore(Conversation):
             outcome = Outcome.cancelled if lease.stop is Cause.cancelled else Outcome.failed
             self._report_failure(lease, end, outcome, now)
         else:
-            self._keep(_Report(lease.key, m.Release, m.encode_item(m.ReleaseItem(*lease.key, round(end.delay * 1000)))))
+            release = m.ReleaseItem(*lease.key, round(end.delay * 1000))
+            if self.welcome and m.minor_of(release) > self.welcome.minor:
+                log.warning(
+                    "the broker speaks protocol %d.%d, which has no delay of a release (%d.%d): job %d, which was"
+                    " snoozed, comes back at once; upgrade the broker",
+                    VERSION,
+                    self.welcome.minor,
+                    VERSION,
+                    m.minor_of(release),
+                    lease.key.job,
+                )
+            self._keep(_Report(lease.key, m.Release, m.encode_item(release)))
         lease.over = True
 
     def _report_failure(self, lease: Lease, failure: Failure, outcome: Outcome, now: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobyard import messages as m
 from jobyard.conversation import Conversation
+from jobyard.words import MINOR
 
 STORE = b"S" * 16
 
@@ -29,7 +30,7 @@ class Talk:
 
     def welcome(self, session: int, instance: int = 0, claims: Sequence[int] = (), **other: Any) -> None:
         fields: dict[str, Any] = dict(
-            version=1, minor=0, store=STORE, epoch=1, software="test", instance=instance, heartbeat_ms=5_000,
+            version=1, minor=MINOR, store=STORE, epoch=1, software="test", instance=instance, heartbeat_ms=5_000,
             lost_after_ms=20_000, lease_ms=30_000, renew_ms=10_000, window=8_192, max_payload=262_144,
             max_result=393_216, claims=claims,
         )  # fmt: skip

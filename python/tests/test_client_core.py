@@ -31,7 +31,7 @@ class Case(unittest.TestCase):
 
     def submit(self, payload: bytes = b"", watch: bool = False, limit: float = 1e9, **settings: Any) -> Submit:
         spec = JobSpec("t", payload, watch=watch, **settings)
-        submit = Submit(spec.pack(), spec.payload, watch, limit)
+        submit = Submit(spec.pack(), spec.payload, watch, limit, array=spec.pack_array())
         self.core.submit(submit)
         return submit
 
@@ -111,6 +111,34 @@ class Sessions(Case):
             submit.made.result(0)
         with self.assertRaisesRegex(Refused, says):
             self.submit()
+
+    def test_a_broker_of_an_older_minor_version_is_asked_for_nothing_that_it_would_neglect(self) -> None:
+        says = "the broker speaks protocol 1.0, and this needs 1.1; upgrade the broker"
+        held, plain = self.submit(held=True), self.submit()
+        events, shown = self.core.ask(m.ReadEvents()), self.core.ask(m.Show([5]))
+        listed = self.core.ask(m.List(array=7))
+        self.talk.begin(minor=0)
+        submit, _ = self.talk.heard(m.Submit, m.Show)
+        self.assertEqual(len(submit.items), 1)
+        refused: Any
+        for refused in (held.made, events, listed):
+            with self.assertRaisesRegex(Refused, says):
+                refused.result(0)
+        self.assertFalse(plain.made.done() or shown.done())
+
+    def test_an_older_broker_in_the_place_of_a_newer_one_cannot_say_what_became_of_a_job(self) -> None:
+        self.talk.begin()
+        held = self.submit(held=True)
+        self.talk.heard(m.Submit)
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=1, minor=0)
+        self.talk.heard()
+        with self.assertRaisesRegex(OutcomeUnknown, "this needs 1.1"):
+            held.made.result(0)
+        self.submit()
+        (next_one,) = self.talk.heard(m.Submit)
+        self.assertEqual(next_one.first_number, 2)
 
     def test_replaced_ends_only_the_session_it_names(self) -> None:
         self.talk.begin()
@@ -202,6 +230,25 @@ class SubmitWindow(Case):
         self.assertEqual(self.talk.heard(m.Submit)[0].first_number, 4)
         self.talk.answer(Code.ok, jobs=[10])
         self.assertEqual(later.made.result(0).job, 10)
+
+    def test_an_array_travels_alone_and_is_sent_again_with_its_number(self) -> None:
+        self.talk.begin()
+        submits = [self.submit(), self.submit(b"all", array=range(5, 100, 10), array_name="seeds", at_once=3)]
+        submits.append(self.submit())
+        self.talk.heard(m.Submit)
+        self.talk.answer(Code.ok, jobs=[41])
+        (array,) = self.talk.heard(m.SubmitArray)
+        self.assertEqual((array.confirmed, array.first_number), (1, 2))
+        self.assertEqual((array.count, array.first, array.step, array.at_once, array.name), (10, 5, 10, 3, "seeds"))
+        self.assertEqual([(item.type, item.payload_length) for item in array.items], [("t", 3)])
+        self.talk.break_off()
+        self.talk.connect()
+        self.talk.welcome(2, instance=1)
+        self.assertEqual(self.talk.heard(m.SubmitArray), [array])
+        self.talk.answer(Code.ok, jobs=[57])
+        self.assertEqual(self.talk.heard(m.Submit)[0].first_number, 3)
+        self.talk.answer(Code.ok, jobs=[58])
+        self.assertEqual([each.made.result(0).job for each in submits], [41, 57, 58])
 
     def test_confirmed_stays_below_the_oldest_unanswered_number(self) -> None:
         self.talk.begin()
@@ -338,7 +385,7 @@ class Broker:
         self.payloads: list[bytes] = []
         self.confirmed: dict[bytes, int] = {}
 
-    def submit(self, instance: bytes, submit: m.Submit, payload: bytes) -> m.Message:
+    def submit(self, instance: bytes, submit: m.Submit | m.SubmitArray, payload: bytes) -> m.Message:
         if self.chance.random() < 0.1:
             return m.Error(Code.busy, retry_after_ms=10)
         confirmed = self.confirmed[instance] = max(self.confirmed.get(instance, 0), submit.confirmed)
@@ -351,6 +398,8 @@ class Broker:
                 if self.chance.random() < 0.1:
                     answers.append(m.AnswerItem(Code.queue_full, 0, 0, "", "", 10))
                     continue
+                if (int(part) % 7 == 0) != isinstance(submit, m.SubmitArray):
+                    raise AssertionError(f"{int(part)} came as another thing than it is")
                 self.payloads.append(part)
                 self.made[instance, number] = len(self.payloads)
             answers.append(m.AnswerItem(Code.ok, self.made[instance, number], 3))
@@ -373,7 +422,8 @@ class Chaos(unittest.TestCase):
             self.assertLess(steps, 20_000, "it does not come to an end")
             for _ in range(chance.choice((0, 0, 1, 100)) if len(submits) < 1_000 else 0):
                 payload = b"%d" % len(submits)
-                submits.append(Submit(JobSpec("t", payload).pack(), payload, False, 1e9))
+                spec = JobSpec("t", payload, array=range(3) if len(submits) % 7 == 0 else None)
+                submits.append(Submit(spec.pack(), payload, False, 1e9, array=spec.pack_array()))
                 core.submit(submits[-1])
             if core.should_connect(talk.now):
                 hello = talk.connect()
@@ -384,7 +434,7 @@ class Chaos(unittest.TestCase):
             core.outbox.clear()
             for header, payload in outbox:
                 _, request, message = m.decode(header)
-                if isinstance(message, m.Submit):
+                if isinstance(message, (m.Submit, m.SubmitArray)):
                     assert hello is not None
                     answer = broker.submit(hello.instance, message, payload)
                     if chance.random() < 0.3:
@@ -480,14 +530,13 @@ class Results(Case):
 
     def test_a_question_that_names_a_number_of_another_store_is_not_asked_there(self) -> None:
         self.talk.begin()
-        numbered = [
-            self.core.ask(question)
-            for question in (m.Change([1], 9), m.ReadEvents(7), m.StopTask(1), m.ListTasks(1), m.StartTask(3, jobs=[1]))
-        ]
+        questions: list[m.Message] = [m.Change([1], 9), m.ReadEvents(7), m.StopTask(1), m.ListTasks(1)]
+        questions += [m.StartTask(3, jobs=[1]), m.List(array=1), m.ListArrays(2), m.SteerArray(1, 2)]
+        numbered = [self.core.ask(question) for question in questions]
         from_now = self.core.ask(m.ReadEvents())
-        self.talk.heard(m.Change, m.ReadEvents, m.StopTask, m.ListTasks, m.StartTask, m.ReadEvents)
+        self.talk.heard(*map(type, questions), m.ReadEvents)
         # One was put off, until after the other store is there.
-        self.talk.tell(m.Error(Code.busy, retry_after_ms=11_000), request=self.talk.request - 4)
+        self.talk.tell(m.Error(Code.busy, retry_after_ms=11_000), request=self.talk.request - 7)
         self.talk.break_off()
         self.talk.connect()
         self.talk.welcome(2, instance=2, store=b"T" * 16)

@@ -36,6 +36,20 @@ class BrokerKill(Yard):
         self.assertEqual(counter(client, "jobs", "submitted_total"), len(specs))
         self.assertEqual(counter(client, "jobs", "completed_total"), len(specs))
 
+    def test_an_array_is_made_once_and_each_of_its_indices(self) -> None:
+        self.start_worker("w", "slots=4", "credit=64")
+        client = self.client(submit_limit=60)
+        submitted = client.submit("echo", payload=b"x", array=range(2_000), at_once=100, watch=True)
+        for number in (1, 500, 1_500):
+            eventually(lambda: len(self.executions()) >= number, f"{number} jobs were begun")
+            self.kill_broker()
+            self.start_broker()
+        self.assertEqual(submitted.wait(timeout=60).state, "completed")
+        self.assertEqual([each.array for each in client.arrays()], [submitted.id()])
+        indices = [job.array_index for job in client.list(array=submitted.id(), page=1_000)]
+        self.assertEqual(sorted(indices), list(range(2_000)))
+        self.assertEqual(counter(client, "jobs", "submitted_total"), 2_000)
+
     def test_a_running_job_runs_on(self) -> None:
         """Its worker claims it from the new broker."""
         self.start_worker("w", "slots=3")

@@ -10,7 +10,7 @@ import msgpack  # type: ignore[import]
 
 from jobyard import messages as m
 from jobyard.errors import BadMessage
-from jobyard.words import Code
+from jobyard.words import MINOR, Code
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "protocol" / "PROTOCOL.md").read_text()
 
@@ -72,7 +72,24 @@ class WorkedExamples(unittest.TestCase):
                     before = list(message)[:-1]
                     self.assertEqual(m.encode_list(type(message), packed, session, request, *before), example["header"])
                 kinds.add(type(message))
-        self.assertEqual(len(kinds), 39, "each message has an example")
+        self.assertEqual(len(kinds), 40, "each message has an example")
+
+    def test_minor_versions_are_those_of_the_table(self) -> None:
+        rows = re.findall(r"^\| (\d+) \| (.*) \|$", DOCUMENT.split("\n| minor |")[1].split("\n\n")[0], re.M)
+        self.assertEqual(int(rows[-1][0]), MINOR)
+        numbers = {name: int(number) for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", DOCUMENT, re.M)}
+        since, appended = {}, {}
+        for minor, brought in rows:
+            for name, field in re.findall(r"([A-Z_]+)(?:: `(\w+)`)?", re.sub(r"`, `\w+", "", brought)):
+                kind = m._CLASSES[numbers[name]]
+                if field:
+                    item = {m.Submit: m.SubmitItem, m.Dispatch: m.DispatchItem, m.Release: m.ReleaseItem}.get(
+                        kind, kind
+                    )
+                    appended[item] = (field, int(minor))
+                else:
+                    since[kind] = int(minor)
+        self.assertEqual((since, appended), (m._SINCE, m._APPENDED))
 
     def test_codes_are_those_of_the_table(self) -> None:
         table = re.findall(r"^\| (\d+) \| (\w+) \|", DOCUMENT.split("\n## 8. Codes\n")[1].split("\n## ")[0], re.M)

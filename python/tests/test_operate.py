@@ -15,16 +15,19 @@ from jobyard import (
     Client,
     JobDead,
     JobSpec,
+    NotDead,
     NotWaiting,
     Refused,
     RetryPolicy,
     TimedOut,
     TypePolicy,
+    UnknownJob,
     UnknownQueue,
     UnknownTask,
     UnknownWorker,
     fingerprint,
 )
+from jobyard.words import Code
 
 
 class JobsThatWait(Yard):
@@ -119,6 +122,64 @@ class Queues(Yard):
             client.queue("none")
 
 
+class Arrays(Yard):
+    def test_each_index_is_a_job_and_those_that_died_are_resubmitted(self) -> None:
+        self.start_worker("w", "slots=4", "credit=64")
+        client = self.client()
+        seeds = range(3, 303, 3)
+        made = client.submit("odd_ones_fail", array=seeds, array_name="seeds", at_once=20, max_attempts=1, watch=True)
+        array = made.id()
+        with self.assertRaisesRegex(JobDead, "50 dead of 100 jobs"):
+            made.result(timeout=60)
+        info = client.array(array)
+        self.assertEqual((info.name, info.count, info.first, info.step, info.at_once), ("seeds", 100, 3, 3, 20))
+        self.assertEqual((info.state, info.making, info.made, info.completed), ("dead", False, 100, 50))
+        self.assertEqual((info.dead, info.left_dead, info.resubmitted_as), (50, 50, 0))
+        assert info.created_at is not None and info.ended_at is not None
+        jobs = list(client.list(array=array))
+        self.assertEqual(sorted(job.array_index for job in jobs), list(seeds))
+        self.assertEqual({job.array for job in jobs}, {array})
+        self.assertEqual(client.show(array).array, array)
+
+        self.open_gate()
+        again = client.resubmit(array)
+        self.assertEqual(client.resubmit(array), again)
+        self.assertEqual(client.wait(again, timeout=60).state, "completed")
+        info = client.array(again)
+        self.assertEqual((info.resubmits, info.count, info.completed, info.first), (array, 50, 50, None))
+        self.assertEqual((client.array(array).left_dead, client.array(array).resubmitted_as), (0, again))
+        self.assertEqual([each.array for each in client.arrays()], [again, array])
+        with self.assertRaises(NotDead):
+            client.resubmit(again)
+        with self.assertRaises(UnknownJob):
+            client.array(again + 1_000)
+
+    def test_one_is_stopped_and_cancelled_and_what_was_cancelled_made_again(self) -> None:
+        client = self.client()
+        array = client.submit("odd_ones_fail", array=range(100), at_once=10).id()
+        eventually(lambda: client.array(array).made == 10, "as many are made as may be at once")
+        self.assertTrue(client.array(array).making)
+        client.stop_array(array)
+        with self.assertRaises(Refused) as raised:
+            client.stop_array(array)
+        self.assertEqual(raised.exception.code, Code.ended)
+        info = client.array(array)
+        self.assertEqual((info.making, info.made, info.waiting), (False, 10, 10))
+        client.cancel(array)
+        self.assertEqual(client.wait(array, timeout=60).state, "cancelled")
+        with self.assertRaises(NotDead):
+            client.resubmit(array)
+        again = client.resubmit(array, cancelled=True)
+        eventually(lambda: client.array(again).made == 10, "they are made again")
+        self.assertEqual(client.array(array).left_cancelled, 0)
+
+    def test_all_are_listed_page_by_page(self) -> None:
+        client = self.client()
+        made = client.submit_many(JobSpec("t", array=range(1)) for _ in range(250))
+        numbers = [each.id() for each in made]
+        self.assertEqual([array.array for array in client.arrays()], numbers[::-1])
+
+
 class ManyJobs(Yard):
     def done(self, client: Client, number: int) -> int:
         eventually(lambda: client.task(number).state == "done", "the task is done")
@@ -156,6 +217,30 @@ class ManyJobs(Yard):
         for number in only:
             self.assertEqual(client.wait(number, timeout=60).state, "completed")
         self.assertEqual(len(list(client.list(state="dead"))), 3)
+
+
+class DeadJobs(Yard):
+    def test_one_is_edited_before_its_redrive(self) -> None:
+        self.start_worker("w")
+        client = self.client()
+        job = client.submit("fails_until", payload=b"9", max_attempts=1).id()
+        self.assertEqual(client.wait(job, timeout=60).state, "dead")
+        self.assertEqual(client.payload(job), b"9")
+        client.edit(job, payload=b"2", priority=8, retry=RetryPolicy(timeout=7))
+        info = client.show(job)
+        self.assertEqual((info.priority, info.timeout, info.state), (8, 7.0, "dead"))
+        assert info.edited_at is not None and info.ended_at is not None
+        self.assertGreaterEqual(info.edited_at, info.ended_at)
+        self.kill_broker()
+        self.start_broker()
+        client.redrive(job, timeout=PATIENCE)
+        self.assertEqual(client.wait(job, timeout=60).payload, b"attempt 2")
+        with self.assertRaises(NotDead):
+            client.edit(job, payload=b"")
+        with self.assertRaisesRegex(Refused, "completed: only the payload of jobs that are unended or dead is kept"):
+            client.payload(job)
+        with self.assertRaises(BadField):
+            client.edit(job, payload="text")  # type: ignore[arg-type]
 
 
 class Workers(Yard):
@@ -242,9 +327,28 @@ class Asyncio(Yard):
                 self.assertEqual([task.done for task in await client.tasks()], [1])
                 with self.assertRaises(Refused):
                     await client.stop_task(number)
+                dead = await client.submit("hopeless", watch=True)
+                with self.assertRaises(JobDead):
+                    await dead.result(timeout=60)
+                await client.edit(await dead.id(), payload=b"y", type="echo")
+                self.assertEqual(await client.payload(await dead.id()), b"y")
+                await client.redrive(await dead.id())
+                self.assertEqual((await client.wait(await dead.id(), timeout=60)).payload, b"y")
                 self.assertEqual(await client.drain("w"), 1)
                 self.assertEqual([worker.state for worker in await client.workers("w")], ["draining"])
                 self.assertEqual(await client.resume("w"), 1)
+
+                made = await client.submit("odd_ones_fail", array=range(10), array_name="ten", max_attempts=1)
+                self.assertEqual((await made.wait(timeout=60)).state, "dead")
+                array = await client.array(await made.id())
+                self.assertEqual((array.name, array.completed, array.dead), ("ten", 5, 5))
+                self.assertEqual([each async for each in client.list(array=array.array, state="cancelled")], [])
+                with self.assertRaises(Refused):
+                    await client.stop_array(array.array)
+                self.open_gate()
+                again = await client.resubmit(array.array)
+                self.assertEqual((await client.wait(again, timeout=60)).state, "completed")
+                self.assertEqual([each.array for each in await client.arrays()], [again, array.array])
 
         asyncio.run(use())
 

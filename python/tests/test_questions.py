@@ -87,15 +87,28 @@ class Settings(unittest.TestCase):
             with self.assertRaises(BadField):
                 JobSpec("t", run_at=wrong).pack()
 
+    def test_what_is_no_array_is_refused(self) -> None:
+        for wrong in (range(0), range(-1, 5), range(5, 0, -1), range(2**53 + 1), range(0, 1, 2**53)):
+            with self.assertRaisesRegex(BadField, "a range within 0 to 9007199254740991 that grows was expected"):
+                JobSpec("t", array=wrong).pack_array()
+        for settings in (dict(array_name="seeds"), dict(at_once=5)):
+            with self.assertRaisesRegex(BadField, "a range was expected"):
+                JobSpec("t", **settings).pack_array()  # type: ignore[arg-type]
+        with self.assertRaisesRegex(BadField, "at_once: -1; 0 to "):
+            JobSpec("t", array=range(5), at_once=-1).pack_array()
+        self.assertIsNone(JobSpec("t").pack_array())
+
     def test_a_snooze_is_not_longer_than_the_broker_allows(self) -> None:
         with self.assertRaisesRegex(BadField, "delay: -1; 0 to 31622400 seconds were expected"):
             Snooze(-1)
 
     def test_the_words_of_a_task_are_checked(self) -> None:
         def start(action: str, state: str = "", reason: str = "") -> m.Message:
-            return questions.start_task(action, state, "", "", reason, "", 1.5, 0, False, "", [7]).message
+            return questions.start_task(9, action, state, "", "", reason, "", 1.5, 0, False, "", [7]).message
 
-        self.assertEqual(start("purge", reason="expired"), m.StartTask(3, reason=4, older_than_ms=1_500, jobs=[7]))
+        self.assertEqual(
+            start("purge", reason="expired"), m.StartTask(3, reason=4, older_than_ms=1_500, jobs=[7], nonce=9)
+        )
         for wrong in (dict(action="kick"), dict(action="cancel", state="gone"), dict(action="purge", reason="age")):
             with self.assertRaisesRegex(ValueError, "was expected"):
                 start(**wrong)

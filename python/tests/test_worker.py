@@ -1,6 +1,8 @@
 """The worker against the real broker, and both against the other language's."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import unittest
@@ -28,6 +30,16 @@ class BothLanguages(Yard):
         told = self.command("submit", "--type", "echo", "--payload", str(self.input("from outside")), "--wait")
         self.assertEqual((told.returncode, told.stdout), (0, "from outside"), told.stderr)
 
+    def test_a_worker_says_where_it_runs(self) -> None:
+        worker = self.start_worker("w")
+        client = self.client()
+        eventually(lambda: len(client.workers()) == 1, "it is there")
+        here = ("w", socket.gethostname(), worker.pid)
+        (info,) = client.workers()
+        self.assertEqual((info.name, info.host, info.pid), here)
+        shown = json.loads(self.command("worker", "list", "--json").stdout)
+        self.assertEqual((shown["name"], shown["host"], shown["pid"]), here)
+
     def test_the_examples_do_what_they_say(self) -> None:
         self.start([sys.executable, str(SOURCE / "python/examples/worker.py")])
         environment = dict(os.environ, JOBYARD_BROKER=self.endpoint, PYTHONPATH=str(SOURCE / "python"))
@@ -36,6 +48,9 @@ class BothLanguages(Yard):
         self.assertEqual((ran.stdout, ran.stderr), ("job 1 is durable\n3 words\n", ""))
         ran = subprocess.run(submit, env=environment, capture_output=True, text=True)
         self.assertEqual((ran.returncode, ran.stderr), (1, "job 2 is dead (not_retryable): there is no text\n"))
+        simulate = [sys.executable, str(SOURCE / "python/examples/simulate.py")]
+        ran = subprocess.run(simulate, env=environment, capture_output=True, text=True)
+        self.assertEqual((ran.stdout, ran.stderr), ("pi is about 3.14\n", ""))
 
 
 class Results(Yard):

@@ -2,11 +2,12 @@
 
 import random
 import unittest
+from unittest import mock
 
 from conversations import Talk
 
 from jobyard import messages as m
-from jobyard.words import Code
+from jobyard.words import MINOR, Code
 from jobyard.worker_core import Cause, Failure, HandBack, Lease, Success, WorkerCore
 
 
@@ -103,6 +104,15 @@ class Working(Case):
         self.settle()
         self.core.returned(failed, HandBack(), self.talk.now)
         self.assertEqual(self.talk.heard(m.Fail)[0].items[0].outcome, 4)
+
+    def test_a_broker_of_an_older_minor_version_neglects_the_delay_and_the_log_says_so(self) -> None:
+        for minor, warnings in ((0, 1), (MINOR, 0)):
+            self.setUp()
+            self.talk.begin(minor=minor)
+            with mock.patch("jobyard.worker_core.log.warning") as warning:
+                self.core.returned(self.started(1), HandBack(5.0), self.talk.now)
+            self.assertEqual(self.talk.heard(m.Release)[0].items[0].delay_ms, 5_000)
+            self.assertEqual(warning.call_count, warnings)
 
     def test_a_handler_past_its_time_is_failed_at_once_and_not_renewed(self) -> None:
         self.talk.begin()

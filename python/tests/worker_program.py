@@ -85,6 +85,14 @@ def hopeless(job: Job) -> None:
         raise Fail("there is no hope", retryable=False, result=b"what is left")
 
 
+@worker.job("odd_ones_fail")
+def odd_ones_fail(job: Job) -> None:
+    """Of an array those with an odd index, until the gate is open."""
+    began(job)
+    if job.array_index % 2 and not gate.exists():
+        raise Fail(f"{job.array_index} of array {job.array} is odd")
+
+
 @worker.job("released_once")
 def released_once(job: Job) -> bytes:
     marker = directory / f"released-{job.id}"

@@ -74,6 +74,14 @@ class Words(unittest.TestCase):
                 if wrong := wrong_with(block):
                     self.wrong.append(f"{path.name}:{block.number}: {wrong}")
 
+    def test_excerpts_in_the_readme_for_python_are_excerpts(self) -> None:
+        path = SOURCE / "python" / "README.md"
+        excerpts = [block for block in blocks(path.read_text()) if block.rest]
+        self.assertGreater(len(excerpts), 0)
+        for block in excerpts:
+            if wrong := wrong_with(block):
+                self.wrong.append(f"{path.name}:{block.number}: {wrong}")
+
     def test_commands_that_are_not_run_would_be_taken(self) -> None:
         for path in documents():
             for block in blocks(path.read_text()):

@@ -125,6 +125,53 @@ TEST(Restore, AWorkerOfTheOldStoreDropsWhatItHolds) {
     EXPECT_GE((runs[1].token >> 44U) - (runs[0].token >> 44U), 1024U);
 }
 
+/// The way from one format to another, with one version for both.
+TEST(DumpAndLoad, GiveABrokerThatServesAllThatWasThere) {
+    const TemporaryDirectory files;
+    const std::string log = files / "executions";
+    BrokerProcess broker;
+    JobId completed, dead, waits, paused;
+    {
+        auto worker = start_test_worker(broker.endpoint(), {{"name", "old"}, {"log", log}});
+        Client client(client_options(broker.endpoint()));
+        completed = client.run({.type = "echo", .payload = "kept", .key = "done"}, kPatience).value().job;
+        dead = client.run({.type = "mend", .payload = files / "mended", .max_attempts = 1}, kPatience).value().job;
+        ASSERT_EQ(worker->running(), true);
+        worker->signal(SIGTERM);
+        ASSERT_EQ(worker->wait(), 0);
+        waits =
+            client.submit({.type = "echo", .payload = std::string(5'000, 'l'), .key = "waits"}).id(kPatience).value();
+        paused = client.submit({.type = "echo", .queue = "stopped"}).id(kPatience).value();
+        ASSERT_TRUE(client.set_queue("stopped", {.paused = true, .why = "moving"}, {}, kPatience));
+    }
+    EXPECT_EQ(broker.terminate(), 0);
+    const Ran dumped = store({"dump", broker.data(), "--to", files / "jobs.jsonl"});
+    ASSERT_EQ(dumped.exit, 0) << dumped.errors;
+    std::filesystem::rename(broker.data(), files / "old");
+    const Ran loaded = store({"load", files / "jobs.jsonl", "--to", broker.data()});
+    ASSERT_EQ(loaded.exit, 0) << loaded.errors;
+    broker.start();
+
+    auto worker = start_test_worker(broker.endpoint(), {{"name", "new"}, {"log", log}});
+    auto of_stopped = start_test_worker(broker.endpoint(), {{"name", "other"}, {"log", log}, {"queue", "stopped"}});
+    Client client(client_options(broker.endpoint()));
+    const Result<JobResult> result = client.watch(waits).result(kPatience);
+    ASSERT_TRUE(result) << result.error().text;
+    EXPECT_EQ(result->bytes, std::string(5'000, 'l'));
+    EXPECT_EQ(client.watch(completed).result(kPatience).value().bytes, "kept");
+    EXPECT_EQ(client.submit({.type = "echo", .payload = "kept", .key = "done"}).id(kPatience).value(), completed);
+    EXPECT_EQ(state_of(client, dead), JobState::dead);
+    open_gate(files / "mended");
+    ASSERT_TRUE(client.redrive(dead, kPatience));
+    EXPECT_EQ(client.watch(dead).result(kPatience).value().state, JobState::completed);
+    ASSERT_TRUE(workers_arrived(client, 2));
+    EXPECT_EQ(state_of(client, paused), JobState::queued);
+    ASSERT_TRUE(client.set_queue("stopped", {.paused = false}, {}, kPatience));
+    EXPECT_EQ(client.watch(paused).result(kPatience).value().state, JobState::completed);
+    EXPECT_EQ(execution_counts(log)[completed.value], 1);
+    EXPECT_EQ(all_jobs(client).size(), 4U);
+}
+
 TEST(Store, TellsWhatIsWrongByItsExitCode) {
     const TemporaryDirectory files;
     EXPECT_EQ(store({}).exit, 2);

@@ -286,6 +286,7 @@ TEST(Documents, VersionTellsTheBrokersToo) {
     const json both = json::parse(run({"jobyard", "version", "--json", "--broker", broker.endpoint()}).output);
     EXPECT_EQ(both["broker"]["version"], both["version"]);
     EXPECT_EQ(both["broker"]["protocol"], both["protocol"]);
+    EXPECT_EQ(both["broker"]["protocol_minor"], both["protocol_minor"]);
     const std::string gone = broker.endpoint();
     const Ran own = run({"jobyard", "version", "--client", "--broker", gone});
     EXPECT_EQ(lines_of(own.output).size(), 1U);

@@ -1,6 +1,7 @@
 // `jobyard events` and `jobyard worker` with real programs: exact through crashes of the broker.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -152,6 +153,16 @@ TEST_F(Workers, AreListedAndShownWithTheirJobs) {
     EXPECT_EQ(one[0]["jobs"], json{std::to_string(job.value)});
     const Ran shown = jobyard_command(broker_.endpoint(), {"worker", "show", "here"});
     EXPECT_NE(shown.output.find("JOB"), std::string::npos);
+    char host[256] = "";
+    ASSERT_EQ(gethostname(host, sizeof host - 1), 0);
+    EXPECT_EQ(one[0]["host"], host);
+    EXPECT_EQ(one[0]["pid"], worker->pid());
+    EXPECT_NE(shown.output.find("host          " + std::string(host)), std::string::npos) << shown.output;
+    EXPECT_NE(shown.output.find("pid           " + std::to_string(worker->pid())), std::string::npos);
+    const Ran listed = jobyard_command(broker_.endpoint(), {"worker", "list"});
+    EXPECT_NE(listed.output.find(" " + std::string(host) + " "), std::string::npos) << listed.output;
+    EXPECT_NE(listed.output.find(" " + std::to_string(worker->pid()) + "  jobyard-cpp"), std::string::npos)
+        << listed.output;
     const Ran unknown = jobyard_command(broker_.endpoint(), {"worker", "show", "there"});
     EXPECT_EQ(unknown.exit, 4);
     EXPECT_NE(unknown.errors.find("there"), std::string::npos);

@@ -185,8 +185,8 @@ std::string Process::errors() const { return contents_of(errors_); }
 
 // --- the broker ------------------------------------------------------------------------------------------------------
 
-BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen)
-    : flags_(std::move(flags)), listen_(listen) {
+BrokerProcess::BrokerProcess(std::vector<std::string> flags, Listen listen, std::string name)
+    : flags_(std::move(flags)), listen_(listen), name_(std::move(name)) {
     for (int tries = 0; tries < 20; ++tries) {
         if (listen_ == Listen::tcp) port_ = free_port();
         endpoint_ =
@@ -206,7 +206,7 @@ BrokerProcess::~BrokerProcess() {
 bool BrokerProcess::try_start() {
     int ready[2];
     if (::pipe2(ready, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
-    std::vector<std::string> argv{program("jobyard-broker"), "--data", data(), "--listen", endpoint_, "--ready-fd",
+    std::vector<std::string> argv{program(name_),          "--data", data(), "--listen", endpoint_, "--ready-fd",
                                   std::to_string(ready[1])};
     argv.insert(argv.end(), flags_.begin(), flags_.end());
     if (process_) log_ += process_->errors();
@@ -275,16 +275,18 @@ std::unique_ptr<Process> start_test_worker(const std::string& broker, std::map<s
     return std::make_unique<Process>(Process::Options{.argv = argv});
 }
 
-std::unique_ptr<Process> start_command_worker(const std::string& broker, std::vector<std::string> flags) {
-    std::vector<std::string> argv{program("jobyard-worker"), "--broker", broker};
+std::unique_ptr<Process> start_command_worker(const std::string& broker, std::vector<std::string> flags,
+                                              const std::string& name) {
+    std::vector<std::string> argv{program(name), "--broker", broker};
     argv.insert(argv.end(), flags.begin(), flags.end());
     return std::make_unique<Process>(Process::Options{.argv = argv});
 }
 
 // --- clients ---------------------------------------------------------------------------------------------------------
 
-Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input) {
-    std::vector<std::string> argv{program("jobyard")};
+Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input,
+                    const std::string& name) {
+    std::vector<std::string> argv{program(name)};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     Process process({.argv = argv, .env = {{"JOBYARD_BROKER", broker}}, .input = input});
     Ran ran;

@@ -79,7 +79,8 @@ class Process {
 class BrokerProcess {
  public:
     enum class Listen : std::uint8_t { ipc, tcp };
-    explicit BrokerProcess(std::vector<std::string> flags = {}, Listen listen = Listen::ipc);
+    explicit BrokerProcess(std::vector<std::string> flags = {}, Listen listen = Listen::ipc,
+                           std::string name = "jobyard-broker");
     ~BrokerProcess();
     BrokerProcess(const BrokerProcess&) = delete;
     BrokerProcess& operator=(const BrokerProcess&) = delete;
@@ -88,6 +89,8 @@ class BrokerProcess {
     void kill();
     /// SIGTERM; the exit code.
     std::optional<int> terminate();
+    /// Which program it is from the next start on.
+    void set_program(std::string name) { name_ = std::move(name); }
     void set_flags(std::vector<std::string> flags) { flags_ = std::move(flags); }
     /// Standard error goes there from the next start on.
     void set_errors_to(int fd) { errors_to_ = fd; }
@@ -105,6 +108,7 @@ class BrokerProcess {
     TemporaryDirectory directory_;
     std::vector<std::string> flags_;
     Listen listen_;
+    std::string name_;
     int port_ = 0;
     int errors_to_ = -1;
     std::string endpoint_;
@@ -127,7 +131,8 @@ std::map<std::uint64_t, int> execution_counts(const std::string& log);
 /// Runs process_test_worker (its own file says what its handlers do) with settings such as {"slots", "2"}.
 std::unique_ptr<Process> start_test_worker(const std::string& broker, std::map<std::string, std::string> settings);
 /// Runs jobyard-worker.
-std::unique_ptr<Process> start_command_worker(const std::string& broker, std::vector<std::string> flags = {});
+std::unique_ptr<Process> start_command_worker(const std::string& broker, std::vector<std::string> flags = {},
+                                              const std::string& name = "jobyard-worker");
 
 /// Runs the `jobyard` command to its end.
 struct Ran {
@@ -135,7 +140,8 @@ struct Ran {
     std::string output;
     std::string errors;
 };
-Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input = {});
+Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input = {},
+                    const std::string& name = "jobyard");
 /// A payload for type "command".
 std::string command_payload(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env = {});
 

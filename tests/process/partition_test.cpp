@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <future>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -180,6 +182,12 @@ class LostAnswers : public testing::Test {
         EXPECT_EQ(numbers_of(all_jobs(watcher_)), ids);
         EXPECT_EQ(counter(watcher_, "jobs.submitted_total"), kJobs);
     }
+    /// How often each array has each index.
+    std::map<std::pair<JobId, std::uint64_t>, int> indices_made() {
+        std::map<std::pair<JobId, std::uint64_t>, int> made;
+        for (const JobInfo& job : all_jobs(watcher_)) ++made[{job.array, job.array_index.value()}];
+        return made;
+    }
 };
 
 TEST_F(LostAnswers, AreGivenAgainAfterAReconnectWithTheSameNumbers) {
@@ -207,6 +215,74 @@ TEST_F(LostAnswers, OfASubmitThatWasCutInTheMiddleCostNothing) {
         if (i % 60 == 30) network_.cut();
     }
     expect_each_made_once(jobs);
+}
+
+TEST_F(LostAnswers, OfAnArrayMakeItOnceAndEachOfItsIndices) {
+    ASSERT_TRUE(client_.connect());
+    network_.set(Proxy::Mode::lose_answers);
+    const Submission submitted = client_.submit({.type = "nobody", .array = {.count = kJobs}});
+    ASSERT_TRUE(eventually([&] { return counter(watcher_, "jobs.submitted_total") == kJobs; }));
+    EXPECT_FALSE(submitted.has_id());
+    heal();
+    const JobId array = submitted.id(kPatience).value();
+    EXPECT_FALSE(submitted.was_existing());
+
+    // And of one that the broker knows from its store, or not at all.
+    network_.set(Proxy::Mode::lose_answers);
+    const Submission second = client_.submit({.type = "nobody", .array = {.count = kJobs, .first = 7}});
+    ASSERT_TRUE(eventually([&] { return watcher_.arrays(kPatience).value().size() == 2; }));
+    network_.set(Proxy::Mode::refuse);
+    broker_.kill();
+    broker_.start();
+    heal();
+    const JobId other = second.id(kPatience).value();
+
+    const std::vector<ArrayInfo> arrays = watcher_.arrays(kPatience).value();
+    ASSERT_EQ(arrays.size(), 2U);
+    EXPECT_EQ(arrays[0].array, other);
+    EXPECT_EQ(arrays[1].array, array);
+    ASSERT_TRUE(eventually([&] { return counter(watcher_, "jobs.submitted_total") == 2 * kJobs; }));
+    const auto made = indices_made();
+    EXPECT_EQ(made.size(), 2 * kJobs);
+    for (const auto& [index, times] : made) EXPECT_EQ(times, 1) << "index " << index.second;
+    EXPECT_EQ(made.begin()->first, std::pair(array, std::uint64_t{0}));
+    EXPECT_EQ(made.rbegin()->first, std::pair(other, std::uint64_t{kJobs + 6}));
+}
+
+TEST_F(LostAnswers, OfArraysThatWereCutInTheMiddleCostNothing) {
+    constexpr std::size_t kArrays = 40;
+    ASSERT_TRUE(client_.connect());
+    std::vector<Submission> submitted;
+    for (std::size_t i = 0; i < kArrays; ++i) {
+        submitted.push_back(
+            client_.submit({.type = "nobody", .payload = std::string(2000, 'x'), .array = {.count = 10}}));
+        if (i % 8 == 4) network_.cut();
+    }
+    std::set<std::uint64_t> ids;
+    for (const Submission& array : submitted) ids.insert(array.id(kPatience).value().value);
+    EXPECT_EQ(ids.size(), kArrays);
+    EXPECT_EQ(watcher_.arrays(kPatience).value().size(), kArrays);
+    ASSERT_TRUE(eventually([&] { return counter(watcher_, "jobs.submitted_total") >= kArrays * 10; }));
+    const auto made = indices_made();
+    EXPECT_EQ(made.size(), kArrays * 10);
+    for (const auto& [index, times] : made) EXPECT_EQ(times, 1) << "index " << index.second;
+    EXPECT_EQ(counter(watcher_, "jobs.submitted_total"), kArrays * 10);
+}
+
+TEST_F(LostAnswers, OfATaskBeginItOnce) {
+    const JobId before = watcher_.submit({.type = "nobody"}).id(kPatience).value();
+    ASSERT_TRUE(client_.connect());
+    network_.set(Proxy::Mode::lose_answers);
+    auto started = std::async(std::launch::async, [&] { return client_.start_task({}, kPatience); });
+    ASSERT_TRUE(eventually([&] { return state_of(watcher_, before) == JobState::cancelled; }));
+    const JobId after = watcher_.submit({.type = "nobody"}).id(kPatience).value();
+    heal();
+    const Result<std::uint64_t> task = started.get();
+    ASSERT_TRUE(task) << task.error().text;
+    const std::vector<TaskInfo> tasks = watcher_.tasks(kPatience).value();
+    ASSERT_EQ(tasks.size(), 1U);
+    EXPECT_EQ(tasks[0].task, *task);
+    EXPECT_EQ(state_of(watcher_, after), JobState::queued) << "it came when the task had begun";
 }
 
 TEST_F(LostAnswers, OfAWorkerAreGivenAgainAndItsResultsCountOnce) {

@@ -59,6 +59,8 @@ struct JobInfo {
     std::vector<AttemptInfo> attempts;  ///< only from Client::show
     JobId array;                        ///< one of the jobs of this array; its own number: it is the array
     std::optional<std::uint64_t> array_index;
+    std::optional<WallTime> edited_at;   ///< of a dead job
+    std::optional<std::string> payload;  ///< only where it was asked for (Client::payload)
 };
 
 /// Many jobs of one submit.
@@ -147,6 +149,8 @@ struct WorkerInfo {
     std::uint64_t queues_total = 0;
     std::uint64_t types_total = 0;
     std::string software;
+    std::string host;       ///< where it says it runs; empty: it does not say
+    std::uint32_t pid = 0;  ///< its process there
     std::optional<WallTime> connected_at;
     std::optional<WallTime> heard_at;
     std::vector<JobId> jobs;  ///< that it holds; only if it was asked for by name

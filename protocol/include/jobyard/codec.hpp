@@ -32,6 +32,15 @@ std::uint8_t message_type(const Message& message);
 /// The word PROTOCOL.md uses for it ("SUBMIT").
 const char* message_name(const Message& message);
 
+/// The minor version that this codec speaks: kProtocolMinor, but in a test's build of an older one.
+std::uint8_t protocol_minor();
+/// The least minor version whose readers miss nothing that the message says: they know its type, and each field that is
+/// not at its default.
+std::uint8_t minor_of(const Message& message);
+std::uint8_t minor_of(const SubmitItem& item);
+/// "1.1".
+std::string protocol_text(unsigned version, unsigned minor);
+
 /// UTF-8 without control characters.
 bool is_clean_text(std::string_view text);
 /// A queue, type, worker name or key: clean text of 1 to 255 bytes.

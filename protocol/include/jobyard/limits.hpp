@@ -8,7 +8,7 @@
 namespace jobyard {
 
 inline constexpr std::uint8_t kProtocolVersion = 1;
-inline constexpr std::uint8_t kProtocolMinor = 0;
+inline constexpr std::uint8_t kProtocolMinor = 1;
 
 // One message.
 inline constexpr std::size_t kMaxHeaderBytes = std::size_t{64} << 10;
