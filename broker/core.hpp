@@ -361,7 +361,7 @@ class Core {
     /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
     void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
     [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
-    [[nodiscard]] EventsRow::Subject subject_of(const Event& event) const;
+    [[nodiscard]] bool pack(const Event& event);
     void write_events(Turn turn, Output& out);
     void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
     void on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
