@@ -609,9 +609,11 @@ void Core::check_invariants() const {
         JOBYARD_ASSERT(in_arrays[id] == std::pair(array.unended, array.running));
         JOBYARD_ASSERT(row.made == array.unended + row.completed + row.dead + row.cancelled_jobs);
         JOBYARD_ASSERT(row.ended_at == 0 || (array.unended == 0 && !row.makes && !row.cancels));
+        JOBYARD_ASSERT((row.ended_at != 0) == ended_arrays_.contains({row.ended_at, id}));
+        JOBYARD_ASSERT(row.made <= row.count);
         JOBYARD_ASSERT(row.buried <= row.left_dead && row.left_dead <= row.dead);
         in_runs -= array.unended;
-        counted.payload_bytes += array.job.payload_size;
+        if (row.ended_at == 0) counted.payload_bytes += array.job.payload_size;
     }
     JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);

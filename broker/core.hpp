@@ -539,7 +539,8 @@ class Core {
     void make_leftovers(JobId id, Array& array, const Found& found, Turn turn, Output& out);
     void cancel_some(JobId id, Array& array, Turn turn, Output& out);
     void forget_some(JobId id, Array& array, const Found& found, Turn turn, Output& out);
-    [[nodiscard]] bool may_be_forgotten(const Array& array, Turn turn) const;
+    void look_for_arrays_to_forget(Turn turn);
+    [[nodiscard]] bool may_be_forgotten(JobId id, const Array& array, Turn turn) const;
 
     // core_ask.cpp
     void answer_maps(const Session& session, RequestId request, std::string_view next,
@@ -633,14 +634,15 @@ class Core {
     std::size_t running_tasks_ = 0;
     std::uint64_t last_bulk_ = 0;  // which of them has, or had, its step
 
-    std::map<JobId, Array> arrays_;                        // those that are remembered
-    std::map<std::string, JobId> array_keys_;              // of those that have one
-    std::map<JobId, ArrayRun> array_runs_;                 // by their first job
-    std::set<JobId> dirty_arrays_;                         // whose counts have changed in the open batch
-    std::set<std::pair<std::int64_t, JobId>> array_work_;  // when which has a step to take
-    std::size_t ended_arrays_ = 0;
-    std::int64_t next_array_look_ = 0;  // for those to forget
-    JobId stepping_;                    // whose rows are being read
+    std::map<JobId, Array> arrays_;                          // those that are remembered
+    std::map<std::string, JobId> array_keys_;                // of those that have one
+    std::map<JobId, ArrayRun> array_runs_;                   // by their first job
+    std::set<JobId> dirty_arrays_;                           // whose counts have changed in the open batch
+    std::set<std::pair<std::int64_t, JobId>> array_work_;    // when which has a step to take
+    std::set<std::pair<std::int64_t, JobId>> ended_arrays_;  // when which ended
+    std::pair<std::int64_t, JobId> too_many_arrays_;         // those of them up to this one
+    std::int64_t next_array_look_ = 0;                       // for those to forget
+    JobId stepping_;                                         // whose rows are being read
     ArrayStep step_kind_ = ArrayStep::make;
 
     // Of the open batch:

@@ -161,6 +161,7 @@ class Dump {
                        {"resubmits_cancelled", counts.cancelled},
                        {"makes", counts.makes},
                        {"cancels", counts.cancels},
+                       {"is_leaving", counts.is_leaving},
                        {"made", counts.made},
                        {"cursor", digits(counts.cursor)},
                        {"completed", counts.completed},

@@ -279,6 +279,7 @@ class Load {
         counts.cancelled = line.flag("resubmits_cancelled");
         counts.makes = line.flag("makes");
         counts.cancels = line.flag("cancels");
+        if (line.has("is_leaving")) counts.is_leaving = line.flag("is_leaving");
         counts.made = line.number<std::uint64_t>("made");
         counts.cursor = line.big("cursor");
         counts.completed = line.number<std::uint64_t>("completed");

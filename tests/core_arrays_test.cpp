@@ -351,6 +351,47 @@ TEST_F(CoreArrays, StoppedItMakesNoMoreAndTheRestGoesOn) {
     EXPECT_EQ(shown(array)["completed"], made);
 }
 
+TEST_F(CoreArrays, WhatIsSteeredWhileItsRowsAreReadMakesNoMore) {
+    const JobId array = submit_array(1000);
+    step();
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    const auto made = shown(array)["made"].get<std::uint64_t>();
+    EXPECT_EQ(ask(client, SteerArray{array, ArrayAction::stop}).code, Code::ok);
+    run_step(needs, rows);
+    EXPECT_EQ(shown(array)["made"], made);
+    EXPECT_EQ(cancel(client, array).code, Code::cancel_requested);
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    run_step(needs, disk.read(needs));
+    background();
+    EXPECT_EQ(shown(array)["cancelled"], made);
+}
+
+TEST_F(CoreArrays, AJobRedrivenOrPurgedWhileLeftoversAreReadIsNotMadeTwice) {
+    const Peer w = worker({.slots = 3});
+    const JobId array = submit_array(3);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 3U);
+    for (const Held& one : held) kill(w, one);
+    const JobId again = resubmit(array).job;
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    EXPECT_EQ(redrive(client, held[1].job).code, Code::ok);
+    run_step(needs, rows);
+    background();
+    std::multiset<std::uint64_t> indices;
+    for (const Held& one : take_all(w)) {
+        indices.insert(one.item.array_index);
+        EXPECT_EQ(one.item.array, one.item.array_index == 1 ? array : again);
+        complete(w, one);
+    }
+    EXPECT_EQ(indices, (std::multiset<std::uint64_t>{0, 1, 2}));
+    EXPECT_EQ(shown(again)["count"], 2);
+}
+
 TEST_F(CoreArrays, ResubmitsExactlyWhatIsDead) {
     const Peer w = worker({.slots = 50});
     const JobId array = submit_array(1000, {.type = "t"}, "same");
@@ -545,6 +586,122 @@ TEST_F(CoreArrays, AreForgottenWhenNothingOfThemIsNeeded) {
     for (const Table table : {Table::arrays, Table::counts, Table::leftovers}) EXPECT_TRUE(disk[table].empty());
     EXPECT_EQ(core->counters().payload_bytes, 0U);
     EXPECT_EQ(ask(client, message(3, {.type = "t", .key = "k"})).code, Code::ok) << "the key is free";
+}
+
+TEST_F(CoreArrays, WhatHasBegunToBeForgottenIsNotResubmittedInPart) {
+    Limits limits;
+    limits.kept_ms = 1000;
+    with(limits);
+    client = submitter();
+    const JobId array = submit_array(2500);
+    background();
+    cancel(client, array);
+    background();
+    ASSERT_EQ(shown(array)["left_cancelled"], 2500);
+    advance(120'000);
+    while (core->has_array(array) && shown(array)["left_cancelled"] == 2500) step();
+    ASSERT_LT(shown(array)["left_cancelled"], 2500);
+    EXPECT_EQ(resubmit(array, true).code, Code::retired) << "some of its leftovers are gone";
+    limits.kept_ms = 1'000'000;  // it would be kept now
+    config.limits = limits;
+    crash_after_commit();
+    client = submitter("again");
+    background();
+    EXPECT_EQ(refused(client, ListArrays{{}, 1, array})->code, Code::retired);
+    EXPECT_TRUE(disk[Table::leftovers].empty());
+}
+
+TEST_F(CoreArrays, TheLastThousandThatEndedAreKeptWhenEverTheyWereMade) {
+    const JobId old = submit_array(1, {.type = "t", .key = "old"});
+    background();
+    std::vector<JobId> others;
+    for (int i = 0; i < 1000; ++i) {
+        others.push_back(submit_array(1));
+        EXPECT_EQ(ask(client, SteerArray{others.back(), ArrayAction::stop}).code, Code::ok);
+    }
+    advance(5000);
+    background();
+    EXPECT_EQ(shown(others.front())["state"], "cancelled");
+    const Peer w = worker();
+    complete(w, take(w));
+    advance(5000);
+    background();
+    EXPECT_EQ(shown(old)["state"], "completed") << "it is the last that ended";
+    EXPECT_EQ(ask(client, message(1, {.type = "t", .key = "old"})).code, Code::existing);
+    EXPECT_EQ(refused(client, ListArrays{{}, 1, others.front()})->code, Code::retired);
+    EXPECT_EQ(shown(others[1])["state"], "cancelled");
+}
+
+TEST_F(CoreArrays, ThePayloadOfOneThatEndedTakesNoRoom) {
+    Limits limits;
+    limits.payload_total_bytes = 150'000;
+    with(limits);
+    client = submitter();
+    const Peer w = worker();
+    const std::string large(100'000, 'x');
+    const JobId array = submit_array(1, {.type = "t"}, large);
+    background();
+    EXPECT_EQ(ask(client, message(1, {.type = "t"}, large), large).code, Code::busy);
+    const Held held = take(w);
+    kill(w, held);
+    EXPECT_EQ(core->counters().payload_bytes, 0U);
+    EXPECT_EQ(redrive(client, held.job).code, Code::ok);
+    EXPECT_EQ(core->counters().payload_bytes, large.size());
+    EXPECT_EQ(shown(array)["state"], "running");
+    crash_after_commit();
+    EXPECT_EQ(core->counters().payload_bytes, large.size());
+    client = submitter("again");
+    advance(5000);
+    const Peer again = worker({.name = "another"});
+    complete(again, take(again));
+    submit_array(1, {.type = "t"}, large);
+}
+
+TEST_F(CoreArrays, AResubmitTakesInWhatDiesMeanwhile) {
+    Limits limits;
+    limits.queue_jobs = 4;
+    with(limits);
+    client = submitter();
+    const Peer w = worker({.slots = 4});
+    const JobId array = submit_array(4);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 4U);
+    kill(w, held[0]);
+    const JobId again = resubmit(array).job;
+    EXPECT_EQ(shown(again)["count"], 1);
+    for (int i = 1; i < 4; ++i) kill(w, held[static_cast<std::size_t>(i)]);
+    for (int i = 0; i < 2; ++i) submit(client, {.type = "none"});
+    step();
+    EXPECT_EQ(shown(again)["made"], 2) << "there is no room for more";
+    EXPECT_EQ(shown(again)["count"], 3) << "and at least one more";
+    EXPECT_EQ(watch(client, again).code, Code::ok);
+    EXPECT_EQ(ask(client, SteerArray{again, ArrayAction::stop}).code, Code::ok);
+    for (const Held& one : take_all(w)) complete(w, one);
+    const auto results = expect<Results>(client);
+    EXPECT_EQ(results->items.at(0).state, JobState::cancelled);
+    EXPECT_EQ(results->items[0].error, "1 not made of 3 jobs");
+    EXPECT_EQ(shown(array)["left_dead"], 2);
+}
+
+TEST_F(CoreArrays, AResubmitWithoutTheCancelledIsNotTakenForOneWithThem) {
+    const Peer w = worker({.slots = 2});
+    const JobId array = submit_array(3);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 2U);
+    const auto waiting = list_all(client, {.state = JobState::queued, .array = array});
+    EXPECT_EQ(cancel(client, waiting.at(0)).code, Code::ok);
+    for (const Held& one : held) kill(w, one);
+    const JobId dead = resubmit(array).job;
+    EXPECT_EQ(resubmit(array, true).code, Code::busy) << "one that lacks them is being made";
+    EXPECT_EQ(resubmit(array).job, dead);
+    background();
+    const Answer rest = resubmit(array, true);
+    EXPECT_EQ(rest.code, Code::ok);
+    EXPECT_NE(rest.job, dead);
+    EXPECT_EQ(shown(rest.job)["count"], 1);
+    take_all(w);
 }
 
 TEST_F(CoreArrays, ItsJobsAreListed) {
