@@ -146,6 +146,7 @@ void Batch::clear() {
     kept_.clear();
     kept_bytes_ = 0;
     payloads_.clear();
+    edits_.clear();
 }
 
 void Batch::note_payload(JobId job, Slice payload) {

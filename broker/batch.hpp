@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "jobyard/ids.hpp"
@@ -97,6 +98,10 @@ class Batch {
     void note_payload(JobId job, Slice payload);
     [[nodiscard]] std::optional<Slice> payload_of(JobId job) const;
 
+    /// Remembers where the new payload of a dead job stands.
+    void note_edit(JobId job, Slice payload) { edits_.emplace_back(job, payload); }
+    [[nodiscard]] const std::vector<std::pair<JobId, Slice>>& edits() const { return edits_; }
+
     /// What `ops()` and `pieces()` once were, as bytes. Where payloads stand is not known of such a batch.
     void restore(std::uint64_t number, std::string_view ops, std::string_view arena);
     /// False only if no operation of this batch concerns a row of the table whose key begins with bytes between those
@@ -126,6 +131,7 @@ class Batch {
     std::vector<Kept> kept_;
     std::size_t kept_bytes_ = 0;
     std::vector<Slice> payloads_;  // of job first_job + i
+    std::vector<std::pair<JobId, Slice>> edits_;
 };
 
 /// As a key or part of one.

@@ -34,6 +34,7 @@ std::unique_ptr<Batch> Batches::make(std::uint64_t seq, JobId next_job) {
 const Batch& Batches::hand_over(JobId next_job) {
     JOBYARD_ASSERT(in_flight_ == nullptr);
     in_flight_ = std::move(open_);
+    edits_ += in_flight_->edits().size();
     open_ = make(in_flight_->seq + 1, next_job);
     open_->reserve(*in_flight_);  // it will probably be like this one
     return *in_flight_;
@@ -53,6 +54,7 @@ void Batches::trim(std::uint64_t read) {
     while (!retained_.empty() && (bytes > keep_.bytes || retained_.size() > keep_.count) &&
            retained_.front()->seq <= needless) {
         bytes -= retained_.front()->bytes();
+        edits_ -= retained_.front()->edits().size();
         if (spare_.size() < kSpare) {
             retained_.front()->clear();
             spare_.push_back(std::move(retained_.front()));
@@ -88,6 +90,23 @@ const Batch* Batches::with_job(JobId job) const {
     return later == retained_.begin() ? nullptr : std::prev(later)->get();
 }
 
+/// The newest, if its payload became another one while it was dead. As long as the batch of that is in hand the one it
+/// was submitted in, and a store that lacks the edit, may have the old one.
+bool Batches::find_edited(JobId job, KeptBytes& bytes) const {
+    const auto has = [&](const Batch* batch) {
+        if (batch == nullptr) return false;
+        const auto edit = std::find_if(batch->edits().rbegin(), batch->edits().rend(),
+                                       [job](const auto& each) { return each.first == job; });
+        if (edit == batch->edits().rend()) return false;
+        bytes = batch->kept(edit->second);
+        return true;
+    };
+    if (has(open_.get())) return true;
+    if (edits_ == 0) return false;
+    return has(in_flight_.get()) ||
+           std::any_of(retained_.rbegin(), retained_.rend(), [&](const auto& batch) { return has(batch.get()); });
+}
+
 bool Batches::find(const PayloadRef& payload, KeptBytes& bytes) const {
     bytes = {};
     if (payload.slice.size == 0) return true;
@@ -98,6 +117,7 @@ bool Batches::find(const PayloadRef& payload, KeptBytes& bytes) const {
         return true;
     }
     if (payload.kind != PayloadRef::Kind::of_job) return false;
+    if (find_edited({payload.number}, bytes)) return true;
     const Batch* batch = with_job({payload.number});
     const auto slice = batch == nullptr ? std::nullopt : batch->payload_of({payload.number});
     if (slice) bytes = batch->kept(*slice);

@@ -58,6 +58,7 @@ class Batches {
     std::unique_ptr<Batch> make(std::uint64_t seq, JobId next_job);
     [[nodiscard]] const Batch* by_number(std::uint64_t seq) const;
     [[nodiscard]] const Batch* with_job(JobId job) const;
+    [[nodiscard]] bool find_edited(JobId job, KeptBytes& bytes) const;
 
     Keep keep_;
     std::deque<std::unique_ptr<Batch>> retained_;  // durable, oldest first
@@ -66,6 +67,7 @@ class Batches {
     std::unique_ptr<Batch> open_;  // made by make(), which looks into spare_
     std::uint64_t durable_;
     std::uint64_t applied_;
+    std::size_t edits_ = 0;  // of dead jobs, in sealed batches in hand
 };
 
 }  // namespace jobyard::broker

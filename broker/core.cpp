@@ -156,13 +156,14 @@ bool from_submitter(const Message& message) {
     return std::holds_alternative<Submit>(message) || std::holds_alternative<Watch>(message) ||
            std::holds_alternative<Grant>(message) || std::holds_alternative<Cancel>(message) ||
            std::holds_alternative<Redrive>(message) || std::holds_alternative<Change>(message) ||
-           std::holds_alternative<SetQueue>(message) || std::holds_alternative<ListQueues>(message) ||
-           std::holds_alternative<StartTask>(message) || std::holds_alternative<ListTasks>(message) ||
-           std::holds_alternative<StopTask>(message) || std::holds_alternative<SubmitArray>(message) ||
-           std::holds_alternative<ListArrays>(message) || std::holds_alternative<SteerArray>(message) ||
-           std::holds_alternative<Show>(message) || std::holds_alternative<List>(message) ||
-           std::holds_alternative<AskStats>(message) || std::holds_alternative<ReadEvents>(message) ||
-           std::holds_alternative<ListWorkers>(message) || std::holds_alternative<SteerWorker>(message);
+           std::holds_alternative<Edit>(message) || std::holds_alternative<SetQueue>(message) ||
+           std::holds_alternative<ListQueues>(message) || std::holds_alternative<StartTask>(message) ||
+           std::holds_alternative<ListTasks>(message) || std::holds_alternative<StopTask>(message) ||
+           std::holds_alternative<SubmitArray>(message) || std::holds_alternative<ListArrays>(message) ||
+           std::holds_alternative<SteerArray>(message) || std::holds_alternative<Show>(message) ||
+           std::holds_alternative<List>(message) || std::holds_alternative<AskStats>(message) ||
+           std::holds_alternative<ReadEvents>(message) || std::holds_alternative<ListWorkers>(message) ||
+           std::holds_alternative<SteerWorker>(message);
 }
 
 }  // namespace
@@ -179,6 +180,11 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     const auto ended = [&](JobId job) {
         row(Table::done, job_key(job));
         row(Table::dead, job_key(job));
+    };
+    const auto buried = [&](JobId job) {
+        ended(job);
+        row(Table::buried, job_key(job));
+        row(Table::live, job_key(job));
     };
     const auto attempts = [&](JobId job) {
         needs.push_back({Need::Kind::prefix, Table::attempts, job_key(job), 1024});
@@ -218,15 +224,21 @@ std::vector<Need> Core::needs(PeerId peer, const Envelope& envelope) const {
     } else if (const auto* change = std::get_if<Change>(&message)) {
         if_any_is_absent(change->jobs, ended);
     } else if (const auto* redrive = std::get_if<Redrive>(&message)) {
-        for (const JobId job : redrive->jobs) {
-            ended(job);
-            row(Table::buried, job_key(job));
-            row(Table::live, job_key(job));
-        }
+        std::for_each(redrive->jobs.begin(), redrive->jobs.end(), buried);
+    } else if (const auto* edit = std::get_if<Edit>(&message)) {
+        std::for_each(edit->jobs.begin(), edit->jobs.end(), buried);
     } else if (const auto* show = std::get_if<Show>(&message)) {
         for (const JobId job : show->jobs) {
-            ended(job);
-            attempts(job);
+            if (show->payload && show->jobs.size() > 1) break;  // it will be refused
+            if (show->payload) {
+                buried(job);
+                const Job* live = this->job(job);
+                const JobId whole = live != nullptr ? place_of(*live).array : JobId{};
+                needs_of_payload(whole ? whole : job, needs);
+            } else {
+                ended(job);
+                attempts(job);
+            }
         }
     } else if (const auto* list = std::get_if<List>(&message)) {
         const auto place = list_place(*list);
@@ -301,6 +313,8 @@ void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payloa
         on_redrive(*session, request, *redrive, found, turn, out);
     } else if (const auto* change = std::get_if<Change>(&message)) {
         on_change(*session, request, *change, found, turn, out);
+    } else if (const auto* edit = std::get_if<Edit>(&message)) {
+        on_edit(*session, request, *edit, payload, found, turn, out);
     } else if (const auto* set = std::get_if<SetQueue>(&message)) {
         on_set_queue(*session, request, *set, turn, out);
     } else if (const auto* queues = std::get_if<ListQueues>(&message)) {
@@ -595,9 +609,11 @@ void Core::check_invariants() const {
         JOBYARD_ASSERT(in_arrays[id] == std::pair(array.unended, array.running));
         JOBYARD_ASSERT(row.made == array.unended + row.completed + row.dead + row.cancelled_jobs);
         JOBYARD_ASSERT(row.ended_at == 0 || (array.unended == 0 && !row.makes && !row.cancels));
+        JOBYARD_ASSERT((row.ended_at != 0) == ended_arrays_.contains({row.ended_at, id}));
+        JOBYARD_ASSERT(row.made <= row.count);
         JOBYARD_ASSERT(row.buried <= row.left_dead && row.left_dead <= row.dead);
         in_runs -= array.unended;
-        counted.payload_bytes += array.job.payload_size;
+        if (row.ended_at == 0) counted.payload_bytes += array.job.payload_size;
     }
     JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);

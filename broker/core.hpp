@@ -10,9 +10,9 @@
 //
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_steer.cpp (cancel, redrive, change),
-// core_tasks.cpp (the same for many jobs), core_arrays.cpp (many jobs made of one submit), core_queues.cpp (what is set
-// for a queue), core_workers.cpp (who works here, drain), core_events.cpp (the event stream), core_ask.cpp (watch,
-// show, list, stats), retention.cpp (what is forgotten, and when).
+// core_edit.cpp (the dead), core_tasks.cpp (the same for many jobs), core_arrays.cpp (many jobs made of one submit),
+// core_queues.cpp (what is set for a queue), core_workers.cpp (who works here, drain), core_events.cpp (the event
+// stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is forgotten, and when).
 
 #include <cstdint>
 #include <deque>
@@ -99,6 +99,9 @@ class Core {
     // --- one turn ---
     /// The rows this message needs that are not in memory; empty (nearly always): handle it now.
     [[nodiscard]] std::vector<Need> needs(PeerId peer, const Envelope& envelope) const;
+    /// Those it needs besides, which only the ones that were found tell; empty (nearly always): handle it now. To be
+    /// asked once.
+    [[nodiscard]] std::vector<Need> needs_besides(const Envelope& envelope, const Found& found) const;
     /// Any message counts as a sign of life when it arrives, even if it has to wait.
     void heard(PeerId peer, Turn turn);
     /// For a list of ends that has to wait for the disk: takes those that need not wait.
@@ -358,7 +361,7 @@ class Core {
     /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
     void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
     [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
-    [[nodiscard]] EventsRow::Subject subject_of(const Event& event) const;
+    [[nodiscard]] bool pack(const Event& event);
     void write_events(Turn turn, Output& out);
     void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
     void on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
@@ -406,8 +409,9 @@ class Core {
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
     Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
                     Turn turn, Output& out);
-    /// The row of what was submitted, as `live` and `arrays` have it, and its payload.
-    static void put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& payload, Batch& batch);
+    /// The row of what was submitted, as `live`, `arrays` and `buried` have it, and its payload; gives where that
+    /// stands.
+    static Slice put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& payload, Batch& batch);
     [[nodiscard]] static LiveRow row_of(const SubmitItem& item, const Retries& retries, Turn turn);
     JobHandle begin_job(JobId id, const LiveRow& row, Turn turn);
     void confirm(Instance& instance, std::uint64_t confirmed);
@@ -428,6 +432,12 @@ class Core {
     void expire_job(JobHandle handle, Turn turn, Output& out);
     void end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
                  Turn turn, Output& out);
+    struct PutEnded {
+        Slice result;
+        std::uint64_t bytes;  ///< of the row and the result, as NumbersRow::done_bytes counts
+    };
+    /// The final record, and its result.
+    static PutEnded put_ended(Table table, JobId id, EndRow& row, std::string_view result, Batch& batch);
     void retry_later(JobHandle handle, Turn turn, Output& out);
     void take_lease(Session& session, JobHandle handle, std::int64_t until);
     void drop_lease(JobHandle handle);
@@ -455,6 +465,13 @@ class Core {
                    Output& out);
     [[nodiscard]] std::optional<Answer> refusal_of(const Change& change, JobId id, const Found& found) const;
     void apply(const Change& change, JobHandle handle, Turn turn, Output& out);
+
+    // core_edit.cpp
+    void on_edit(Session& session, RequestId request, const Edit& edit, const KeptBytes& payload, const Found& found,
+                 Turn turn, Output& out);
+    Answer edit_job(JobId id, const Edit& edit, const KeptBytes& payload, const Found& found, Turn turn, Output& out);
+    [[nodiscard]] std::optional<Answer> refusal_of(const Edit& edit, JobId id, const EndRow& dead) const;
+    [[nodiscard]] bool has_room_for(std::string_view queue, std::string_view type) const;
 
     // core_tasks.cpp
     struct BulkTask {
@@ -496,7 +513,8 @@ class Core {
     Answer stop_array(JobId id, Array& array, Turn turn, Output& out);
     Answer resubmit(JobId id, Array& array, bool cancelled, const Found& found, Turn turn, Output& out);
     Answer cancel_array(JobId id, Turn turn, Output& out);
-    void append_array_map(JobId id, const Array& array, std::string& bytes) const;
+    void append_array_map(JobId id, const Array& array, std::optional<std::string_view> payload,
+                          std::string& bytes) const;
     [[nodiscard]] static JobState state_of(const Array& array);
     [[nodiscard]] static PendingResult result_of(JobId id, const Array& array);
     void watch_array(Session& session, Array& array);
@@ -506,6 +524,7 @@ class Core {
     void ended_in_array(JobId job, const ArrayPlace& place, JobState state, std::uint64_t row_bytes, Turn turn,
                         Output& out);
     void redriven_in_array(const ArrayPlace& place, Output& out);
+    void edited_in_array(JobId job, const ArrayPlace& place, std::uint64_t row_bytes, Output& out);
     void retired_in_array(JobId job, const ArrayPlace& place, Output& out);
     void end_array(JobId id, Array& array, Turn turn);
     void schedule(JobId id, Array& array, std::int64_t at);
@@ -520,7 +539,8 @@ class Core {
     void make_leftovers(JobId id, Array& array, const Found& found, Turn turn, Output& out);
     void cancel_some(JobId id, Array& array, Turn turn, Output& out);
     void forget_some(JobId id, Array& array, const Found& found, Turn turn, Output& out);
-    [[nodiscard]] bool may_be_forgotten(const Array& array, Turn turn) const;
+    void look_for_arrays_to_forget(Turn turn);
+    [[nodiscard]] bool may_be_forgotten(JobId id, const Array& array, Turn turn) const;
 
     // core_ask.cpp
     void answer_maps(const Session& session, RequestId request, std::string_view next,
@@ -534,7 +554,11 @@ class Core {
     void push(Session& session, PendingResult result);
     void list_results(Session& session);
     void flush_results(Session& session, Output& out);
-    void append_map(const Job& job, const Found* found, std::string& bytes) const;
+    /// With what SHOW asks for beside it: the attempts, from `found`, or the payload.
+    void append_map(const Job& job, const Found* found, std::optional<std::string_view> payload,
+                    std::string& bytes) const;
+    static void needs_of_payload(JobId job_or_array, std::vector<Need>& needs);
+    [[nodiscard]] Code append_with_payload(JobId id, const Found& found, std::string& bytes) const;
     [[nodiscard]] Reason waiting_for(const Job& job) const;
     [[nodiscard]] static std::vector<AttemptRow> attempts_of(const Found& found, JobId id);
     [[nodiscard]] Code code_of_absent(JobId id) const;
@@ -610,14 +634,15 @@ class Core {
     std::size_t running_tasks_ = 0;
     std::uint64_t last_bulk_ = 0;  // which of them has, or had, its step
 
-    std::map<JobId, Array> arrays_;                        // those that are remembered
-    std::map<std::string, JobId> array_keys_;              // of those that have one
-    std::map<JobId, ArrayRun> array_runs_;                 // by their first job
-    std::set<JobId> dirty_arrays_;                         // whose counts have changed in the open batch
-    std::set<std::pair<std::int64_t, JobId>> array_work_;  // when which has a step to take
-    std::size_t ended_arrays_ = 0;
-    std::int64_t next_array_look_ = 0;  // for those to forget
-    JobId stepping_;                    // whose rows are being read
+    std::map<JobId, Array> arrays_;                          // those that are remembered
+    std::map<std::string, JobId> array_keys_;                // of those that have one
+    std::map<JobId, ArrayRun> array_runs_;                   // by their first job
+    std::set<JobId> dirty_arrays_;                           // whose counts have changed in the open batch
+    std::set<std::pair<std::int64_t, JobId>> array_work_;    // when which has a step to take
+    std::set<std::pair<std::int64_t, JobId>> ended_arrays_;  // when which ended
+    std::pair<std::int64_t, JobId> too_many_arrays_;         // those of them up to this one
+    std::int64_t next_array_look_ = 0;                       // for those to forget
+    JobId stepping_;                                         // whose rows are being read
     ArrayStep step_kind_ = ArrayStep::make;
 
     // Of the open batch:

@@ -24,6 +24,7 @@ constexpr std::int64_t kRestMs = 200;         // while there is no room
 constexpr std::size_t kArrays = 10'000;
 constexpr std::size_t kEndedKept = 1'000;
 constexpr std::int64_t kLookEveryMs = 60'000;  // for those to forget
+constexpr std::int64_t kLookSoonMs = 1'000;    // when one more has ended than are kept
 
 std::string jobs_text(std::uint64_t count) { return std::to_string(count) + (count == 1 ? " job" : " jobs"); }
 
@@ -100,7 +101,7 @@ Answer Core::make_array(const LiveRow& submitted, const ArrayRow& row, const Kep
                         Output& out) {
     const JobId id{numbers_.next_job++};
     LiveRow job = submitted;
-    put_submitted(Table::arrays, id, job, payload, *out.batch);
+    out.batch->note_payload(id, put_submitted(Table::arrays, id, job, payload, *out.batch));
     Array& array = add_array(id, job, row);
     dirty_arrays_.insert(id);
     record(EventKind::array_submitted, id, ready_.class_of(array.queue, array.type), {},
@@ -124,14 +125,14 @@ Core::Array& Core::add_array(JobId id, const LiveRow& submitted, const ArrayRow&
     if (!array.key.empty()) array_keys_[name_pair_key(array.queue, array.key)] = id;
     ready_.class_of(array.queue, array.type);
     queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
-    counters_.payload_bytes += array.job.payload_size;
-    if (row.ended_at != 0) ++ended_arrays_;
+    if (row.ended_at != 0) ended_arrays_.insert({row.ended_at, id});
+    else counters_.payload_bytes += array.job.payload_size;
     return array;
 }
 
 void Core::load_array(JobId id, const LiveRow& submitted, const ArrayRow& row) {
     Array& array = add_array(id, submitted, row);
-    if (row.makes || row.cancels) schedule(id, array, 0);
+    if (row.makes || row.cancels || row.is_leaving) schedule(id, array, 0);
 }
 
 void Core::write_arrays(Output& out) {
@@ -171,12 +172,21 @@ void Core::ended_in_array(JobId job, const ArrayPlace& place, JobState state, st
 
 /// A dead one has begun a new round.
 void Core::redriven_in_array(const ArrayPlace& place, Output& out) {
-    ArrayRow& row = arrays_.at(place.array).row;
+    Array& array = arrays_.at(place.array);
+    ArrayRow& row = array.row;
     --row.dead, --row.buried, --row.left_dead;
     out.batch->erase(Table::leftovers, array_index_key(place.array, place.index));
-    if (row.ended_at != 0) --ended_arrays_;
-    row.ended_at = 0;
     dirty_arrays_.insert(place.array);
+    if (row.ended_at == 0) return;
+    ended_arrays_.erase({row.ended_at, place.array});
+    row.ended_at = 0;
+    counters_.payload_bytes += array.job.payload_size;
+}
+
+/// A dead one has another final record, which counts for as much.
+void Core::edited_in_array(JobId job, const ArrayPlace& place, std::uint64_t row_bytes, Output& out) {
+    const Slice key = out.batch->append(array_index_key(place.array, place.index));
+    out.batch->put(Table::leftovers, key, append_row(*out.batch, LeftoverRow{job, JobState::dead, row_bytes}));
 }
 
 /// A dead one has left the dead letter queue for good. It can still be resubmitted.
@@ -194,7 +204,9 @@ void Core::end_array(JobId id, Array& array, Turn turn) {
     array.row.ended_at = turn.wall;
     schedule(id, array, INT64_MAX);
     dirty_arrays_.insert(id);
-    if (++ended_arrays_ > kEndedKept) next_array_look_ = turn.now;
+    counters_.payload_bytes -= array.job.payload_size;
+    ended_arrays_.insert({turn.wall, id});
+    if (ended_arrays_.size() > kEndedKept) next_array_look_ = std::min(next_array_look_, turn.now + kLookSoonMs);
     const PendingResult result = result_of(id, array);
     record(EventKind::array_ended, id, ready_.class_of(array.queue, array.type), {},
            std::string(to_string(result.state)) + (result.error.empty() ? "" : ": " + result.error));
@@ -236,7 +248,8 @@ void Core::watch_array(Session& session, Array& array) {
 
 // --- asking and steering ---------------------------------------------------------------------------------------------
 
-void Core::append_array_map(JobId id, const Array& array, std::string& bytes) const {
+void Core::append_array_map(JobId id, const Array& array, std::optional<std::string_view> payload,
+                            std::string& bytes) const {
     const ArrayRow& row = array.row;
     MapWriter map;
     map.uint("id", id.value);
@@ -269,6 +282,7 @@ void Core::append_array_map(JobId id, const Array& array, std::string& bytes) co
     map.uint("left_cancelled", row.left_cancelled);
     if (row.of) map.uint("resubmits", row.of.value);
     if (row.resubmitted_as) map.uint("resubmitted_as", row.resubmitted_as.value);
+    if (payload) map.bytes("payload", *payload);
     map.append_to(bytes);
 }
 
@@ -279,7 +293,7 @@ void Core::on_list_arrays(Session& session, RequestId request, const ListArrays&
         if (found == arrays_.end())
             return refuse(session.peer, session.id, request, code_of_absent(list.array),
                           "no array of this number is remembered", "array", out);
-        append_array_map(list.array, found->second, maps.emplace_back());
+        append_array_map(list.array, found->second, {}, maps.emplace_back());
         return answer_maps(session, request, {}, maps, out);
     }
     const std::size_t limit = std::clamp<std::size_t>(list.limit, 1, kMaxItems);
@@ -292,7 +306,7 @@ void Core::on_list_arrays(Session& session, RequestId request, const ListArrays&
             break;
         }
         --at;
-        append_array_map(at->first, at->second, maps.emplace_back());
+        append_array_map(at->first, at->second, {}, maps.emplace_back());
         bytes += maps.back().size();
     }
     answer_maps(session, request, next, maps, out);
@@ -343,7 +357,12 @@ Answer Core::resubmit(JobId id, Array& array, bool cancelled, const Found& found
     const JobId last_id = array.row.resubmitted_as;
     const auto last = arrays_.find(last_id);
     const std::uint64_t left = array.row.left_dead + (cancelled ? array.row.left_cancelled : 0);
-    if (last_id && (left == 0 || (last != arrays_.end() && last->second.row.makes)))
+    if (array.row.is_leaving) return {Code::retired, id, state_of(array), "it is being forgotten"};
+    const bool is_made = last != arrays_.end() && last->second.row.makes;
+    if (is_made && cancelled && !last->second.row.cancelled && array.row.left_cancelled > 0)
+        return {Code::busy,  id,  state_of(array), "it is being resubmitted without its cancelled jobs",
+                "cancelled", 1000};
+    if (last_id && (left == 0 || is_made))
         return {Code::existing, last_id, last == arrays_.end() ? JobState::retired : state_of(last->second)};
     if (left == 0)
         return {Code::not_dead, id, state_of(array),
@@ -393,19 +412,36 @@ Core::ArrayStep Core::step_of(const Array& array) {
     return array.row.of ? ArrayStep::make_leftovers : ArrayStep::make;
 }
 
-/// What was cancelled or died may still be redriven, and needs its payload then.
-bool Core::may_be_forgotten(const Array& array, Turn turn) const {
+/// Also counts, from the last one that ended on, how many are kept, and how large payloads.
+void Core::look_for_arrays_to_forget(Turn turn) {
+    next_array_look_ = turn.now + kLookEveryMs;
+    too_many_arrays_ = {};
+    std::size_t kept = 0;
+    std::uint64_t bytes = 0;
+    for (auto ended = ended_arrays_.rbegin(); ended != ended_arrays_.rend(); ++ended) {
+        Array& array = arrays_.at(ended->second);
+        bytes += array.job.payload_size;
+        if ((++kept > kEndedKept || bytes > config_.limits.kept_bytes) && !too_many_arrays_.second)
+            too_many_arrays_ = *ended;
+        if (may_be_forgotten(ended->second, array, turn)) schedule(ended->second, array, turn.now);
+    }
+}
+
+/// What died may still be redriven, and needs its payload then. Whoever has begun to go goes: a resubmit of what is
+/// left of its leftovers would leave indices out.
+bool Core::may_be_forgotten(JobId id, const Array& array, Turn turn) const {
     const ArrayRow& row = array.row;
+    if (row.is_leaving) return true;
     if (row.ended_at == 0 || row.buried != 0) return false;
     const auto again = arrays_.find(row.resubmitted_as);
     if (again != arrays_.end() && again->second.row.makes) return false;
-    return ended_arrays_ > kEndedKept ||
+    return std::pair(row.ended_at, id) <= too_many_arrays_ ||
            turn.wall - row.ended_at > static_cast<std::int64_t>(std::min(config_.limits.kept_ms, kMaxDelayMs * 100));
 }
 
 std::int64_t Core::next_array_step() const {
     if (window_open_) return INT64_MAX;
-    std::int64_t next = ended_arrays_ == 0 ? INT64_MAX : next_array_look_;
+    std::int64_t next = ended_arrays_.empty() ? INT64_MAX : next_array_look_;
     if (!array_work_.empty()) next = std::min(next, array_work_.begin()->first);
     return next == INT64_MAX ? next : std::max(next, next_step_);
 }
@@ -413,11 +449,7 @@ std::int64_t Core::next_array_step() const {
 /// Whichever has waited the longest.
 std::vector<Need> Core::array_needs(Turn turn) {
     if (window_open_) return {};
-    if (ended_arrays_ > 0 && turn.now >= next_array_look_) {
-        next_array_look_ = turn.now + kLookEveryMs;
-        for (auto& [id, array] : arrays_)
-            if (may_be_forgotten(array, turn)) schedule(id, array, turn.now);
-    }
+    if (!ended_arrays_.empty() && turn.now >= next_array_look_) look_for_arrays_to_forget(turn);
     if (array_work_.empty() || array_work_.begin()->first > turn.now) return {};
     stepping_ = array_work_.begin()->second;
     const Array& array = arrays_.at(stepping_);
@@ -508,6 +540,8 @@ void Core::make_leftovers(JobId id, Array& array, const Found& found, Turn turn,
             LeftoverRow left;
             const bool known = read_row(row.value, left);
             if (known && (left.state != JobState::cancelled || array.row.cancelled)) {
+                // Others may have died since it was asked for, and come in too.
+                array.row.count = std::max(array.row.count, array.row.made + 1);
                 if (!may_make(id, array, turn, out)) return;
                 make_array_job(id, array, index, turn, out);
                 batch.erase(Table::leftovers, row.key);
@@ -530,7 +564,7 @@ void Core::make_leftovers(JobId id, Array& array, const Found& found, Turn turn,
     }
     if (more) return;
     array.row.makes = false;
-    array.row.count = array.row.made;
+    array.row.count = array.row.made;  // or were redriven
     schedule(id, array, INT64_MAX);
     if (array.unended == 0) end_array(id, array, turn);
 }
@@ -561,7 +595,8 @@ void Core::cancel_some(JobId id, Array& array, Turn turn, Output& out) {
 }
 
 void Core::forget_some(JobId id, Array& array, const Found& found, Turn turn, Output& out) {
-    if (!may_be_forgotten(array, turn)) return schedule(id, array, INT64_MAX);
+    if (!may_be_forgotten(id, array, turn)) return schedule(id, array, INT64_MAX);
+    array.row.is_leaving = true;
     Batch& batch = *out.batch;
     bool more = false;
     for (const RowView& row : found.after(Table::leftovers, before_leftover(id, 0), more)) {
@@ -580,8 +615,7 @@ void Core::forget_some(JobId id, Array& array, const Found& found, Turn turn, Ou
     batch.erase(Table::arrays, job_key(id));
     batch.erase(Table::counts, job_key(id));
     if (!array.key.empty()) array_keys_.erase(name_pair_key(array.queue, array.key));
-    counters_.payload_bytes -= array.job.payload_size;
-    --ended_arrays_;
+    ended_arrays_.erase({array.row.ended_at, id});
     dirty_arrays_.erase(id);
     schedule(id, array, INT64_MAX);
     arrays_.erase(id);

@@ -196,7 +196,8 @@ Reason Core::waiting_for(const Job& job) const {
     return Reason::no_worker;
 }
 
-void Core::append_map(const Job& job, const Found* found, std::string& bytes) const {
+void Core::append_map(const Job& job, const Found* found, std::optional<std::string_view> payload,
+                      std::string& bytes) const {
     const auto& info = ready_.info(job.class_id);
     MapWriter map;
     map.uint("id", job.id.value);
@@ -236,7 +237,55 @@ void Core::append_map(const Job& job, const Found* found, std::string& bytes) co
             attempts.push_back({job.attempt(), worker_name(job), job.token, job.granted_at, 0, Outcome::none, {}, {}});
         map.attempts(attempts);
     }
+    if (payload) map.bytes("payload", *payload);
     map.append_to(bytes);
+}
+
+/// Of a job that is in no array, its row is needed besides.
+void Core::needs_of_payload(JobId job_or_array, std::vector<Need>& needs) {
+    const std::string key = job_key(job_or_array);
+    needs.push_back({Need::Kind::row, Table::arrays, key, 1});
+    needs.push_back({Need::Kind::prefix, Table::chunks, key, 1024});
+}
+
+/// Which array a dead job is of, and so where its payload stands, only its row says.
+std::vector<Need> Core::needs_besides(const Envelope& envelope, const Found& found) const {
+    std::vector<Need> needs;
+    const auto* show = std::get_if<Show>(&envelope.message);
+    if (show == nullptr || !show->payload || show->jobs.size() != 1) return needs;
+    const auto row = found.get(Table::dead, job_key(show->jobs.front()));
+    EndRow dead;
+    if (row && read_row(*row, dead) && dead.array && !found.get(Table::arrays, job_key(dead.array)))
+        needs_of_payload(dead.array, needs);
+    return needs;
+}
+
+/// Its map, with the payload in place of the attempts, if it is unended or dead: the payload of others is gone.
+Code Core::append_with_payload(JobId id, const Found& found, std::string& bytes) const {
+    std::optional<std::string> payload;
+    const auto take = [&](Table table, JobId whose) {
+        LiveRow row;
+        const auto stored = found.get(table, job_key(whose));
+        if (!stored || !read_row(*stored, row)) return;
+        payload = row.payload;
+        for (const RowView& piece : found.with_prefix(Table::chunks, job_key(whose))) *payload += piece.value;
+    };
+    EndRow ended;
+    if (const Job* live = job(id)) {
+        const JobId array = place_of(*live).array;
+        take(array ? Table::arrays : Table::live, array ? array : id);
+        append_map(*live, nullptr, payload, bytes);
+    } else if (const auto array = arrays_.find(id); array != arrays_.end()) {
+        take(Table::arrays, id);
+        append_array_map(id, array->second, payload, bytes);
+    } else if (find_ended(found, id, ended)) {
+        const bool is_dead = found.get(Table::dead, job_key(id)).has_value();
+        if (is_dead) take(ended.array ? Table::arrays : Table::buried, ended.array ? ended.array : id);
+        append_ended_map(id, ended, nullptr, payload, bytes);
+    } else {
+        return code_of_absent(id);
+    }
+    return Code::ok;
 }
 
 /// The newest, as many as fit.
@@ -270,6 +319,9 @@ void Core::answer_maps(const Session& session, RequestId request, std::string_vi
 }
 
 void Core::on_show(Session& session, RequestId request, const Show& show, const Found& found, Output& out) {
+    if (show.payload && show.jobs.size() > 1)
+        return refuse(session.peer, session.id, request, Code::too_large, "with payloads one job at a time", "jobs",
+                      out);
     Jobs jobs;
     Outgoing message;
     for (const JobId id : show.jobs) {
@@ -278,14 +330,16 @@ void Core::on_show(Session& session, RequestId request, const Show& show, const 
         Code code = Code::ok;
         if (message.bytes.size() > kListBytes) {
             code = Code::busy;  // the answer is full: ask for the rest in another message
+        } else if (show.payload) {
+            code = append_with_payload(id, found, message.bytes);
         } else if (const Job* live = job(id)) {
-            append_map(*live, &found, message.bytes);
+            append_map(*live, &found, {}, message.bytes);
         } else if (const auto array = arrays_.find(id); array != arrays_.end()) {
-            append_array_map(id, array->second, message.bytes);
+            append_array_map(id, array->second, {}, message.bytes);
         } else if (find_ended(found, id, row)) {
             std::vector<AttemptRow> attempts = attempts_of(found, id);
             if (row.last.outcome != Outcome::none) attempts.push_back(row.last);
-            append_ended_map(id, row, &attempts, message.bytes);
+            append_ended_map(id, row, &attempts, {}, message.bytes);
         } else {
             code = code_of_absent(id);
         }
@@ -350,7 +404,7 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             const Job& job = jobs_[handle];
             const auto& info = ready_.info(job.class_id);
             if (wanted(job.state, info.queue_name, info.type_name, list.array ? place_of(job).array : JobId{}))
-                add(job.id, [&] { append_map(job, nullptr, message.bytes); });
+                add(job.id, [&] { append_map(job, nullptr, {}, message.bytes); });
         }
         more = next < numbers_.next_job;
         jobs.next_cursor = next;
@@ -365,7 +419,7 @@ void Core::on_list(Session& session, RequestId request, const List& list, const 
             next = from_big_endian(row.key);
             EndRow ended;
             if (read_row(row.value, ended) && wanted(ended.state, ended.queue, ended.type, ended.array))
-                add({next}, [&] { append_ended_map({next}, ended, nullptr, message.bytes); });
+                add({next}, [&] { append_ended_map({next}, ended, nullptr, {}, message.bytes); });
         }
         more = stopped || page_goes_on;
         jobs.next_cursor =

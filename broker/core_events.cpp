@@ -61,15 +61,17 @@ std::uint32_t Core::note_of(const EventsRow::Subject& s) {
     return static_cast<std::uint32_t>(notes_.size());
 }
 
-EventsRow::Subject Core::subject_of(const Event& event) const {
+bool Core::pack(const Event& event) {
     EventsRow::Subject subject;
     if (event.note != 0) {
         const Note& note = notes_[event.note - 1];
         subject = {note.queue, note.type, note.worker, note.text};
     }
-    if (event.class_id == kNoClass) return subject;
+    if (event.class_id == kNoClass) return event_packer_.add(event.kind, event.job, event.count, subject, nullptr);
     const auto& info = ready_.info(event.class_id);
-    return {info.queue_name, info.type_name, event.worker, subject.text};
+    const EventPacker::Known known{event.class_id, info.queue, info.type};
+    subject = {info.queue_name, info.type_name, event.worker, subject.text};
+    return event_packer_.add(event.kind, event.job, event.count, subject, &known);
 }
 
 /// Many runs to a row, under the number of the first event.
@@ -80,7 +82,7 @@ void Core::write_events(Turn turn, Output& out) {
         event_packer_.begin(turn.wall);
         for (; at < events_.size(); ++at) {
             const Event& event = events_[at];
-            if (!event_packer_.add(event.kind, event.job, event.count, subject_of(event))) break;
+            if (!pack(event)) break;
             number += event.count;
         }
         const Slice row_key = out.batch->append(key);

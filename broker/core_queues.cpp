@@ -9,6 +9,7 @@
 namespace jobyard::broker {
 namespace {
 
+constexpr std::string_view kEveryQueue = "*";
 constexpr std::size_t kTypesShown = 100;  // of one queue, that have a policy of their own
 
 /// What `first` leaves open is as in `second`.
@@ -59,12 +60,13 @@ std::optional<Answer> Core::refusal_of(const RetryPolicy& policy) {
     return std::nullopt;
 }
 
-/// The job's own word first, then its type's, then its queue's, then the usual.
+/// The job's own word first, then its type's in its queue, its type's in all queues, its queue's, and the usual.
 Core::Retries Core::retries_of(const SubmitItem& item, std::optional<ClassId> known_class) const {
     RetryPolicy policy{item.max_attempts, item.timeout_ms, item.backoff};
-    if (known_class && !type_policies_.empty())
-        if (const auto type = type_policies_.find(*known_class); type != type_policies_.end())
-            policy = over(policy, type->second);
+    if (!type_policies_.empty())
+        for (const auto& id : {known_class, ready_.find_class(kEveryQueue, item.type)})
+            if (const auto type = id ? type_policies_.find(*id) : type_policies_.end(); type != type_policies_.end())
+                policy = over(policy, type->second);
     if (!queue_settings_.empty())
         if (const auto id = ready_.find_queue(item.queue))
             if (const auto queue = queue_settings_.find(*id); queue != queue_settings_.end())
@@ -90,6 +92,8 @@ void Core::on_set_queue(Session& session, RequestId request, const SetQueue& set
         return refused(Code::bad_field, "type", "1 to 255 bytes of UTF-8 without control characters");
     if (!set.type.empty() && (set.paused || set.max_running))
         return refused(Code::bad_field, "type", "a whole queue is paused or limited, not a type in it");
+    if (set.queue == kEveryQueue && set.type.empty())
+        return refused(Code::bad_field, "type", "for all queues (*) only the policy of a type can be set: name one");
     for (const auto& [field, text] : {std::pair("by", set.by), {"why", set.why}})
         if (text.size() > kMaxWhyBytes || !is_clean_text(text))
             return refused(Code::bad_field, field, "at most 255 bytes of UTF-8 without control characters");

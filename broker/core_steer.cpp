@@ -79,6 +79,10 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
     if (queue_is_full(dead.queue)) {
         return {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000};
     }
+    if (!has_room_for(dead.queue, live.type)) {
+        return {Code::busy, id,    JobState::dead, "there are as many queues as there may be (limits queues, classes)",
+                {},         60'000};
+    }
     Batch& batch = *out.batch;
     // Forgotten a day after the job ended: it may name another job by now.
     const bool key_forgotten = !live.key.empty() && key_is_over(dead.ended_at, live.key_ttl_ms, turn);

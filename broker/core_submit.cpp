@@ -224,7 +224,7 @@ LiveRow Core::row_of(const SubmitItem& item, const Retries& retries, Turn turn) 
     return row;
 }
 
-void Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& kept, Batch& batch) {
+Slice Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& kept, Batch& batch) {
     const std::string_view payload = kept.bytes;
     row.payload_size = static_cast<std::uint32_t>(payload.size());
     row.chunks = 0;
@@ -236,8 +236,7 @@ void Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& k
         const Slice value = append_row(batch, row);
         batch.put(table, key, value);
         const auto size = static_cast<std::uint32_t>(payload.size());
-        batch.note_payload(id, {value.at + value.size - size, size});
-        return;
+        return {value.at + value.size - size, size};
     }
     row.payload = {};
     row.chunks = static_cast<std::uint32_t>((payload.size() + kRowBytes - 1) / kRowBytes);
@@ -245,13 +244,13 @@ void Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& k
     batch.put(table, key, append_row(batch, row));
     const bool keep = kept.owner != nullptr && payload.size() >= kLargePayloadBytes;
     const Slice whole = keep ? batch.keep(kept) : batch.append(payload);
-    batch.note_payload(id, whole);
     for (std::uint32_t n = 0; n < row.chunks; ++n) {
         const auto at = static_cast<std::uint32_t>(n * kRowBytes);
         const Slice chunk_key = batch.append(job_part_key(id, n));
         batch.put(Table::chunks, chunk_key,
                   {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
     }
+    return whole;
 }
 
 Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& payload,
@@ -260,7 +259,7 @@ Answer Core::make_job(const SubmitItem& item, const Retries& retries, const Kept
     const JobId id{numbers_.next_job++};
     LiveRow row = row_of(item, retries, turn);
     row.content = content;
-    put_submitted(Table::live, id, row, payload, batch);
+    batch.note_payload(id, put_submitted(Table::live, id, row, payload, batch));
     const JobHandle handle = begin_job(id, row, turn);
     const Job& job = jobs_[handle];
     if (job.has_key) {

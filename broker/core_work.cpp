@@ -416,6 +416,30 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     write_state(handle, turn, out);
 }
 
+Core::PutEnded Core::put_ended(Table table, JobId id, EndRow& row, std::string_view result, Batch& batch) {
+    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
+                              row.last.worker.size() + row.last.error.size() + row.last.tail.size();
+    const bool inlined = fixed + result.size() <= kRowBytes;
+    row.result_size = static_cast<std::uint32_t>(result.size());
+    row.result = inlined ? result : std::string_view{};
+    Slice whole;
+    if (!inlined) {
+        whole = batch.append(result);
+        row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
+        for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
+            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
+            const Slice chunk_key = batch.append(job_part_key(id, n));
+            batch.put(Table::results, chunk_key,
+                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
+        }
+    }
+    const Slice key = batch.append(job_key(id));
+    const Slice value = append_row(batch, row);
+    batch.put(table, key, value);
+    if (inlined) whole = {value.at + value.size - row.result_size, row.result_size};
+    return {whole, value.size + (inlined ? 0 : row.result_size)};
+}
+
 void Core::end_job(JobHandle handle, JobState state, Reason reason, const AttemptRow& last, std::string_view result,
                    Turn turn, Output& out) {
     Job& job = jobs_[handle];
@@ -440,7 +464,6 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     row.attempts = job.has_state_row ? job.attempt() : 0;
     row.payload_size = job.payload_size;
     row.payload_chunks = state == JobState::dead ? job.chunks : 0;
-    row.result_size = static_cast<std::uint32_t>(result.size());
     row.last = last;
     if (job.has_key) {
         row.key = keys_.at(id).name;
@@ -450,27 +473,7 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
     const ArrayPlace place = place_of(job);
     row.array = place.array;
     row.array_index = place.index;
-    const std::size_t fixed = kEndFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() +
-                              last.worker.size() + last.error.size() + last.tail.size();
-    const bool inlined = fixed + result.size() <= kRowBytes;
-    Slice result_slice;
-    if (!inlined) {
-        const Slice whole = result_slice = batch.append(result);
-        row.result_chunks = static_cast<std::uint32_t>((result.size() + kRowBytes - 1) / kRowBytes);
-        for (std::uint32_t n = 0; n < row.result_chunks; ++n) {
-            const auto at = static_cast<std::uint32_t>(n * kRowBytes);
-            const Slice chunk_key = batch.append(job_part_key(id, n));
-            batch.put(Table::results, chunk_key,
-                      {whole.at + at, std::min<std::uint32_t>(whole.size - at, static_cast<std::uint32_t>(kRowBytes))});
-        }
-    } else {
-        row.result = result;
-    }
-    const Slice row_key = batch.append(key);
-    const Slice value = append_row(batch, row);
-    batch.put(table, row_key, value);
-    if (inlined) result_slice = {value.at + value.size - row.result_size, row.result_size};
-
+    const auto [result_slice, row_bytes] = put_ended(table, id, row, result, batch);
     if (state == JobState::dead) {
         batch.move(Table::live, Table::buried, key);  // the payload and the policy, for a redrive
     } else {
@@ -490,7 +493,6 @@ void Core::end_job(JobHandle handle, JobState state, Reason reason, const Attemp
             batch.put(Table::key_ends, key_end(turn.wall, named.ttl_ms) + key, named.row_key);
         }
     }
-    const std::uint64_t row_bytes = value.size + (inlined ? 0 : row.result_size);
     switch (state) {
         case JobState::completed:
             ++numbers_.completed_total;

@@ -48,15 +48,28 @@ void Inbox::look_up_first(PeerId peer) {
     first.read = edge_.look_up(peer, first.needs);
 }
 
+/// False: with what was found it needs more.
+bool Inbox::decide_first(PeerId peer, Message& first, const Snapshot& snapshot, Turn now, Output& out) {
+    std::vector<Need> besides;
+    {
+        const Found found =
+            first.needs.empty() ? Found{} : Found(first.needs, snapshot, batches_.after(snapshot.applied_seq));
+        if (!std::exchange(first.has_all_needs, true)) besides = core_.needs_besides(first.envelope, found);
+        if (besides.empty()) {
+            edge_.decide(peer, first, found, now, out);
+            return true;
+        }
+    }
+    for (Need& need : besides) first.needs.push_back(std::move(need));
+    return false;
+}
+
 void Inbox::answered(PeerId peer, std::uint64_t read, const Snapshot& snapshot, Turn now, Output& out) {
     const auto waiting = waiting_.find(peer);
     // It is gone, or was (drop) and this was for what waited then.
     if (waiting == waiting_.end() || waiting->second.front().read != read) return;
     std::deque<Message>& queue = waiting->second;
-    const Message& first = queue.front();
-    edge_.decide(peer, first,
-                 first.needs.empty() ? Found{} : Found(first.needs, snapshot, batches_.after(snapshot.applied_seq)),
-                 now, out);
+    if (!decide_first(peer, queue.front(), snapshot, now, out)) return look_up_first(peer);
     queue.pop_front();
     while (!queue.empty()) {
         queue.front().needs = core_.needs(peer, queue.front().envelope);

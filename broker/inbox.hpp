@@ -27,7 +27,8 @@ class Inbox {
         // While it waits:
         Settled settled = {};
         std::vector<Need> needs = {};
-        std::uint64_t read = 0;  ///< the first of its session: what it waits for
+        bool has_all_needs = false;  ///< needs_besides() was asked
+        std::uint64_t read = 0;      ///< the first of its session: what it waits for
     };
     class Frames {
      public:
@@ -61,6 +62,7 @@ class Inbox {
 
  private:
     void look_up_first(PeerId peer);
+    bool decide_first(PeerId peer, Message& first, const Snapshot& snapshot, Turn now, Output& out);
 
     Core& core_;
     const Batches& batches_;

@@ -19,7 +19,8 @@ void MapWriter::attempts(const std::vector<AttemptRow>& attempts) {
     list("attempts", maps);
 }
 
-void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>* attempts, std::string& out) {
+void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>* attempts,
+                      std::optional<std::string_view> payload, std::string& out) {
     MapWriter map;
     map.uint("id", id.value);
     map.text("queue", row.queue);
@@ -47,7 +48,9 @@ void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>
     map.integer("ended_at", row.ended_at);
     map.text("error", row.last.error);
     map.uint("result_bytes", row.result_size);
+    if (row.edited_at != 0) map.integer("edited_at", row.edited_at);
     if (attempts != nullptr) map.attempts(*attempts);
+    if (payload) map.bytes("payload", *payload);
     map.append_to(out);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Maps for people: a job, and the counters, as PROTOCOL.md section 6 describes them.
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@ class MapWriter {
     void integer(std::string_view key, std::int64_t value) { at(key).integer(value); }
     void real(std::string_view key, double value) { at(key).real(value); }
     void boolean(std::string_view key, bool value) { at(key).boolean(value); }
+    void bytes(std::string_view key, std::string_view value) { at(key).bin(value); }
     /// `value` is MessagePack already.
     void raw(std::string_view key, std::string_view value) {
         at(key).flush();
@@ -47,7 +49,8 @@ class MapWriter {
     std::uint32_t count_ = 0;
 };
 
-/// `attempts` may be null (LIST does not read them).
-void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>* attempts, std::string& out);
+/// `attempts` may be null (LIST does not read them); `payload`: if it was asked for and there is one.
+void append_ended_map(JobId id, const EndRow& row, const std::vector<AttemptRow>* attempts,
+                      std::optional<std::string_view> payload, std::string& out);
 
 }  // namespace jobyard::broker

@@ -66,6 +66,7 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     added.queue = q;
     added.queue_name = queue;
     added.type_name = type;
+    added.type = type_ids_.try_emplace(added.type_name, static_cast<TypeId>(type_ids_.size())).first->second;
     class_ids_.add(hash_of(queue, type), id);
     queues_[q].classes.push_back(id);
     for (const LineId line : queues_[q].lines)

@@ -40,7 +40,6 @@ namespace jobyard::broker {
 
 inline constexpr std::uint32_t kAgingShare = 20;
 
-using QueueId = std::uint16_t;
 using ServiceId = std::uint32_t;
 
 /// How much a worker has to do, and which one it is: the least goes first.
@@ -52,6 +51,7 @@ class ReadyQueue {
 
     struct ClassInfo {
         QueueId queue = 0;
+        TypeId type = 0;
         std::string_view queue_name;
         std::string_view type_name;
     };
@@ -61,7 +61,7 @@ class ReadyQueue {
     [[nodiscard]] std::optional<QueueId> find_queue(std::string_view queue) const;
     [[nodiscard]] ClassInfo info(ClassId id) const {
         const Class& c = classes_[id];
-        return {c.queue, c.queue_name, c.type_name};
+        return {c.queue, c.type, c.queue_name, c.type_name};
     }
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }
@@ -137,6 +137,7 @@ class ReadyQueue {
         std::string queue_name;
         std::string type_name;
         QueueId queue = 0;
+        TypeId type = 0;
         std::uint16_t filled = 0;   // bit p: lists[p] is not empty
         bool has_returned = false;  // `returned` is not empty
         std::vector<Listing> lines;
@@ -206,6 +207,7 @@ class ReadyQueue {
     std::deque<Class> classes_;
     NameIndex class_ids_;
     mutable ClassId last_found_ = 0;  // a new job's class is looked up twice
+    std::map<std::string, TypeId, std::less<>> type_ids_;
     std::deque<Queue> queues_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
 

@@ -112,6 +112,7 @@ void fields(A& a, EndRow& r, const EndRow& u) {
     a.rare(r.last.error, u.last.error), a.rare(r.last.tail, u.last.tail);
     a.rare(r.key, u.key), a.rare(r.content, u.content), a.rare(r.key_ttl_ms, u.key_ttl_ms);
     a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
+    a.rare(r.edited_at, u.edited_at);
 }
 template <class A>
 void fields(A& a, StateRow& r, const StateRow& u) {
@@ -155,10 +156,10 @@ void fields(A& a, TaskRow& r, const TaskRow& u) {
 }
 
 template <class A>
-void fields(A& a, ArrayRow& r, const ArrayRow&) {
+void fields(A& a, ArrayRow& r, const ArrayRow& u) {
     a(r.name), a(r.count), a(r.first), a(r.step), a(r.at_once), a(r.of), a(r.cancelled), a(r.makes), a(r.cancels);
     a(r.made), a(r.cursor), a(r.completed), a(r.dead), a(r.cancelled_jobs), a(r.buried), a(r.left_dead);
-    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at);
+    a(r.left_cancelled), a(r.resubmitted_as), a(r.ended_at), a.rare(r.is_leaving, u.is_leaving);
 }
 template <class A>
 void fields(A& a, LeftoverRow& r, const LeftoverRow&) {

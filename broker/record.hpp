@@ -108,6 +108,7 @@ struct EndRow {
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
     JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
+    std::int64_t edited_at = 0;  ///< of a dead job, the last time; 0: never
     std::string_view result = {};
 };
 
@@ -161,10 +162,11 @@ struct ArrayRow {
     std::uint64_t first = 0;
     std::uint64_t step = 1;
     std::uint32_t at_once = 0;
-    JobId of;                ///< not these indices, but the leftovers of this array; 0: these
-    bool cancelled = false;  ///< of these, the cancelled ones too
-    bool makes = true;       ///< there are jobs to make
-    bool cancels = false;    ///< those made are being cancelled
+    JobId of;                 ///< not these indices, but the leftovers of this array; 0: these
+    bool cancelled = false;   ///< of these, the cancelled ones too
+    bool makes = true;        ///< there are jobs to make
+    bool cancels = false;     ///< those made are being cancelled
+    bool is_leaving = false;  ///< it is being forgotten: not all of its leftovers are there any more
     std::uint64_t made = 0;
     std::uint64_t cursor = 0;  ///< of `of`: indices below it have been looked at
     std::uint64_t completed = 0;

@@ -356,6 +356,7 @@ std::string Server::edge_map() const {
     map.text("version", JOBYARD_VERSION);
     map.uint("protocol", kProtocolVersion);
     map.uint("protocol_minor", protocol_minor());
+    map.integer("now", wall_now());
     map.uint("turns", turns_);
     map.uint("longest_turn_us", busy_us_max_);
     map.uint("stalled_ms", static_cast<std::uint64_t>(clock_.stalled_ms()));

@@ -10,8 +10,9 @@ namespace {
 
 constexpr jobyard_job kUsualJob = JOBYARD_JOB_INIT;
 constexpr jobyard_job_change kUsualChange = JOBYARD_JOB_CHANGE_INIT;
+constexpr jobyard_job_edit kUsualEdit = JOBYARD_JOB_EDIT_INIT;
 
-Result<std::uint8_t> priority_from(int priority, int least) {
+Result<std::uint8_t> priority_from(std::int64_t priority, int least) {
     if (priority < least || priority > kPriorityMax)
         return bad_field("priority", std::to_string(priority) + ": expected " + std::to_string(least) + " to " +
                                          std::to_string(kPriorityMax));
@@ -72,6 +73,24 @@ Result<JobChange> change_from(const jobyard_job_change& given) {
     const auto held = flag_from(taken->held, "held");
     if (!held) return held.error();
     return JobChange{.priority = *priority, .queue = to_string(taken->queue), .held = *held};
+}
+
+Result<JobEdit> edit_from(const jobyard_job_edit& given) {
+    const Result<jobyard_job_edit> taken = take(given, kUsualEdit, "edit");
+    if (!taken) return taken.error();
+    const Result<std::uint8_t> priority = priority_from(taken->priority, 0);
+    if (!priority) return priority.error();
+    const Result<RetryPolicy> retry = retry_from(taken->retry, Takes::unsaid);
+    if (!retry) return retry.error();
+    if (taken->payload == nullptr && taken->payload_size != 0)
+        return bad_field("payload", "is NULL, but payload_size is not 0");
+    JobEdit edit;
+    if (taken->payload != nullptr) edit.payload.emplace(static_cast<const char*>(taken->payload), taken->payload_size);
+    edit.type = to_string(taken->type);
+    edit.queue = to_string(taken->queue);
+    edit.priority = *priority;
+    edit.retry = *retry;
+    return edit;
 }
 
 using Handles = std::vector<std::unique_ptr<jobyard_submission>>;
@@ -285,6 +304,15 @@ jobyard_code jobyard_change(jobyard_client* client, uint64_t job, const jobyard_
     });
 }
 
+jobyard_code jobyard_edit(jobyard_client* client, uint64_t job, const jobyard_job_edit* edit, int64_t limit_ms,
+                          jobyard_error* error) {
+    return guarded(error, {{client, "client"}, {edit, "edit"}}, [&]() -> Result<void> {
+        const auto what = edit_from(*edit);
+        if (!what) return what.error();
+        return client->client.edit(JobId{job}, *what, to_limit(limit_ms));
+    });
+}
+
 namespace {
 
 /// `ask` gives a result for each job.
@@ -327,6 +355,19 @@ jobyard_code jobyard_change_all(jobyard_client* client, const uint64_t* jobs, si
                        if (!what) return what.error();
                        const std::vector<JobId> ids = to_ids(jobs, count);
                        give_answers(client->client.change(ids, *what, to_limit(limit_ms)), ids, answers);
+                       return {};
+                   });
+}
+
+jobyard_code jobyard_edit_all(jobyard_client* client, const uint64_t* jobs, size_t count, const jobyard_job_edit* edit,
+                              int64_t limit_ms, jobyard_answers** answers, jobyard_error* error) {
+    if (answers != nullptr) *answers = nullptr;
+    return guarded(error, {{client, "client"}, needed_array(jobs, count, "jobs"), {edit, "edit"}, {answers, "answers"}},
+                   [&]() -> Result<void> {
+                       const auto what = edit_from(*edit);
+                       if (!what) return what.error();
+                       const std::vector<JobId> ids = to_ids(jobs, count);
+                       give_answers(client->client.edit(ids, *what, to_limit(limit_ms)), ids, answers);
                        return {};
                    });
 }

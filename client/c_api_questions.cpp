@@ -125,6 +125,7 @@ void show(Reply& reply, JobInfo job, jobyard_job_info& shown) {
     shown.attempts = reply.items<jobyard_attempt_info>(
         std::move(job.attempts),
         [](Reply& owner, AttemptInfo&& attempt, jobyard_attempt_info& item) { show(owner, std::move(attempt), item); });
+    shown.edited_at = to_c(job.edited_at);
 }
 
 void show(Reply& reply, TypePolicy policy, jobyard_type_policy& shown) {
@@ -263,6 +264,18 @@ jobyard_code jobyard_show(jobyard_client* client, uint64_t job, int64_t limit_ms
     if (info != nullptr) *info = nullptr;
     return guarded(error, {{client, "client"}, {info, "info"}},
                    [&] { return give_result(client->client.show(JobId{job}, to_limit(limit_ms)), info, kShow); });
+}
+
+jobyard_code jobyard_payload(jobyard_client* client, uint64_t job, int64_t limit_ms, jobyard_bytes** payload,
+                             jobyard_error* error) {
+    if (payload != nullptr) *payload = nullptr;
+    return guarded(error, {{client, "client"}, {payload, "payload"}}, [&] {
+        return give_result(client->client.payload(JobId{job}, to_limit(limit_ms)), payload,
+                           [](Reply& reply, std::string&& bytes, jobyard_bytes& shown) {
+                               shown.size = bytes.size();
+                               shown.bytes = reply.text(std::move(bytes));
+                           });
+    });
 }
 
 jobyard_code jobyard_list(jobyard_client* client, const jobyard_job_filter* filter, uint64_t cursor, uint32_t page_size,

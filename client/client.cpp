@@ -186,6 +186,9 @@ struct Client::Impl {
         one.push_back(std::move(question));
         return std::move(ask<T>(std::move(one), limit, take).front());
     }
+    /// Each question is about a list of jobs, of that size; an answer for each job.
+    std::vector<Result<void>> ask_lists(std::vector<client::Question> questions, const std::vector<std::size_t>& sizes,
+                                        std::chrono::milliseconds limit);
     static std::vector<client::Question> about(std::span<const JobId> jobs, JobVerb verb) {
         std::vector<client::Question> questions;
         questions.reserve(jobs.size());
@@ -344,6 +347,21 @@ Result<std::vector<T>> decode_all(const std::vector<std::string>& maps, Result<T
 
 }  // namespace
 
+std::vector<Result<void>> Client::Impl::ask_lists(std::vector<client::Question> questions,
+                                                  const std::vector<std::size_t>& sizes,
+                                                  std::chrono::milliseconds limit) {
+    using Items = std::vector<Asked::Item>;
+    const auto lists = ask<Items>(std::move(questions), limit, [](Asked& call) { return call.items; });
+    std::vector<Result<void>> results;
+    for (std::size_t i = 0; i < lists.size(); ++i)
+        for (std::size_t n = 0; n < sizes[i]; ++n) {
+            if (!lists[i]) results.emplace_back(lists[i].error());
+            else if (n >= lists[i]->size()) results.emplace_back(kShortAnswer);
+            else results.push_back(result_of((*lists[i])[n]));
+        }
+    return results;
+}
+
 std::vector<Result<void>> Client::change(std::span<const JobId> jobs, const JobChange& change,
                                          std::chrono::milliseconds limit) {
     std::vector<client::Question> questions;
@@ -355,20 +373,54 @@ std::vector<Result<void>> Client::change(std::span<const JobId> jobs, const JobC
             return Change{{list.begin(), list.end()}, what.priority, what.queue, what.held};
         }));
     }
-    using Items = std::vector<Asked::Item>;
-    const auto lists = impl_->ask<Items>(std::move(questions), limit, [](Asked& call) { return call.items; });
-    std::vector<Result<void>> results;
-    for (std::size_t i = 0; i < lists.size(); ++i)
-        for (std::size_t n = 0; n < sizes[i]; ++n) {
-            if (!lists[i]) results.emplace_back(lists[i].error());
-            else if (n >= lists[i]->size()) results.emplace_back(kShortAnswer);
-            else results.push_back(result_of((*lists[i])[n]));
-        }
-    return results;
+    return impl_->ask_lists(std::move(questions), sizes, limit);
 }
 
 Result<void> Client::change(JobId job, const JobChange& change, std::chrono::milliseconds limit) {
     return this->change(std::span(&job, 1), change, limit).front();
+}
+
+std::vector<Result<void>> Client::edit(std::span<const JobId> jobs, const JobEdit& edit,
+                                       std::chrono::milliseconds limit) {
+    // The broker takes a payload once for each job, up to a message's size.
+    const std::size_t payload = edit.payload ? edit.payload->size() : 0;
+    const std::size_t most =
+        std::clamp<std::size_t>(kMaxMessageBytes / std::max<std::size_t>(payload, 1), 1, kMaxItems);
+    const auto owner = std::make_shared<const JobEdit>(edit);
+    std::vector<client::Question> questions;
+    std::vector<std::size_t> sizes;
+    for (std::size_t at = 0; at < jobs.size(); at += most) {
+        const auto list = jobs.subspan(at, std::min(most, jobs.size() - at));
+        sizes.push_back(list.size());
+        Edit message{{list.begin(), list.end()},
+                     static_cast<std::uint32_t>(payload),
+                     edit.payload.has_value(),
+                     owner->type,
+                     owner->queue,
+                     owner->priority,
+                     owner->retry};
+        questions.emplace_back(
+            client::MessageQuestion{std::move(message), owner, owner->payload ? *owner->payload : std::string_view{}});
+    }
+    return impl_->ask_lists(std::move(questions), sizes, limit);
+}
+
+Result<void> Client::edit(JobId job, const JobEdit& edit, std::chrono::milliseconds limit) {
+    return this->edit(std::span(&job, 1), edit, limit).front();
+}
+
+Result<std::string> Client::payload(JobId job, std::chrono::milliseconds limit) {
+    return impl_->ask_one<std::string>(client::MessageQuestion{Show{{job}, true}, nullptr}, limit,
+                                       [](Asked& call) -> Result<std::string> {
+                                           Result<JobInfo> info = decode_first(call, decode_job_info);
+                                           if (!info) return info.error();
+                                           if (info->payload) return *std::move(info->payload);
+                                           return Error{Code::ended,
+                                                        std::string("it is ") + to_string(info->state) +
+                                                            ": only the payload of jobs that are unended "
+                                                            "or dead is kept",
+                                                        0};
+                                       });
 }
 
 Result<void> Client::set_queue(const std::string& queue, const QueueChange& change, const std::string& type,

@@ -57,6 +57,13 @@ class Field {
         }
         return *this;
     }
+    Field& bytes(std::string_view name, std::optional<std::string>& value) {
+        if (!taken_ && name == key_) {
+            taken_ = true;
+            if (!in_.take_nil()) value = in_.bin();
+        }
+        return *this;
+    }
     [[nodiscard]] bool taken() const { return taken_; }
 
  private:
@@ -78,6 +85,7 @@ void fields(Field& field, JobInfo& job) {
     field("ended_at", job.ended_at)("worker", job.worker)("token", job.token);
     field("cancel_requested", job.cancel_requested)("progress", job.progress)("progress_text", job.progress_text);
     field("error", job.error)("result_bytes", job.result_bytes)("attempts", job.attempts);
+    field("edited_at", job.edited_at).bytes("payload", job.payload);
     field("array", job.array)("array_index", job.array_index);
 }
 void fields(Field& field, ArrayInfo& array) {

@@ -78,7 +78,7 @@ std::string text_of(const Answer& answer) {
             return "the broker has never made this job; check the number, and which broker is asked";
         case Code::not_waiting: return "it runs; only a job that waits can be changed";
         case Code::unknown_task: return "no task of this number runs, or is remembered";
-        case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven";
+        case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven or edited";
         case Code::busy: return "the broker is at one of its limits; try again later";
         case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
         case Code::disk_full: return "the broker's disk is nearly full; somebody must free space";
@@ -416,7 +416,7 @@ void Session::on_jobs(RequestId id, const Jobs& jobs, std::string_view payload) 
     const AskKey key = request->asks[0];
     const auto found = asks_.find(key);
     if (found == asks_.end()) return;
-    const bool one = std::holds_alternative<JobQuestion>(found->second.question);
+    const bool one = !std::holds_alternative<ListQuestion>(found->second.question);
     if (one && (jobs.items.size() != 1 || jobs.items[0].code != Code::ok)) {
         const Code code = jobs.items.empty() ? Code::bad_message : jobs.items[0].code;
         return fail_ask(key, {code, text_of(answer_of(code)), 0});
@@ -663,6 +663,8 @@ bool Session::next_ask(OutgoingMessage& out) {
     unsent_.erase(unsent_.begin());
     out.envelope.request = new_request({0, 0, {key}});
     out.envelope.message = message_of(asked.question);
+    if (const auto* whole = std::get_if<MessageQuestion>(&asked.question); whole != nullptr && !whole->payload.empty())
+        out.payload.push_back({whole->payload, whole->owner});
     return true;
 }
 

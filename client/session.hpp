@@ -103,6 +103,7 @@ struct StatsQuestion {};
 struct MessageQuestion {
     Message message;
     std::shared_ptr<const void> owner;
+    std::string_view payload = {};  ///< `owner` has it, too
 };
 struct EventsQuestion {
     std::uint64_t after = kFromNow;

@@ -202,6 +202,18 @@ void fields(A& a, Change& m, const Change& d) {
     a.optional("held", m.held, d.held);
 }
 template <class A>
+void fields(A& a, Edit& m, const Edit& d) {
+    a.list("jobs", m.jobs);
+    a.payload(m.payload_length);
+    a.optional("new_payload", m.new_payload, d.new_payload);
+    a.optional("type", m.type, d.type);
+    a.optional("queue", m.queue, d.queue);
+    a.optional("priority", m.priority, d.priority);
+    a.optional("max_attempts", m.retry.max_attempts, d.retry.max_attempts);
+    a.optional("timeout_ms", m.retry.timeout_ms, d.retry.timeout_ms);
+    backoff_fields(a, m.retry.backoff);
+}
+template <class A>
 void fields(A& a, SetQueue& m, const SetQueue& d) {
     a.required("queue", m.queue);
     a.optional("type", m.type, d.type);
@@ -214,8 +226,10 @@ void fields(A& a, SetQueue& m, const SetQueue& d) {
     backoff_fields(a, m.retry.backoff);
 }
 template <class A>
-void fields(A& a, Show& m, const Show&) {
+void fields(A& a, Show& m, const Show& d) {
     a.list("jobs", m.jobs);
+    a.since(1);
+    a.optional("payload", m.payload, d.payload);
 }
 template <class A>
 void fields(A& a, List& m, const List& d) {
@@ -694,6 +708,7 @@ constexpr TypeRow kTypes[] = {
     {44, "STOP_TASK", 1},
     {45, "LIST_ARRAYS", 1},
     {46, "STEER_ARRAY", 1},
+    {47, "EDIT", 1},
 };
 static_assert(std::size(kTypes) == std::variant_size_v<Message>);
 

@@ -161,6 +161,7 @@ class Dump {
                        {"resubmits_cancelled", counts.cancelled},
                        {"makes", counts.makes},
                        {"cancels", counts.cancels},
+                       {"is_leaving", counts.is_leaving},
                        {"made", counts.made},
                        {"cursor", digits(counts.cursor)},
                        {"completed", counts.completed},
@@ -255,6 +256,7 @@ class Dump {
                 if (!row.key.empty()) job["key_ttl_ms"] = row.key_ttl_ms;
                 if (row.array) put_array(job, row.array, row.array_index);
                 if (row.array && row.state == JobState::dead && table == Table::done) job["resubmitted"] = true;
+                if (row.edited_at != 0) job["edited_at"] = row.edited_at;
                 if (row.last.outcome != Outcome::none) job["last"] = attempt_object(row.last);
                 std::string result(row.result);
                 if (auto whole = pieces(Table::results, key, row.result_chunks, result); !whole) return whole;

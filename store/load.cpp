@@ -279,6 +279,7 @@ class Load {
         counts.cancelled = line.flag("resubmits_cancelled");
         counts.makes = line.flag("makes");
         counts.cancels = line.flag("cancels");
+        if (line.has("is_leaving")) counts.is_leaving = line.flag("is_leaving");
         counts.made = line.number<std::uint64_t>("made");
         counts.cursor = line.big("cursor");
         counts.completed = line.number<std::uint64_t>("completed");
@@ -327,6 +328,7 @@ class Load {
             row.content = line.content();
             if (line.has("key_ttl_ms")) row.key_ttl_ms = line.number<std::uint64_t>("key_ttl_ms");
         }
+        if (line.has("edited_at")) row.edited_at = line.number<std::int64_t>("edited_at");
         if (line.has("array")) {
             row.array = {line.big("array")};
             row.array_index = line.big("array_index");

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "client/cli/command_job.hpp"
 #include "client/cli/job_json.hpp"
 #include "client/cli/terminal.hpp"
@@ -13,6 +15,31 @@ namespace {
 using std::chrono::milliseconds;
 
 WallTime at(std::int64_t ms) { return WallTime(milliseconds(ms)); }
+
+TEST(CliFormat, ACommandIsTextForPeopleAndComesBackFromIt) {
+    const std::string payload = encode_command({{"sh", "-c", "echo \"x\""}, {{"A", "1"}}, "/tmp", "in\nput"});
+    const Result<std::string> text = command_text(payload);
+    ASSERT_TRUE(text);
+    EXPECT_EQ(*text,
+              "{\n  \"command\": [\n    \"sh\",\n    \"-c\",\n    \"echo \\\"x\\\"\"\n  ],\n"
+              "  \"env\": {\n    \"A\": \"1\"\n  },\n  \"cwd\": \"/tmp\",\n  \"stdin\": \"in\\nput\"\n}\n");
+    const Result<std::string> back = command_payload_of(*text);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(*back, payload);
+    for (const auto& [wrong, says] : std::map<std::string, std::string>{
+             {"{", "no JSON object"},
+             {"{\"command\": []}", "\"command\" is missing or empty"},
+             {"{\"command\": [1]}", "\"command\" is [1]: expected a list of strings"},
+             {"{\"command\": [\"a\"], \"env\": {\"A\": 1}}", "expected an object of strings"},
+             {"{\"command\": [\"a\"], \"cwd\": 1}", "\"cwd\" is 1: expected a string"},
+             {"{\"comand\": [\"a\"]}", "unknown key \"comand\""}}) {
+        const Result<std::string> refused = command_payload_of(wrong);
+        ASSERT_FALSE(refused) << wrong;
+        EXPECT_NE(refused.error().text.find(says), std::string::npos) << refused.error().text;
+    }
+    EXPECT_FALSE(command_text(encode_command({{"cat"}, {}, {}, "\xff"}))) << "bytes that are no text";
+    EXPECT_FALSE(command_text("x"));
+}
 
 TEST(CliFormat, AJobIsOneLineOfJson) {
     JobInfo job;

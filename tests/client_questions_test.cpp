@@ -77,6 +77,22 @@ TEST_F(ClientQuestions, AQuestionThatWaitsIsAskedAgainInTheNextSession) {
     EXPECT_EQ(only<Found>().next_cursor, 6U);
 }
 
+TEST_F(ClientQuestions, AnEditIsAskedAgainWithItsPayload) {
+    const auto payload = std::make_shared<const std::string>("new");
+    ask<Edit>(MessageQuestion{Edit{{{9}}, 3, true}, payload, *payload});
+    session_.on_disconnected();
+    welcome(2);
+    const OutgoingMessage again = next();
+    const auto* edit = std::get_if<Edit>(&again.envelope.message);
+    ASSERT_NE(edit, nullptr);
+    EXPECT_EQ(edit->jobs, std::vector<JobId>{{9}});
+    ASSERT_EQ(again.payload.size(), 1U);
+    EXPECT_EQ(again.payload[0].bytes, "new");
+    request_ = again.envelope.request;
+    answer(Answers{{{Code::not_dead, {9}}}});
+    EXPECT_EQ(only<AnsweredAll>().items.at(0).code, Code::not_dead);
+}
+
 TEST_F(ClientQuestions, WorkersComeInPagesWithATextForTheNext) {
     EXPECT_EQ(ask<ListWorkers>(WorkersQuestion{"3", 50, "name"}).cursor, "3");
     answer(Maps{"17", {{1}}}, "m");

@@ -142,7 +142,7 @@ std::vector<Example> examples() {
         {Grant{1'000'000}, 0, "ce000f4240"},
         {Cancel{{{1}}}, 0, "9101"},
         {Redrive{{{1}}}, 0, "9101"},
-        {Show{{{1}}}, 0, "9101"},
+        {Show{{{1}}, true}, 0, "9101c3"},
         {List{JobState::dead, "q", "t", 17, 50, {7}}, 0, "08a171a174113207"},
         {Jobs{9, {{2, Code::ok, {7}}}}, 2,
          "099194000200"
@@ -164,6 +164,7 @@ std::vector<Example> examples() {
         {Stop{{{{7}, {8}, StopReason::lease_lost}}}, 0, "9193070802"},
         {SteerWorker{"w", WorkerAction::resume}, 0, "a17702"},
         {Change{{{7}, {8}}, 9, "q", true}, 0, "92070809a171c3"},
+        {Edit{{{7}, {8}}, 3, true, "t", "q", 9, {6, 7, {8, 300, 10, 11}}}, 3, "9207080003c3a174a17109060708cd012c0a0b"},
         {SetQueue{"q", "t", true, "b", "w", 5, {6, 7, {8, 300, 10, 11}}}, 0,
          "a171a174c3a162a177050607"
          "08cd012c0a0b"},
@@ -206,14 +207,14 @@ TEST(Codec, GoldenBytesOfEveryMessageNeverChange) {
 
 TEST(Codec, NumbersOnTheWireNeverChange) {
     const std::map<std::string, int> numbers{
-        {"HELLO", 1},        {"WELCOME", 2},       {"HEARTBEAT", 3},     {"GOODBYE", 4},     {"ERROR", 5},
-        {"SUBMIT", 10},      {"ANSWERS", 11},      {"WATCH", 12},        {"RESULTS", 13},    {"GRANT", 14},
-        {"CANCEL", 15},      {"REDRIVE", 16},      {"SHOW", 20},         {"LIST", 21},       {"JOBS", 22},
-        {"ASK_STATS", 23},   {"STATS", 24},        {"DISPATCH", 30},     {"CREDIT", 31},     {"STARTED", 32},
-        {"RENEW", 33},       {"COMPLETE", 34},     {"FAIL", 35},         {"RELEASE", 36},    {"STOP", 37},
-        {"READ_EVENTS", 25}, {"EVENTS", 26},       {"LIST_WORKERS", 28}, {"MAPS", 29},       {"STEER_WORKER", 41},
-        {"CHANGE", 17},      {"SET_QUEUE", 18},    {"LIST_QUEUES", 27},  {"START_TASK", 42}, {"LIST_TASKS", 43},
-        {"STOP_TASK", 44},   {"SUBMIT_ARRAY", 19}, {"LIST_ARRAYS", 45},  {"STEER_ARRAY", 46}};
+        {"HELLO", 1},        {"WELCOME", 2},       {"HEARTBEAT", 3},     {"GOODBYE", 4},      {"ERROR", 5},
+        {"SUBMIT", 10},      {"ANSWERS", 11},      {"WATCH", 12},        {"RESULTS", 13},     {"GRANT", 14},
+        {"CANCEL", 15},      {"REDRIVE", 16},      {"SHOW", 20},         {"LIST", 21},        {"JOBS", 22},
+        {"ASK_STATS", 23},   {"STATS", 24},        {"DISPATCH", 30},     {"CREDIT", 31},      {"STARTED", 32},
+        {"RENEW", 33},       {"COMPLETE", 34},     {"FAIL", 35},         {"RELEASE", 36},     {"STOP", 37},
+        {"READ_EVENTS", 25}, {"EVENTS", 26},       {"LIST_WORKERS", 28}, {"MAPS", 29},        {"STEER_WORKER", 41},
+        {"CHANGE", 17},      {"SET_QUEUE", 18},    {"LIST_QUEUES", 27},  {"START_TASK", 42},  {"LIST_TASKS", 43},
+        {"STOP_TASK", 44},   {"SUBMIT_ARRAY", 19}, {"LIST_ARRAYS", 45},  {"STEER_ARRAY", 46}, {"EDIT", 47}};
     for (const Example& example : examples())
         EXPECT_EQ(message_type(example.message), numbers.at(message_name(example.message)));
 }
@@ -289,6 +290,7 @@ TEST(Codec, TrailingFieldsThatAreNotKnownAreIgnored) {
 
 TEST(Codec, FieldsAtTheirDefaultAreLeftOutAtTheEnd) {
     EXPECT_EQ(hex(encode(List{})), "9401150709");
+    EXPECT_EQ(hex(encode(Show{{{1}}})), "95011407099101");
     EXPECT_EQ(hex(encode(Goodbye{})), "9401040709");
     EXPECT_EQ(hex(encode(Submit{0, 1, {{.queue = "q", .type = "t"}}})),
               "97010a07090001"
@@ -533,7 +535,9 @@ TEST(Codec, SaysWhichMinorVersionKnowsAllOfAMessage) {
     EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}}}}}), 0);
     EXPECT_EQ(minor_of(Message{Release{{{{1}, {2}, 5}}}}), 1);
     EXPECT_EQ(minor_of(Message{Change{}}), 1);
+    EXPECT_EQ(minor_of(Message{Edit{}}), 1);
     EXPECT_EQ(minor_of(Message{Show{}}), 0);
+    EXPECT_EQ(minor_of(Message{Show{{}, true}}), 1);
     EXPECT_EQ(protocol_minor(), kProtocolMinor);
     EXPECT_EQ(protocol_text(1, 10), "1.10");
 }

@@ -126,6 +126,35 @@ TEST_F(CoreArrays, ALargePayloadStandsOnce) {
               range(10));
 }
 
+TEST_F(CoreArrays, ThePayloadOfAJobIsThatOfItsArray) {
+    const Peer w = worker({.slots = 3});
+    const auto payload = [&](JobId job) {
+        send(client, Show{{job}, true});
+        const auto jobs = expect<Jobs>(client);
+        const auto map = nlohmann::json::from_msgpack(jobs.payloads.at(0));
+        if (!map.contains("payload")) return std::string("none");
+        const auto& bytes = map["payload"].get_binary();
+        return std::string(bytes.begin(), bytes.end());
+    };
+    for (const std::string& whole : {std::string("small"), std::string(10'000, 'l')}) {
+        const JobId array = submit_array(3, {.type = "t", .max_attempts = 1}, whole);
+        background();
+        const std::vector<Held> held = take_all(w);
+        ASSERT_EQ(held.size(), 3U);
+        complete(w, held[0]);
+        kill(w, held[1]);
+        EXPECT_EQ(payload(array), whole);
+        EXPECT_EQ(payload(held[0].job), "none") << "it has completed";
+        EXPECT_EQ(payload(held[1].job), whole) << "of which array it is, only its final record says";
+        EXPECT_EQ(payload(held[2].job), whole) << "it runs";
+        complete(w, held[2]);
+        const JobId again = resubmit(array).job;
+        background();
+        EXPECT_EQ(payload(held[1].job), "none") << "another job has its index now";
+        EXPECT_EQ(work_off(w, again, [&](const Held& one) { complete(w, one); }).size(), 1U);
+    }
+}
+
 TEST_F(CoreArrays, TheSameNumberAgainIsTheSameArray) {
     const SubmitArray some = message(300);
     const JobId array = submit_array(some);
@@ -322,6 +351,47 @@ TEST_F(CoreArrays, StoppedItMakesNoMoreAndTheRestGoesOn) {
     EXPECT_EQ(shown(array)["completed"], made);
 }
 
+TEST_F(CoreArrays, WhatIsSteeredWhileItsRowsAreReadMakesNoMore) {
+    const JobId array = submit_array(1000);
+    step();
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    const auto made = shown(array)["made"].get<std::uint64_t>();
+    EXPECT_EQ(ask(client, SteerArray{array, ArrayAction::stop}).code, Code::ok);
+    run_step(needs, rows);
+    EXPECT_EQ(shown(array)["made"], made);
+    EXPECT_EQ(cancel(client, array).code, Code::cancel_requested);
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    run_step(needs, disk.read(needs));
+    background();
+    EXPECT_EQ(shown(array)["cancelled"], made);
+}
+
+TEST_F(CoreArrays, AJobRedrivenOrPurgedWhileLeftoversAreReadIsNotMadeTwice) {
+    const Peer w = worker({.slots = 3});
+    const JobId array = submit_array(3);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 3U);
+    for (const Held& one : held) kill(w, one);
+    const JobId again = resubmit(array).job;
+    std::vector<Need> needs;
+    while ((needs = core->agenda_needs(now())).empty()) advance(1);
+    const Snapshot rows = disk.read(needs);
+    EXPECT_EQ(redrive(client, held[1].job).code, Code::ok);
+    run_step(needs, rows);
+    background();
+    std::multiset<std::uint64_t> indices;
+    for (const Held& one : take_all(w)) {
+        indices.insert(one.item.array_index);
+        EXPECT_EQ(one.item.array, one.item.array_index == 1 ? array : again);
+        complete(w, one);
+    }
+    EXPECT_EQ(indices, (std::multiset<std::uint64_t>{0, 1, 2}));
+    EXPECT_EQ(shown(again)["count"], 2);
+}
+
 TEST_F(CoreArrays, ResubmitsExactlyWhatIsDead) {
     const Peer w = worker({.slots = 50});
     const JobId array = submit_array(1000, {.type = "t"}, "same");
@@ -392,6 +462,47 @@ TEST_F(CoreArrays, ARedrivenJobIsNoLongerLeft) {
     EXPECT_EQ(resubmit(array).code, Code::ok);
     background();
     EXPECT_EQ(take(again).item.array_index, 1U);
+}
+
+TEST_F(CoreArrays, ADeadJobOfItCanBeEditedButForItsPayload) {
+    const Peer w = worker({.slots = 10});
+    const JobId array = submit_array(2, {.type = "t", .max_attempts = 1}, "of all");
+    background();
+    std::vector<JobId> dead;
+    work_off(w, array, [&](const Held& held) {
+        dead.push_back(held.job);
+        kill(w, held);
+    });
+    const Answer refused = ask(client, Edit{{dead[0]}, 3, true}, "new");
+    EXPECT_EQ(refused.code, Code::bad_field);
+    EXPECT_EQ(refused.field, "new_payload");
+    EXPECT_NE(refused.text.find("submit a job with the new one"), std::string_view::npos) << refused.text;
+    const std::string elsewhere(200, 'q');
+    const Edit edit{{dead[0]}, 0, false, "u", elsewhere, 9, {.timeout_ms = 5}};
+    EXPECT_EQ(ask(client, edit).code, Code::ok) << "of which the leftover counts the bytes (check_disk)";
+    Edit of_array = edit;
+    of_array.jobs = {array};
+    const Answer whole = ask(client, of_array);
+    EXPECT_EQ(whole.code, Code::not_dead);
+    EXPECT_EQ(whole.text, "it is an array; its dead jobs can be edited");
+    EXPECT_EQ(redrive(client, dead[0]).code, Code::ok);
+    const Peer again = worker({.name = "again", .queues = {elsewhere}, .types = {"u"}});
+    const Held held = take(again);
+    EXPECT_EQ(held.payload, "of all");
+    EXPECT_EQ(held.item.array, array);
+    EXPECT_EQ(held.item.timeout_ms, 5U);
+    complete(again, held);
+
+    // Edited and resubmitted, and edited with what was read before that.
+    Edit longer = edit;
+    longer.jobs = {dead[1]};
+    EXPECT_EQ(ask(client, longer).code, Code::ok);
+    const auto waiting = arrive(client, longer);
+    const JobId successor = resubmit(array).job;
+    background();
+    decide(waiting);
+    EXPECT_EQ(only_answer(client).code, Code::not_dead);
+    EXPECT_EQ(work_off(w, successor, [&](const Held& one) { complete(w, one); }).size(), 1U) << "in its own queue";
 }
 
 TEST_F(CoreArrays, WhatWasPurgedOrCancelledCanBeResubmitted) {
@@ -475,6 +586,122 @@ TEST_F(CoreArrays, AreForgottenWhenNothingOfThemIsNeeded) {
     for (const Table table : {Table::arrays, Table::counts, Table::leftovers}) EXPECT_TRUE(disk[table].empty());
     EXPECT_EQ(core->counters().payload_bytes, 0U);
     EXPECT_EQ(ask(client, message(3, {.type = "t", .key = "k"})).code, Code::ok) << "the key is free";
+}
+
+TEST_F(CoreArrays, WhatHasBegunToBeForgottenIsNotResubmittedInPart) {
+    Limits limits;
+    limits.kept_ms = 1000;
+    with(limits);
+    client = submitter();
+    const JobId array = submit_array(2500);
+    background();
+    cancel(client, array);
+    background();
+    ASSERT_EQ(shown(array)["left_cancelled"], 2500);
+    advance(120'000);
+    while (core->has_array(array) && shown(array)["left_cancelled"] == 2500) step();
+    ASSERT_LT(shown(array)["left_cancelled"], 2500);
+    EXPECT_EQ(resubmit(array, true).code, Code::retired) << "some of its leftovers are gone";
+    limits.kept_ms = 1'000'000;  // it would be kept now
+    config.limits = limits;
+    crash_after_commit();
+    client = submitter("again");
+    background();
+    EXPECT_EQ(refused(client, ListArrays{{}, 1, array})->code, Code::retired);
+    EXPECT_TRUE(disk[Table::leftovers].empty());
+}
+
+TEST_F(CoreArrays, TheLastThousandThatEndedAreKeptWhenEverTheyWereMade) {
+    const JobId old = submit_array(1, {.type = "t", .key = "old"});
+    background();
+    std::vector<JobId> others;
+    for (int i = 0; i < 1000; ++i) {
+        others.push_back(submit_array(1));
+        EXPECT_EQ(ask(client, SteerArray{others.back(), ArrayAction::stop}).code, Code::ok);
+    }
+    advance(5000);
+    background();
+    EXPECT_EQ(shown(others.front())["state"], "cancelled");
+    const Peer w = worker();
+    complete(w, take(w));
+    advance(5000);
+    background();
+    EXPECT_EQ(shown(old)["state"], "completed") << "it is the last that ended";
+    EXPECT_EQ(ask(client, message(1, {.type = "t", .key = "old"})).code, Code::existing);
+    EXPECT_EQ(refused(client, ListArrays{{}, 1, others.front()})->code, Code::retired);
+    EXPECT_EQ(shown(others[1])["state"], "cancelled");
+}
+
+TEST_F(CoreArrays, ThePayloadOfOneThatEndedTakesNoRoom) {
+    Limits limits;
+    limits.payload_total_bytes = 150'000;
+    with(limits);
+    client = submitter();
+    const Peer w = worker();
+    const std::string large(100'000, 'x');
+    const JobId array = submit_array(1, {.type = "t"}, large);
+    background();
+    EXPECT_EQ(ask(client, message(1, {.type = "t"}, large), large).code, Code::busy);
+    const Held held = take(w);
+    kill(w, held);
+    EXPECT_EQ(core->counters().payload_bytes, 0U);
+    EXPECT_EQ(redrive(client, held.job).code, Code::ok);
+    EXPECT_EQ(core->counters().payload_bytes, large.size());
+    EXPECT_EQ(shown(array)["state"], "running");
+    crash_after_commit();
+    EXPECT_EQ(core->counters().payload_bytes, large.size());
+    client = submitter("again");
+    advance(5000);
+    const Peer again = worker({.name = "another"});
+    complete(again, take(again));
+    submit_array(1, {.type = "t"}, large);
+}
+
+TEST_F(CoreArrays, AResubmitTakesInWhatDiesMeanwhile) {
+    Limits limits;
+    limits.queue_jobs = 4;
+    with(limits);
+    client = submitter();
+    const Peer w = worker({.slots = 4});
+    const JobId array = submit_array(4);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 4U);
+    kill(w, held[0]);
+    const JobId again = resubmit(array).job;
+    EXPECT_EQ(shown(again)["count"], 1);
+    for (int i = 1; i < 4; ++i) kill(w, held[static_cast<std::size_t>(i)]);
+    for (int i = 0; i < 2; ++i) submit(client, {.type = "none"});
+    step();
+    EXPECT_EQ(shown(again)["made"], 2) << "there is no room for more";
+    EXPECT_EQ(shown(again)["count"], 3) << "and at least one more";
+    EXPECT_EQ(watch(client, again).code, Code::ok);
+    EXPECT_EQ(ask(client, SteerArray{again, ArrayAction::stop}).code, Code::ok);
+    for (const Held& one : take_all(w)) complete(w, one);
+    const auto results = expect<Results>(client);
+    EXPECT_EQ(results->items.at(0).state, JobState::cancelled);
+    EXPECT_EQ(results->items[0].error, "1 not made of 3 jobs");
+    EXPECT_EQ(shown(array)["left_dead"], 2);
+}
+
+TEST_F(CoreArrays, AResubmitWithoutTheCancelledIsNotTakenForOneWithThem) {
+    const Peer w = worker({.slots = 2});
+    const JobId array = submit_array(3);
+    background();
+    const std::vector<Held> held = take_all(w);
+    ASSERT_EQ(held.size(), 2U);
+    const auto waiting = list_all(client, {.state = JobState::queued, .array = array});
+    EXPECT_EQ(cancel(client, waiting.at(0)).code, Code::ok);
+    for (const Held& one : held) kill(w, one);
+    const JobId dead = resubmit(array).job;
+    EXPECT_EQ(resubmit(array, true).code, Code::busy) << "one that lacks them is being made";
+    EXPECT_EQ(resubmit(array).job, dead);
+    background();
+    const Answer rest = resubmit(array, true);
+    EXPECT_EQ(rest.code, Code::ok);
+    EXPECT_NE(rest.job, dead);
+    EXPECT_EQ(shown(rest.job)["count"], 1);
+    take_all(w);
 }
 
 TEST_F(CoreArrays, ItsJobsAreListed) {

@@ -647,10 +647,10 @@ TEST_F(CoreList, WhatTheEdgesCountStandsInTheSameMap) {
 // --- who may send what -----------------------------------------------------------------------------------------------
 
 TEST_F(CoreWatch, EveryMessageIsTakenOnlyFromItsRole) {
-    const Message of_submitters[] = {Submit{},      Watch{},       Grant{},       Cancel{},     Redrive{},
-                                     Change{},      SetQueue{},    Show{},        List{},       AskStats{},
-                                     ListQueues{},  StartTask{},   ListTasks{},   StopTask{},   ReadEvents{},
-                                     ListWorkers{}, SteerWorker{}, SubmitArray{}, ListArrays{}, SteerArray{}};
+    const Message of_submitters[] = {
+        Submit{},     Watch{},       Grant{},       Cancel{},      Redrive{},    Change{},     SetQueue{},
+        Show{},       List{},        AskStats{},    ListQueues{},  StartTask{},  ListTasks{},  StopTask{},
+        ReadEvents{}, ListWorkers{}, SteerWorker{}, SubmitArray{}, ListArrays{}, SteerArray{}, Edit{}};
     const Message of_workers[] = {Credit{}, Started{}, Renew{}, Complete{}, Fail{}, Release{}};
     Welcome welcome;
     welcome.store = config.store;

@@ -552,7 +552,12 @@ class Yard {
             ++left[key.substr(0, 8)];
             EXPECT_EQ(row.state == JobState::dead, dead.contains(job_key(row.job)))
                 << "a leftover of array " << from_big_endian(key);
-            if (row.state == JobState::dead) ++in_letter_queue;
+            if (row.state != JobState::dead) continue;
+            ++in_letter_queue;
+            const std::string& value_of_dead = dead.at(job_key(row.job));
+            EndRow ended;
+            ASSERT_TRUE(read_row(value_of_dead, ended));
+            EXPECT_EQ(row.bytes, value_of_dead.size() + (ended.result_chunks == 0 ? 0 : ended.result_size));
         }
         std::uint64_t buried = 0;
         for (const auto& [key, value] : disk[Table::counts]) {
@@ -612,9 +617,14 @@ class Yard {
             return core->refuse(peer.id, error->session, error->request, error->code, error->text, error->field, out);
         const Envelope& envelope = std::get<Envelope>(decoded);
         core->heard(peer.id, now());
-        const std::vector<Need> needs = core->needs(peer.id, envelope);
+        std::vector<Need> needs = core->needs(peer.id, envelope);
         Settled settled;
         if (!needs.empty() && is_end(message)) core->settle_live(peer.id, envelope, payload, settled, now(), out);
+        if (!needs.empty()) {
+            const Snapshot first = disk.read(needs);
+            const auto besides = core->needs_besides(envelope, Found(needs, first, newer_than(first.applied_seq)));
+            needs.insert(needs.end(), besides.begin(), besides.end());
+        }
         const Snapshot snapshot = disk.read(needs);
         const Found found = needs.empty() ? Found{} : Found(needs, snapshot, newer_than(snapshot.applied_seq));
         core->handle(peer.id, envelope, payload, found, settled, now(), out);
@@ -682,6 +692,11 @@ class Yard {
             for (const Batch* batch : newer_than(0))
                 if (batch->seq == payload.number) return std::string(batch->view(payload.slice));
         } else if (payload.kind == PayloadRef::Kind::of_job) {
+            std::optional<std::string> edited;
+            for (const Batch* batch : newer_than(disk.applied))
+                for (const auto& [job, slice] : batch->edits())
+                    if (job.value == payload.number) edited = batch->view(slice);
+            if (edited) return *edited;
             for (const Batch* batch : newer_than(disk.applied))
                 if (const auto slice = batch->payload_of({payload.number})) return std::string(batch->view(*slice));
             return read_live_payload(key);

@@ -106,6 +106,25 @@ TEST_F(CoreQueues, TheBackoffOfAQueueIsThatOfItsJobs) {
     take(w);
 }
 
+TEST_F(CoreQueues, ATypesPolicyInAllQueuesStandsBetweenThatInItsQueueAndItsQueues) {
+    const auto attempts = [&](const SubmitItem& item) { return core->job(submit(client, item))->max_attempts; };
+    EXPECT_EQ(set({.queue = "*", .type = "t", .retry = {.max_attempts = 7}}), Code::ok);
+    EXPECT_EQ(attempts({.queue = "never heard of", .type = "t"}), 7);
+    EXPECT_EQ(attempts({.queue = "mail", .type = "other"}), kDefaultMaxAttempts);
+    EXPECT_EQ(set({.queue = "mail", .retry = {.max_attempts = 8, .timeout_ms = 88}}), Code::ok);
+    EXPECT_EQ(attempts({.queue = "mail", .type = "t"}), 7) << "before its queue's";
+    EXPECT_EQ(core->job(submit(client, {.queue = "mail", .type = "t"}))->timeout_ms, 88U) << "field by field";
+    EXPECT_EQ(set({.queue = "mail", .type = "t", .retry = {.max_attempts = 9}}), Code::ok);
+    EXPECT_EQ(attempts({.queue = "mail", .type = "t"}), 9) << "behind that in its queue";
+    EXPECT_EQ(attempts({.queue = "mail", .type = "t", .max_attempts = 2}), 2);
+    crash_after_commit();
+    client = submitter("again");
+    EXPECT_EQ(attempts({.queue = "other", .type = "t"}), 7);
+    EXPECT_EQ(queue("*")["types"][0]["max_attempts"], 7);
+    EXPECT_EQ(set({.queue = "*", .type = "t", .retry = {.max_attempts = kUnset}}), Code::ok);
+    EXPECT_EQ(attempts({.queue = "other", .type = "t"}), kDefaultMaxAttempts);
+}
+
 TEST_F(CoreQueues, WhatMakesNoSenseIsRefusedAndChangesNothing) {
     const auto field = [&](const SetQueue& what) { return std::string(refused(client, what)->field); };
     const std::string long_text(256, 'x');
@@ -113,6 +132,7 @@ TEST_F(CoreQueues, WhatMakesNoSenseIsRefusedAndChangesNothing) {
     EXPECT_EQ(field({.queue = "q", .type = "\n"}), "type");
     EXPECT_EQ(field({.queue = "q", .type = "t", .paused = true}), "type");
     EXPECT_EQ(field({.queue = "q", .type = "t", .max_running = 1}), "type");
+    EXPECT_EQ(field({.queue = "*", .paused = true}), "type");
     EXPECT_EQ(field({.queue = "q", .paused = true, .why = long_text}), "why");
     EXPECT_EQ(field({.queue = "q", .paused = true, .by = long_text}), "by");
     EXPECT_EQ(field({.queue = "q", .retry = {.max_attempts = 0}}), "max_attempts");

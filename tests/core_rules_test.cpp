@@ -231,7 +231,10 @@ class Chaos {
             case 2:
             case 3: submit(client); break;
             case 4: yard_.send(client, Cancel{{some}}); break;
-            case 5: yard_.send(client, Redrive{{some}}); break;
+            case 5:
+                if (dice(2) == 0) edit(client, some);
+                yard_.send(client, Redrive{{some}});
+                break;
             case 6: yard_.send(client, Watch{{some}}); break;
             case 7: yard_.send(client, Show{{some}}); break;
             case 8: yard_.send(client, List{.state = static_cast<JobState>(dice(11)), .limit = 5}); break;
@@ -283,6 +286,13 @@ class Chaos {
             yard_.send(client, Submit{client.confirmed, client.next_number, {item}}, payload);  // sent twice
         ++client.next_number;
         if (dice(5) == 0) client.confirmed = client.next_number - 1;
+    }
+
+    void edit(Peer& client, JobId job) {
+        const std::string payload(dice(4) == 0 ? 5000 : dice(50), 'e');
+        Edit edit{{job}, static_cast<std::uint32_t>(payload.size()), true};
+        if (dice(2) == 0) edit.queue = dice(2) == 0 ? "a" : "b";
+        yard_.send(client, edit, payload);
     }
 
     void end(std::size_t worker, std::size_t which) {
@@ -467,7 +477,17 @@ TEST(CoreChaos, NonsenseThatDecodesHarmsNobody) {
             }
             case 2: message = Watch{jobs()}; break;
             case 3: message = Cancel{jobs()}; break;
-            case 4: message = Redrive{jobs()}; break;
+            case 4:
+                if (rng() % 2 == 0) message = Redrive{jobs()};
+                else
+                    message = Edit{jobs(),
+                                   length(),
+                                   rng() % 2 == 0,
+                                   text(),
+                                   text(),
+                                   byte(),
+                                   {small(), small(), {small(), small(), small(), small()}}};
+                break;
             case 5: message = Show{jobs()}; break;
             case 6: message = List{static_cast<JobState>(byte()), text(), text(), number(), small()}; break;
             case 7: message = Grant{number()}; break;

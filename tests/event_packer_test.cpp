@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,15 +23,35 @@ struct Event {
     friend bool operator==(const Event&, const Event&) = default;
 };
 
-/// The bytes of the rows that they take.
-std::vector<std::string> rows_of(const std::vector<Event>& events) {
+/// Names get numbers as the ready queue gives them.
+struct Numbers {
+    std::map<std::string, QueueId> queues;
+    std::map<std::string, TypeId> types;
+    std::map<std::pair<QueueId, TypeId>, ClassId> classes;
+    template <class Key, class Id>
+    static Id number(std::map<Key, Id>& numbers, const Key& key) {
+        return numbers.try_emplace(key, static_cast<Id>(numbers.size())).first->second;
+    }
+    EventPacker::Known of(const Event& event) {
+        const QueueId queue = number(queues, event.queue);
+        const TypeId type = number(types, event.type);
+        return {number(classes, {queue, type}), queue, type};
+    }
+};
+
+/// The bytes of the rows that they take. `some_unknown`: some of what has a class is told without its numbers.
+std::vector<std::string> rows_of(const std::vector<Event>& events, bool some_unknown = true) {
     std::vector<std::string> rows;
     EventPacker packer;
+    Numbers numbers;
     for (std::size_t at = 0; at < events.size();) {
         packer.begin(77);
         for (; at < events.size(); ++at) {
             const Event& e = events[at];
-            if (!packer.add(e.kind, e.job, e.count, {e.queue, e.type, e.worker, e.text})) break;
+            const EventPacker::Known known = numbers.of(e);
+            const bool has_class = !e.queue.empty() && !e.type.empty() && !(some_unknown && at % 7 == 3);
+            if (!packer.add(e.kind, e.job, e.count, {e.queue, e.type, e.worker, e.text}, has_class ? &known : nullptr))
+                break;
         }
         Batch batch;
         const Slice slice = append_row(batch, packer.row());
@@ -91,15 +112,23 @@ TEST(EventPacker, ARowStaysInsideAPageAndIsNearlyFull) {
     }
 }
 
-TEST(EventPacker, EachWordAndEachSubjectStandsOnceARow) {
+TEST(EventPacker, EachWordStandsOnceARowForWhatItNamesAndEachSubjectOnce) {
     for (const auto& events : {in_turns(1, 1, 5), in_turns(10, 3, 5), in_turns(1'000, 700, 5)})
-        for (const std::string& bytes : rows_of(events)) {
+        for (const std::string& bytes : rows_of(events, false)) {
             EventsRow row;
             ASSERT_TRUE(read_row(bytes, row));
             std::set<std::uint32_t> used;
-            for (const EventsRow::Places& subject : row.subjects) used.insert(subject.begin(), subject.end());
-            used.erase(0);
-            EXPECT_EQ(std::set(row.words.begin(), row.words.end()).size(), row.words.size());
+            for (std::size_t what = 0; what < EventsRow::Places{}.size(); ++what) {
+                std::set<std::uint32_t> places;
+                std::set<std::string_view> words;
+                for (const EventsRow::Places& subject : row.subjects) {
+                    if (subject[what] == 0) continue;
+                    places.insert(subject[what]);
+                    words.insert(row.words[subject[what] - 1]);
+                }
+                EXPECT_EQ(words.size(), places.size());
+                used.merge(places);
+            }
             EXPECT_EQ(used.size(), row.words.size()) << "a word is there that nothing names";
             EXPECT_EQ(std::set(row.subjects.begin(), row.subjects.end()).size(), row.subjects.size());
         }

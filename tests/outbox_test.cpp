@@ -84,6 +84,35 @@ TEST(Batches, FindPayloadsWhereverTheyStand) {
     EXPECT_FALSE(batches.find({PayloadRef::Kind::result_of, 100, {0, 5}}, found));
 }
 
+TEST(Batches, ThePayloadOfAnEditTakesThePlaceOfTheOneThatWasSubmittedAsLongAsItIsInHand) {
+    Batches batches = make_batches(2);
+    const auto edit = [&](std::string_view payload) {
+        batches.open().note_edit({100}, batches.open().append(payload));
+    };
+    submit(batches, {100}, "old");
+    submit(batches, {101}, "other");
+    commit(batches, {102});
+    edit("new");
+    KeptBytes found;
+    EXPECT_TRUE(batches.find(of_job(100, 3), found));
+    EXPECT_EQ(found.bytes, "new") << "of the open batch";
+    batches.hand_over({102});
+    EXPECT_TRUE(batches.find(of_job(100, 3), found));
+    EXPECT_EQ(found.bytes, "new") << "of the one in flight";
+    batches.land();
+    edit("newer");
+    commit(batches, {102});
+    EXPECT_TRUE(batches.find(of_job(100, 5), found));
+    EXPECT_EQ(found.bytes, "newer");
+    EXPECT_TRUE(batches.find(of_job(101, 5), found));
+    EXPECT_EQ(found.bytes, "other");
+    batches.set_applied(13);
+    commit(batches, {102});
+    commit(batches, {102});
+    batches.trim(13);
+    EXPECT_FALSE(batches.find(of_job(100, 5), found)) << "the store has it by now";
+}
+
 TEST(Batches, KnowTheNewestResult) {
     Batches batches = make_batches(100);
     EndRow ended;

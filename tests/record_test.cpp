@@ -93,6 +93,7 @@ EndRow an_end_row() {
     row.content = {9};
     row.array = {10};
     row.array_index = 11;
+    row.edited_at = 12;
     row.result = "result";
     return row;
 }
@@ -174,6 +175,7 @@ TEST(Record, EndRowRoundTrips) {
     EndRow row;
     ASSERT_TRUE(read_row(bytes, row));
     const EndRow made = an_end_row();
+    EXPECT_EQ(row.edited_at, made.edited_at);
     EXPECT_EQ(row.state, made.state);
     EXPECT_EQ(row.reason, made.reason);
     EXPECT_EQ(row.queue, made.queue);
@@ -355,6 +357,9 @@ TEST(Record, OlderRowWithoutTheLastFieldsIsRead) {
     expect_older_rows_are_read(TaskRow{}, 20);
     expect_older_rows_are_read(TaskRow{.nonce = 7}, 21);
     expect_older_rows_are_read(an_array_row(), 19);
+    ArrayRow leaving = an_array_row();
+    leaving.is_leaving = true;
+    expect_older_rows_are_read(leaving, 20);
     expect_older_rows_are_read(LeftoverRow{{7}, JobState::dead, 300}, 3);
     expect_older_rows_are_read(QueueRow{true, 1, "b", "w", 2, {3, 4, {5, 6, 7, 8}}}, 11);
     expect_older_rows_are_read(KeyRow{{1}, {2}, JobState::dead}, 3);

@@ -114,7 +114,8 @@ struct StoreTools : testing::Test {
                     .ended_at = 8,
                     .payload_size = 5,
                     .last = attempt(1, Outcome::failed),
-                    .array = {}};
+                    .array = {},
+                    .edited_at = 9};
         put_row(batch, Table::dead, job_key({3}), dead);
         put_row(batch, Table::buried, job_key({3}), live_row("mail", "hello"));
         put_row(batch, Table::live, job_key({5}), live_row("mail", "a\nb"));
@@ -622,6 +623,7 @@ TEST_F(StoreTools, ADumpIsOneObjectALine) {
     EXPECT_EQ(jobs["2"]["result_base64"], base64(large));
     EXPECT_EQ(jobs["3"]["state"], "dead");
     EXPECT_EQ(jobs["3"]["payload"], "hello");
+    EXPECT_EQ(jobs["3"]["edited_at"], 9);
     EXPECT_EQ(jobs["5"]["payload"], "a\nb");
 }
 

@@ -537,6 +537,21 @@ TEST_F(WorkerSession, RenewsAllItHoldsStartedOrNot) {
     EXPECT_EQ(renew.items[1].token.value, 3U);
 }
 
+TEST_F(WorkerSession, SaysThatAJobStartedBeforeItsProgress) {
+    join();
+    tick(kRenewMs - 1);
+    dispatch({1});
+    begin(1);
+    session.on_progress({1}, 0.5, "half");
+    tick(1);
+    EXPECT_EQ(only<Started>().items.size(), 1U);
+    EXPECT_EQ(only<Renew>().items.size(), 1U);
+    const auto place = [&](const Sent* message) {
+        return std::find_if(sent.begin(), sent.end(), [&](const Sent& one) { return &one == message; }) - sent.begin();
+    };
+    EXPECT_LT(place(all<Started>()[0]), place(all<Renew>()[0]));
+}
+
 TEST_F(WorkerSession, StopsAndForgetsAJobWhoseRenewalIsStale) {
     join();
     dispatch({1, 2});

@@ -467,9 +467,12 @@ void Session::on_tick(std::int64_t now_ms) {
     if (link_ == Link::welcomed) {
         send_credit(now_ms);  // before the ends: the end of a job whose slot is stuck makes no room for another
         if (now_ms >= ends_at_ms_ && !gathers(now_ms)) send_ends(now_ms);
-        if (now_ms >= renew_at_ms_) send_renewals(now_ms);
+        if (now_ms >= renew_at_ms_) {
+            send_started(now_ms, now_ms);  // renewals tell of progress, and what has any is known to run
+            send_renewals(now_ms);
+        }
     }
-    send_started(now_ms);
+    send_started(now_ms, now_ms - kStartedAfterMs);
     if (drain_) leave_when_done(now_ms);
     if (link_ == Link::welcomed && now_ms - sent_ms_ >= heartbeat_ms_) send(Heartbeat{}, {}, now_ms);
 }
@@ -618,10 +621,10 @@ void Session::send_ends(std::int64_t now_ms) {
     releases.flush();
 }
 
-void Session::send_started(std::int64_t now_ms) {
+void Session::send_started(std::int64_t now_ms, std::int64_t began_until_ms) {
     // Told or not, a job leaves the list: WELCOME makes a new one of all that run.
     ListWriter<Started> list(*this, std::nullopt, now_ms);
-    for (; !began_.empty() && began_.front().at_ms + kStartedAfterMs <= now_ms; began_.pop_front()) {
+    for (; !began_.empty() && began_.front().at_ms <= began_until_ms; began_.pop_front()) {
         const Held* held = find(began_.front().token);
         if (link_ != Link::welcomed || held == nullptr) continue;
         if (held->run == Run::running && held->report == Report::owed) list.add({held->job, held->token});

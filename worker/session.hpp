@@ -211,7 +211,7 @@ class Session {
     void send_credit(std::int64_t now_ms);
     [[nodiscard]] bool gathers(std::int64_t now_ms) const;
     void send_ends(std::int64_t now_ms);
-    void send_started(std::int64_t now_ms);
+    void send_started(std::int64_t now_ms, std::int64_t began_until_ms);
     void send_renewals(std::int64_t now_ms);
     void leave_when_done(std::int64_t now_ms);
     void send(Message message, RequestId request, std::int64_t now_ms);

@@ -1,5 +1,6 @@
 #include "command_job.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace jobyard::cli {
@@ -31,6 +32,48 @@ std::string encode_command(const Command& command) {
     std::string out;
     json::to_msgpack(map, out);
     return out;
+}
+
+Result<std::string> command_text(std::string_view payload) {
+    const json map = json::from_msgpack(payload.begin(), payload.end(), true, false);
+    if (!map.is_object() || !map.contains("argv"))
+        return Error{Code::bad_field, "its payload is no command (PROTOCOL.md, Commands)", 0};
+    nlohmann::ordered_json text{{"command", map["argv"]}};
+    for (const char* key : {"env", "cwd"})
+        if (map.contains(key)) text[key] = map[key];
+    if (map.contains("stdin")) text["stdin"] = bytes(map, "stdin");
+    try {
+        return text.dump(2) + "\n";
+    } catch (const json::type_error&) {
+        return Error{Code::bad_field, "it has bytes that are no text, so it cannot be shown as JSON", 0};
+    }
+}
+
+Result<std::string> command_payload_of(std::string_view text) {
+    const auto bad = [](const std::string& what) { return Error{Code::bad_field, what, 0}; };
+    const auto is_text = [](const json& value) { return value.is_string(); };
+    const json object = json::parse(text, nullptr, false);
+    if (!object.is_object())
+        return bad("this is no JSON object; expected one such as {\"command\": [\"gzip\", \"a.log\"]}");
+    Command command;
+    for (const auto& [key, value] : object.items()) {
+        if (key == "command") {
+            if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_text))
+                return bad("\"command\" is " + value.dump() + ": expected a list of strings");
+            command.argv = value.get<std::vector<std::string>>();
+        } else if (key == "env") {
+            if (!value.is_object() || !std::all_of(value.begin(), value.end(), is_text))
+                return bad("\"env\" is " + value.dump() + ": expected an object of strings");
+            command.env = value.get<std::map<std::string, std::string>>();
+        } else if (key == "cwd" || key == "stdin") {
+            if (!value.is_string()) return bad("\"" + key + "\" is " + value.dump() + ": expected a string");
+            (key == "cwd" ? command.cwd : command.input) = value.get<std::string>();
+        } else {
+            return bad("unknown key \"" + key + "\"; expected command, env, cwd or stdin");
+        }
+    }
+    if (command.argv.empty()) return bad("\"command\" is missing or empty: expected a list of strings");
+    return encode_command(command);
 }
 
 std::optional<CommandResult> decode_command_result(std::string_view encoded) {

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "jobyard/result.hpp"
+
 namespace jobyard::cli {
 
 inline constexpr const char* kCommandType = "command";
@@ -19,6 +21,10 @@ struct Command {
     std::string input;  ///< standard input
 };
 std::string encode_command(const Command& command);
+/// The payload of a command as JSON for people, with the keys that a line of `submit --batch` has; and back. The error
+/// says what is not as expected.
+Result<std::string> command_text(std::string_view payload);
+Result<std::string> command_payload_of(std::string_view text);
 
 struct CommandResult {
     int exit_status = 0;

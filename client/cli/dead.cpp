@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "dead.hpp"
 #include "job_json.hpp"
 #include "jobyard/fingerprint.hpp"
 #include "queries.hpp"
@@ -93,14 +94,13 @@ struct DeadOptions {
             });
         task.add_to(verb);
     }
-    /// Says what is wrong.
-    [[nodiscard]] bool complete() const {
+    /// Nothing if they go together; else it is said why not, and this is the exit code.
+    [[nodiscard]] std::optional<int> wrong(const Globals& globals) const {
         const bool narrowed = task.used() || !reason.empty() || !error.empty();
-        if (all == numbers.empty() && (all || !narrowed)) return true;
-        complain(
-            "expected numbers of jobs, or --all, which --queue, --type, --reason, --error, --older and --newer may "
-            "narrow");
-        return false;
+        if (all == numbers.empty() && (all || !narrowed)) return std::nullopt;
+        return wrong_usage(globals,
+                           "expected numbers of jobs, or --all, which --queue, --type, --reason, --error, --older and "
+                           "--newer may narrow");
     }
     [[nodiscard]] TaskSpec spec(TaskAction action) const {
         TaskSpec spec = task.spec(action);
@@ -180,12 +180,10 @@ void add_dead(CLI::App& app, Globals& globals) {
     });
 
     CLI::App* show = verb->add_subcommand("show", "Show dead jobs with their attempts");
-    auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    show->add_option("ID", *numbers, "Numbers of jobs")->required();
     show->footer(std::string("\nExample:\n  jobyard dead show 17\n") + kExitCodes);
-    add_common(*show, globals);
-    show->callback(
-        [&globals, numbers] { globals.action = [&globals, numbers] { return show_jobs(globals, *numbers); }; });
+    add_show_options(*show, globals);
+
+    add_dead_edit(*verb, globals);
 
     CLI::App* again = verb->add_subcommand("redrive", "Give dead jobs a new round");
     auto redriven = std::make_shared<DeadOptions>();
@@ -197,7 +195,7 @@ void add_dead(CLI::App& app, Globals& globals) {
     add_common(*again, globals);
     again->callback([&globals, redriven] {
         globals.action = [&globals, redriven] {
-            if (!redriven->complete()) return static_cast<int>(kExitUsage);
+            if (const std::optional<int> wrong = redriven->wrong(globals)) return *wrong;
             if (!redriven->all) return redrive(globals, job_ids(redriven->numbers));
             return run_task(globals, redriven->spec(TaskAction::redrive), redriven->task);
         };
@@ -214,7 +212,8 @@ void add_dead(CLI::App& app, Globals& globals) {
     add_common(*away, globals);
     away->callback([&globals, purged] {
         globals.action = [&globals, purged] {
-            return purged->complete() ? purge(globals, *purged) : static_cast<int>(kExitUsage);
+            if (const std::optional<int> wrong = purged->wrong(globals)) return *wrong;
+            return purge(globals, *purged);
         };
     });
 }

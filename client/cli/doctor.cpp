@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "doctor.hpp"
 #include "peer/endpoint.hpp"
 #include "verbs.hpp"
 
@@ -30,23 +31,6 @@ constexpr std::uint64_t kSessions = 10'000;                   // its default lim
 constexpr std::uint64_t kOtherDescriptors = 64;               // of a broker: files, events, endpoints
 constexpr std::uint64_t kMapBytes = std::uint64_t{64} << 30;  // its default --map-size
 constexpr std::chrono::seconds kAnswerLimit{3};
-
-struct Told {
-    std::string check;
-    std::string what_to_do;  ///< empty: nothing is wrong
-    std::string text;
-};
-
-Told fine(std::string check, std::string text) { return {std::move(check), {}, std::move(text)}; }
-Told wrong(std::string check, std::string text, std::string what_to_do) {
-    return {std::move(check), std::move(what_to_do), std::move(text)};
-}
-
-std::string gib(std::uint64_t bytes) {
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%.1f GiB", static_cast<double>(bytes) / (1U << 30U));
-    return text.data();
-}
 
 Told check_endpoint_directory(const std::string& endpoint) {
     const Result<void> address = check_address(endpoint);
@@ -107,6 +91,9 @@ Told check_file_system(const std::string& data) {
         case 0x517b:
         case 0xfe534d42:
         case 0xff534d42: kind = "SMB"; break;
+        case 0x00c36400: kind = "CephFS"; break;
+        case 0x01021997: kind = "a file system of another machine (9p)"; break;
+        case 0x65735546: kind = "a file system of a program (FUSE)"; break;
         case 0x794c7630: kind = "overlayfs"; break;
         case 0x01021994:
         case 0x858458f6: kind = "a memory file system"; break;
@@ -213,7 +200,15 @@ Told check_dead_letters(const BrokerStats& stats) {
                  "jobyard dead list says why; when the cause is mended: jobyard dead redrive --all");
 }
 
-int doctor(const Globals& globals, const std::string& data) {
+Told check_broker_clock(WallTime before, const BrokerStats& stats) {
+    const auto after = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+    const Json map = Json::from_msgpack(stats.map, true, false);
+    const Json broker = map.value("broker", Json::object());
+    if (!broker.contains("now")) return fine("broker's clock", "not known: it is of an older version");
+    return check_clocks_agree(before, WallTime(std::chrono::milliseconds(broker["now"].get<std::int64_t>())), after);
+}
+
+int doctor(const Globals& globals, const std::string& data, const std::string& root) {
     const std::string endpoint = broker_endpoint(globals.broker);
     std::vector<Told> told;
     told.push_back(check_endpoint_directory(endpoint));
@@ -227,19 +222,40 @@ int doctor(const Globals& globals, const std::string& data) {
                              : wrong("broker", "no broker answers at " + endpoint + ": " + connected.error().text,
                                      "start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER"));
     int holder = 0;
+    std::uint64_t jobs = 0;  // that are unended, as far as it is known
+    std::uint64_t connections = 0;
     if (!data.empty()) {
         told.push_back(check_access(data));
         const StoreSays says = ask_store(data);
-        if (says.exit == 0) holder = Json::parse(says.output, nullptr, false).value("held_by_process", 0);
+        if (says.exit == 0) {
+            const Json info = Json::parse(says.output, nullptr, false);
+            holder = info.value("held_by_process", 0);
+            jobs = info.value(Json::json_pointer("/tables/live/rows"), std::uint64_t{0});
+        }
         told.push_back(check_file_system(data));
+        told.push_back(check_barriers(root, data));
         told.push_back(check_free_space(data));
         told.push_back(check_store(says));
         if (says.exit == 0) told.push_back(check_lock(data, holder, connected.has_value(), endpoint));
     }
+    Result<BrokerStats> stats = connected.has_value() ? Result<BrokerStats>(BrokerStats{}) : connected.error();
+    if (connected) {
+        const auto before = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+        stats = client->stats(kAnswerLimit);
+        if (stats) {
+            told.push_back(check_broker_clock(before, *stats));
+            jobs = stats->scheduled + stats->queued + stats->assigned + stats->running + stats->retrying;
+            connections = stats->workers + stats->submitters;
+        }
+    }
+    if (!data.empty()) told.push_back(check_clock());
     told.push_back(check_descriptors(holder));
     told.push_back(check_address_space(holder));
+    if (!data.empty()) {
+        told.push_back(check_memory(root, holder, jobs, connections));
+        told.push_back(check_backlog(root));
+    }
     if (connected) {
-        const Result<BrokerStats> stats = client->stats(kAnswerLimit);
         if (stats) {
             told.push_back(check_workers(*client, *stats));
             told.push_back(check_dead_letters(*stats));
@@ -275,13 +291,19 @@ void add_doctor(CLI::App& app, Globals& globals) {
     verb->add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
     verb->add_option("--data", *data, "Data directory of the broker, on its machine: looked at too")
         ->option_text("DIR");
+    auto root = std::make_shared<std::string>();
+    verb->add_option("--root", *root, "Where the machine's /proc and /sys are, if not there")->option_text("DIR");
     verb->add_flag("--json", globals.json, "Print JSON, one object a check");
     verb->footer(
-        "\nChecks the endpoint, the broker, limits of the process, jobs that nobody serves and dead ones; with --data\n"
-        "also the directory: its mode, file system, free space, store and lock. Changes nothing.\n\n"
+        "\nChecks the endpoint, the broker and its clock, limits of the process, jobs that nobody serves and dead "
+        "ones;\n"
+        "with --data, on the broker's machine, also the directory (its mode, file system, free space, store and "
+        "lock),\n"
+        "the clock, the memory that the broker may have, and the kernel's settings. Changes nothing.\n\n"
         "Exit codes: 0 nothing is wrong; 1 something is; 2 wrong usage.\n\n"
         "Example:\n  jobyard doctor --data /var/lib/jobyard");
-    verb->callback([&globals, data] { globals.action = [&globals, data] { return doctor(globals, *data); }; });
+    verb->callback(
+        [&globals, data, root] { globals.action = [&globals, data, root] { return doctor(globals, *data, *root); }; });
 }
 
 }  // namespace jobyard::cli

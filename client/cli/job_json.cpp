@@ -79,6 +79,7 @@ std::string job_json(const JobInfo& job, const std::optional<CommandResult>& res
     put_time(out, "due_at", job.due_at);
     put_time(out, "started_at", job.started_at);
     put_time(out, "ended_at", job.ended_at);
+    put_time(out, "edited_at", job.edited_at);
     out["payload_bytes"] = job.payload_bytes;
     if (job.result_bytes) out["result_bytes"] = *job.result_bytes;
     put_text(out, "key", job.key);

@@ -95,6 +95,7 @@ void print_job(const JobInfo& job, const std::optional<CommandResult>& result) {
     time("due", job.due_at);
     time("started", job.started_at);
     time("ended", job.ended_at);
+    time("edited", job.edited_at);
     field("payload", std::to_string(job.payload_bytes) + " bytes");
     if (result)
         field("result", "exit status " + std::to_string(result->exit_status) +
@@ -105,6 +106,28 @@ void print_job(const JobInfo& job, const std::optional<CommandResult>& result) {
     else if (job.result_bytes) field("result", std::to_string(*job.result_bytes) + " bytes");
     field("error", printable(job.error));
     print_attempts(job, terminal);
+}
+
+int print_payload(const Globals& globals, const std::vector<std::uint64_t>& numbers) {
+    if (numbers.size() > 1) {
+        complain("--payload is for one job at a time");
+        return kExitUsage;
+    }
+    const std::unique_ptr<Client> client = connected_client(globals);
+    if (!client) return kExitUnreachable;
+    const JobId id = job_ids(numbers).front();
+    const Result<JobInfo> job = client->show(id, globals.call_limit());
+    if (!job) return complain_about(id, job.error());
+    const Result<std::string> payload = client->payload(id, globals.call_limit());
+    if (!payload) return complain_about(id, payload.error());
+    if (job->type != kCommandType) {
+        print(*payload);
+        return kExitOk;
+    }
+    const Result<std::string> text = command_text(*payload);
+    if (!text) return complain_about(id, text.error());
+    print(*text);
+    return kExitOk;
 }
 
 int stats(const Globals& globals) {
@@ -225,13 +248,25 @@ int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t mo
 
 void add_show(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("show", "Show all that is known of jobs, with their attempts");
-    auto numbers = std::make_shared<std::vector<std::uint64_t>>();
-    verb->add_option("ID", *numbers, "Numbers of jobs, or of arrays")->required();
-    verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n") +
+    verb->footer(std::string("\nExamples:\n  jobyard show 17\n  jobyard show --json 17 | jq '.attempts[].error'\n"
+                             "  jobyard show --payload 17\n") +
                  kExitCodes);
-    add_common(*verb, globals);
-    verb->callback(
-        [&globals, numbers] { globals.action = [&globals, numbers] { return show_jobs(globals, *numbers); }; });
+    add_show_options(*verb, globals);
+}
+
+void add_show_options(CLI::App& verb, Globals& globals) {
+    auto numbers = std::make_shared<std::vector<std::uint64_t>>();
+    auto payload = std::make_shared<bool>(false);
+    verb.add_option("ID", *numbers, "Numbers of jobs, or of arrays")->required();
+    verb.add_flag("--payload", *payload,
+                  "Print the payload of a job that is unended or dead, or of an array, and nothing else; a command as "
+                  "JSON");
+    add_common(verb, globals);
+    verb.callback([&globals, numbers, payload] {
+        globals.action = [&globals, numbers, payload] {
+            return *payload ? print_payload(globals, *numbers) : show_jobs(globals, *numbers);
+        };
+    });
 }
 
 void add_list(CLI::App& app, Globals& globals) {

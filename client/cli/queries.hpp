@@ -11,6 +11,8 @@ Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, 
 /// Prints them; `most` 0 is all.
 int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most);
 /// All that is known of them, with their attempts.
+/// Of a verb that shows jobs.
+void add_show_options(CLI::App& verb, Globals& globals);
 int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers);
 
 }  // namespace jobyard::cli

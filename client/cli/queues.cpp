@@ -212,7 +212,8 @@ void add_queue(CLI::App& app, Globals& globals) {
 
     CLI::App* set = verb->add_subcommand("set", "Limit a queue, or say how its jobs are tried");
     auto options = std::make_shared<SetOptions>();
-    set->add_option("QUEUE", options->queue, "Its name; it need not have jobs yet")->required();
+    set->add_option("QUEUE", options->queue, "Its name; it need not have jobs yet. With --type, * for all queues")
+        ->required();
     set->add_option("--type", options->type, "Only jobs of this type in it");
     const auto number = [](std::uint32_t least, std::uint32_t most, const char* word) {
         return or_word(is_number(least, most), word);
@@ -234,10 +235,12 @@ void add_queue(CLI::App& app, Globals& globals) {
     set->add_option("--backoff-jitter", options->backoff_jitter, "Percent that chance adds to a pause")
         ->check(number(0, 100, "default"));
     set->footer(
-        std::string("\nA job's own word goes first, then its type's, then its queue's, then the usual. Jobs that "
-                    "are there\nalready stay as they are. `default` takes a setting back.\n\n"
+        std::string("\nA job's own word goes first, then its type's in its queue, then its type's in all queues, then "
+                    "its\nqueue's, then the usual. Jobs that are there already stay as they are. `default` takes a "
+                    "setting\nback.\n\n"
                     "Examples:\n  jobyard queue set mail --max-running 10 --max-attempts 8\n"
                     "  jobyard queue set mail --type digest --timeout 30m\n"
+                    "  jobyard queue set '*' --type digest --max-attempts 2\n"
                     "  jobyard queue set mail --max-running none\n") +
         kExitCodes);
     add_common(*set, globals);

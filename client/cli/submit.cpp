@@ -44,7 +44,8 @@ Exit codes: 0 submitted; 2 wrong usage, or a line that cannot be read; 3 no brok
 With --wait: the command's own exit code (0 or 1 for jobs that are no commands; for a batch that of the worst; for an
 array 0 if all of its jobs completed, else 1).)text";
 
-/// The bytes of a file, or of standard input for "-".
+}  // namespace
+
 Result<std::string> read_all(const std::string& name) {
     std::ifstream file;
     if (name != "-") {
@@ -57,6 +58,8 @@ Result<std::string> read_all(const std::string& name) {
     if (in.bad()) return Error{Code::bad_field, "cannot read " + name + ": " + std::strerror(errno), 0};
     return std::move(bytes).str();
 }
+
+namespace {
 
 int usage(const Globals& globals, const std::string& text) {
     return wrong_usage(globals, text + "; see jobyard submit --help");

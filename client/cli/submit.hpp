@@ -40,6 +40,8 @@ int submit_batch(const Globals& globals, const SubmitOptions& options);
 
 /// What the options say about any job: all but its type, payload and key.
 JobSpec common_spec(const SubmitOptions& options);
+/// The bytes of a file, or of standard input for "-".
+Result<std::string> read_all(const std::string& name);
 /// False if it is not of the form K=V.
 bool add_environment(std::map<std::string, std::string>& environment, const std::string& assignment);
 

@@ -221,6 +221,22 @@ class AsyncClient:
             if cursor == 0:
                 return
 
+    async def edit(
+        self,
+        job: int,
+        *,
+        payload: bytes | None = None,
+        type: str = "",
+        queue: str = "",
+        priority: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        await self._ask(questions.edit(job, payload, type, queue, priority, retry), timeout)
+
+    async def payload(self, job: int, timeout: float | None = TIME_LIMIT) -> bytes:
+        return await self._ask(questions.payload(job), timeout)
+
     async def set_queue(
         self,
         queue: str,
@@ -322,7 +338,7 @@ class AsyncClient:
         return futures
 
     async def _ask(self, question: Question[T], timeout: float | None) -> T:
-        future = self._core.ask(question.message)
+        future = self._core.ask(question.message, question.payload)
         self._schedule()
         try:
             return question.read(await _wait(future, timeout))

@@ -253,6 +253,24 @@ class Client:
             if cursor == 0:
                 return
 
+    def edit(
+        self,
+        job: int,
+        *,
+        payload: bytes | None = None,
+        type: str = "",
+        queue: str = "",
+        priority: int | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        timeout: float | None = TIME_LIMIT,
+    ) -> None:
+        """Another payload, type, queue, priority or policy of a dead job, before its redrive; what is not said stays."""
+        self._ask(questions.edit(job, payload, type, queue, priority, retry), timeout)
+
+    def payload(self, job: int, timeout: float | None = TIME_LIMIT) -> bytes:
+        """Of a job that is unended or dead; others have none any more."""
+        return self._ask(questions.payload(job), timeout)
+
     def set_queue(
         self,
         queue: str,
@@ -266,7 +284,8 @@ class Client:
         timeout: float | None = TIME_LIMIT,
     ) -> None:
         """Pauses, resumes or limits a queue (0: no limit), or says how its jobs are tried; with `type` only those of
-        this type, of which there is `retry` alone. What is not said stays; UNSET takes a value of `retry` back."""
+        this type (in all queues, if the queue is "*"), of which there is `retry` alone. What is not said stays; UNSET takes a value of `retry` back.
+        """
         self._ask(questions.set_queue(queue, type, paused, by, why, max_running, retry), timeout)
 
     def queues(self, timeout: float | None = TIME_LIMIT) -> Sequence[QueueInfo]:
@@ -397,7 +416,7 @@ class Client:
     def _ask(self, question: Question[T], timeout: float | None) -> T:
         self._require_same_process()
         with self._lock:
-            future = self._core.ask(question.message)
+            future = self._core.ask(question.message, question.payload)
             self._loop.wake()
         try:
             return question.read(_wait(future, timeout))

@@ -128,6 +128,7 @@ class _Ask:
     """A question, asked again in each session until it is answered."""
 
     message: m.Message
+    payload: bytes = b""
     future: Future[Reply] = field(default_factory=Future)
 
 
@@ -183,9 +184,9 @@ class ClientCore(Conversation):
         self._waiting.append(submit)
         return self._may_send_list()
 
-    def ask(self, message: m.Message) -> Future[Reply]:
+    def ask(self, message: m.Message, payload: bytes = b"") -> Future[Reply]:
         self._require_going()
-        ask = _Ask(message)
+        ask = _Ask(message, payload)
         self._asks.append(ask)
         return ask.future
 
@@ -291,7 +292,7 @@ class ClientCore(Conversation):
             if why := self._beyond_broker(ask.message):
                 _settle(ask.future, why)
             if not ask.future.done():
-                self._asks_out[self._say(ask.message, now)] = ask
+                self._asks_out[self._say(ask.message, now, ask.payload)] = ask
         if self._granted - self._pushed <= self._grant // 2:
             self._granted = self._pushed + self._grant
             self._say(m.Grant(self._granted), now)
@@ -514,7 +515,7 @@ def _of_this_store(question: m.Message) -> bool:
         return question.task != 0
     if isinstance(question, (m.List, m.ListArrays)):
         return question.cursor != 0 or question.array != 0
-    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Show, m.StopTask, m.SteerArray))
+    return isinstance(question, (m.Cancel, m.Redrive, m.Change, m.Edit, m.Show, m.StopTask, m.SteerArray))
 
 
 def _settle(future: Future[T], how: T | JobyardError) -> None:

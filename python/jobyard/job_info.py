@@ -46,6 +46,7 @@ class JobInfo:
     ended_at: datetime | None = None
     payload_bytes: int = 0
     result_bytes: int = 0
+    edited_at: datetime | None = None  # of a dead job
     worker: str = ""
     token: int = 0
     cancel_requested: bool = False

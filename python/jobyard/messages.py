@@ -169,6 +169,22 @@ class Change(NamedTuple):
     held: bool | None = None
 
 
+class Edit(NamedTuple):
+    jobs: Sequence[int]
+    payload_kind: int
+    payload_length: int
+    new_payload: bool = False
+    type: str = ""
+    queue: str = ""
+    priority: int = 0
+    max_attempts: int | None = None
+    timeout_ms: int | None = None
+    backoff_initial_ms: int | None = None
+    backoff_factor_percent: int | None = None
+    backoff_max_ms: int | None = None
+    backoff_jitter_percent: int | None = None
+
+
 class SetQueue(NamedTuple):
     queue: str
     type: str = ""
@@ -186,6 +202,7 @@ class SetQueue(NamedTuple):
 
 class Show(NamedTuple):
     jobs: Sequence[int]
+    payload: bool = False
 
 
 class List(NamedTuple):
@@ -431,6 +448,7 @@ _CLASSES: dict[int, Any] = {
     44: StopTask,
     45: ListArrays,
     46: SteerArray,
+    47: Edit,
 }
 _NUMBERS = {message: number for number, message in _CLASSES.items()}
 
@@ -450,10 +468,12 @@ _SINCE: dict[Any, int] = {
     StopTask: 1,
     ListArrays: 1,
     SteerArray: 1,
+    Edit: 1,
 }
 _APPENDED: dict[Any, tuple[str, int]] = {
     Hello: ("host", 1),
     SubmitItem: ("run_at", 1),
+    Show: ("payload", 1),
     List: ("array", 1),
     DispatchItem: ("array", 1),
     ReleaseItem: ("delay_ms", 1),

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from jobyard import messages as m
 from jobyard.client_core import Reply
-from jobyard.errors import BadMessage, EventsGone, refusal
+from jobyard.errors import BadField, BadMessage, EventsGone, refusal
 from jobyard.job_info import ArrayInfo, EventInfo, JobInfo, QueueInfo, TaskInfo, WorkerInfo, read_info
 from jobyard.spec import RetryPolicy
 from jobyard.words import Code, action_number, event_number, reason_number, state_number, state_word
@@ -27,6 +27,7 @@ EVENTS_PAGE = 1_000
 class Question(Generic[T]):
     message: m.Message
     read: Callable[[Reply], T]
+    payload: bytes = b""
 
 
 class Page(NamedTuple):
@@ -68,6 +69,29 @@ def redrive(job: int) -> Question[None]:
 
 def change(job: int, priority: int | None, queue: str, held: bool | None) -> Question[None]:
     return Question(m.Change([job], priority or 0, queue, held), _done(f"job {job}"))
+
+
+def edit(
+    job: int, payload: bytes | None, type: str, queue: str, priority: int | None, retry: RetryPolicy
+) -> Question[None]:
+    if payload is not None and not isinstance(payload, (bytes, bytearray, memoryview)):
+        raise BadField(f"bytes were expected, not {payload.__class__.__name__}", field="payload")
+    new = bytes(payload or b"")
+    message = m.Edit([job], 0, len(new), payload is not None, type, queue, priority or 0, *retry.pack())
+    return Question(message, _done(f"job {job}"), new)
+
+
+def payload(job: int) -> Question[bytes]:
+    def read(reply: Reply) -> bytes:
+        item, found = _job_maps(reply)[0]
+        if item.code != Code.ok or found is None:
+            raise refusal(item.code, f"job {job}")
+        if "payload" not in found:
+            text = f"job {job} is {found.get('state')}: only the payload of jobs that are unended or dead is kept"
+            raise refusal(Code.ended, text)
+        return bytes(found["payload"])
+
+    return Question(m.Show([job], True), read)
 
 
 def show(job: int) -> Question[JobInfo]:

@@ -271,9 +271,11 @@ class WorkerCore(Conversation):
             self._credit_said = credit
             self._say(m.Credit(credit), now)
         self._send_reports(now)
-        self._send_started(now)
         if now >= self._renew_at:
+            self._send_started(now, now)  # a renewal tells of progress, and what has any is known to run
             self._renew(now)
+        else:
+            self._send_started(now, now - STARTED_AFTER)
 
     def _due(self) -> float:
         due = [lease.deadline for lease in self._running.values() if not lease.over]
@@ -371,12 +373,12 @@ class WorkerCore(Conversation):
             lease.stop = cause
             self.to_stop.append(lease)
 
-    def _send_started(self, now: float) -> None:
+    def _send_started(self, now: float, begun_until: float) -> None:
         late: list[bytes] = []
         while self._to_say_started and len(late) < MAX_ITEMS:
             lease = self._to_say_started[0]
             if lease.item.token in self._running and not lease.over:
-                if now < (lease.begun_at or 0.0) + STARTED_AFTER:
+                if (lease.begun_at or 0.0) > begun_until:
                     break
                 late.append(m.encode_item(lease.key))
             self._to_say_started.popleft()

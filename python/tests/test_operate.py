@@ -219,6 +219,30 @@ class ManyJobs(Yard):
         self.assertEqual(len(list(client.list(state="dead"))), 3)
 
 
+class DeadJobs(Yard):
+    def test_one_is_edited_before_its_redrive(self) -> None:
+        self.start_worker("w")
+        client = self.client()
+        job = client.submit("fails_until", payload=b"9", max_attempts=1).id()
+        self.assertEqual(client.wait(job, timeout=60).state, "dead")
+        self.assertEqual(client.payload(job), b"9")
+        client.edit(job, payload=b"2", priority=8, retry=RetryPolicy(timeout=7))
+        info = client.show(job)
+        self.assertEqual((info.priority, info.timeout, info.state), (8, 7.0, "dead"))
+        assert info.edited_at is not None and info.ended_at is not None
+        self.assertGreaterEqual(info.edited_at, info.ended_at)
+        self.kill_broker()
+        self.start_broker()
+        client.redrive(job, timeout=PATIENCE)
+        self.assertEqual(client.wait(job, timeout=60).payload, b"attempt 2")
+        with self.assertRaises(NotDead):
+            client.edit(job, payload=b"")
+        with self.assertRaisesRegex(Refused, "completed: only the payload of jobs that are unended or dead is kept"):
+            client.payload(job)
+        with self.assertRaises(BadField):
+            client.edit(job, payload="text")  # type: ignore[arg-type]
+
+
 class Workers(Yard):
     def test_a_drained_worker_finishes_and_gets_nothing_until_it_is_resumed(self) -> None:
         self.start_worker("w")
@@ -303,6 +327,13 @@ class Asyncio(Yard):
                 self.assertEqual([task.done for task in await client.tasks()], [1])
                 with self.assertRaises(Refused):
                     await client.stop_task(number)
+                dead = await client.submit("hopeless", watch=True)
+                with self.assertRaises(JobDead):
+                    await dead.result(timeout=60)
+                await client.edit(await dead.id(), payload=b"y", type="echo")
+                self.assertEqual(await client.payload(await dead.id()), b"y")
+                await client.redrive(await dead.id())
+                self.assertEqual((await client.wait(await dead.id(), timeout=60)).payload, b"y")
                 self.assertEqual(await client.drain("w"), 1)
                 self.assertEqual([worker.state for worker in await client.workers("w")], ["draining"])
                 self.assertEqual(await client.resume("w"), 1)

@@ -262,7 +262,9 @@ static void steer(void) {
     jobyard_client* client = open_client();
     jobyard_job job = job_of("echo", "held");
     jobyard_job_change change = JOBYARD_JOB_CHANGE_INIT;
+    jobyard_job_edit edit = JOBYARD_JOB_EDIT_INIT;
     jobyard_job_info* info = NULL;
+    jobyard_bytes* payload = NULL;
     jobyard_answers* answers = NULL;
     jobyard_result* result = NULL;
     jobyard_code outcome = JOBYARD_INTERNAL;
@@ -344,6 +346,34 @@ static void steer(void) {
         jobyard_free(result);
         NEEDED(jobyard_redrive_all(client, ids, 3, kLimit, &answers, &error));
         CHECK(answers->items[0]->code == JOBYARD_NOT_DEAD && answers->items[2]->code == JOBYARD_UNKNOWN_JOB);
+        jobyard_free(answers);
+
+        /* Edited before it comes back. */
+        job.payload = "/nowhere";
+        job.payload_size = 8;
+        NEEDED(jobyard_run(client, &job, kLimit, &result, &error));
+        CHECK(result->state == JOBYARD_STATE_DEAD);
+        ids[0] = result->job;
+        jobyard_free(result);
+        NEEDED(jobyard_payload(client, ids[0], kLimit, &payload, &error));
+        CHECK(payload->size == 8 && same(payload->bytes, "/nowhere"));
+        jobyard_free(payload);
+        edit.payload = path;
+        edit.payload_size = strlen(path);
+        edit.retry.timeout_ms = 7000;
+        FINE(jobyard_edit(client, ids[0], &edit, kLimit, &error));
+        NEEDED(jobyard_show(client, ids[0], kLimit, &info, &error));
+        CHECK(info->state == JOBYARD_STATE_DEAD && info->timeout_ms == 7000 && info->edited_at >= info->ended_at);
+        jobyard_free(info);
+        FINE(jobyard_redrive(client, ids[0], kLimit, &error));
+        NEEDED(jobyard_wait(client, ids[0], kLimit, &result, &error));
+        CHECK(result->state == JOBYARD_STATE_COMPLETED && same(result->bytes, "mended"));
+        jobyard_free(result);
+        GIVES(JOBYARD_NOT_DEAD, jobyard_edit(client, ids[0], &edit, kLimit, &error));
+        GIVES(JOBYARD_ENDED, jobyard_payload(client, ids[0], kLimit, &payload, &error));
+        CHECK(payload == NULL);
+        NEEDED(jobyard_edit_all(client, ids, 3, &edit, kLimit, &answers, &error));
+        CHECK(answers->items[1]->code == JOBYARD_NOT_DEAD && answers->items[2]->code == JOBYARD_UNKNOWN_JOB);
         jobyard_free(answers);
     }
     jobyard_client_free(client);
@@ -605,6 +635,7 @@ static void wrong(void) {
     jobyard_job job = JOBYARD_JOB_INIT;
     jobyard_job jobs[2] = {JOBYARD_JOB_INIT, JOBYARD_JOB_INIT};
     jobyard_job_change change = JOBYARD_JOB_CHANGE_INIT;
+    jobyard_job_edit edit = JOBYARD_JOB_EDIT_INIT;
     jobyard_job_filter filter = JOBYARD_JOB_FILTER_INIT;
     jobyard_queue_change queue = JOBYARD_QUEUE_CHANGE_INIT;
     jobyard_task task = JOBYARD_TASK_INIT;
@@ -661,7 +692,10 @@ static void wrong(void) {
     NEEDS("jobs", jobyard_redrive_all(client, NULL, 1, 0, &answers, &error));
     NEEDS("change", jobyard_change(client, 1, NULL, 0, &error));
     NEEDS("change", jobyard_change_all(client, &id, 1, NULL, 0, &answers, &error));
+    NEEDS("edit", jobyard_edit(client, 1, NULL, 0, &error));
+    NEEDS("edit", jobyard_edit_all(client, &id, 1, NULL, 0, &answers, &error));
     NEEDS("info", jobyard_show(client, 1, 0, NULL, &error));
+    NEEDS("payload", jobyard_payload(client, 1, 0, NULL, &error));
     NEEDS("page", jobyard_list(client, NULL, 0, 10, 0, NULL, &error));
     NEEDS("queue", jobyard_set_queue(client, NULL, NULL, &queue, 0, &error));
     NEEDS("change", jobyard_set_queue(client, "q", NULL, NULL, 0, &error));
@@ -688,6 +722,8 @@ static void wrong(void) {
     GIVES(JOBYARD_BAD_FIELD, jobyard_submit_all(client, jobs, 2, two, &error));
     change.size = 4;
     GIVES(JOBYARD_BAD_FIELD, jobyard_change(client, 1, &change, 0, &error));
+    edit.size = 4;
+    GIVES(JOBYARD_BAD_FIELD, jobyard_edit(client, 1, &edit, 0, &error));
     filter.size = 0;
     GIVES(JOBYARD_BAD_FIELD, jobyard_list(client, &filter, 0, 10, 0, &page, &error));
     queue.size = 0;
@@ -720,6 +756,15 @@ static void wrong(void) {
     change = (jobyard_job_change)JOBYARD_JOB_CHANGE_INIT;
     change.held = 2;
     REFUSES("held 2", jobyard_change(client, 1, &change, 0, &error));
+    edit = (jobyard_job_edit)JOBYARD_JOB_EDIT_INIT;
+    edit.priority = 11;
+    REFUSES("priority 11", jobyard_edit(client, 1, &edit, 0, &error));
+    edit.priority = 0;
+    edit.payload_size = 1;
+    REFUSES("payload is NULL", jobyard_edit(client, 1, &edit, 0, &error));
+    edit.payload_size = 0;
+    edit.retry.timeout_ms = JOBYARD_UNSET;
+    REFUSES("timeout_ms -2", jobyard_edit(client, 1, &edit, 0, &error));
     queue = (jobyard_queue_change)JOBYARD_QUEUE_CHANGE_INIT;
     queue.paused = -2;
     REFUSES("paused -2", jobyard_set_queue(client, "q", NULL, &queue, 0, &error));

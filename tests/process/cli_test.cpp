@@ -411,6 +411,8 @@ TEST_F(Cli, WithJsonAnErrorIsAnObjectToo) {
     EXPECT_EQ(code({"worker", "show", "--json", "nobody"}, 4), "unknown_worker");
     EXPECT_EQ(code({"task", "stop", "--json", "99"}, 4), "unknown_task");
     EXPECT_EQ(code({"dead", "purge", "--json", "1"}, 2), "usage") << "it is not said that it is meant";
+    EXPECT_EQ(code({"dead", "redrive", "--json"}, 2), "usage");
+    EXPECT_EQ(code({"cancel", "--json", "--queue", "mail"}, 2), "usage") << "without --all";
     for (const char* verb : {"show", "wait", "result", "cancel", "release"}) {
         const json error = object({verb, "--json", "99"}, 4);
         EXPECT_EQ(error["id"], "99") << verb;

@@ -1,7 +1,10 @@
 // `jobyard doctor`: each finding is shown by planting its cause.
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/timex.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -45,8 +48,8 @@ testing::AssertionResult says(const std::map<std::string, std::string>& told, co
 TEST(Doctor, FindsNothingWrongWhereNothingIs) {
     BrokerProcess broker;
     const auto told = doctor(broker.endpoint(), {"--data", broker.data()});
-    for (const char* check : {"endpoint", "broker", "data directory", "store", "lock", "descriptors", "address space",
-                              "workers", "dead letters"})
+    for (const char* check : {"endpoint", "broker", "data directory", "store", "lock", "write barriers",
+                              "broker's clock", "descriptors", "address space", "memory", "workers", "dead letters"})
         EXPECT_TRUE(says(told, check, "ok"));
 }
 
@@ -79,6 +82,101 @@ TEST(Doctor, AFileSystemOfMemoryThatIsNearlyFull) {
     const auto told = doctor("ipc://" + disk / "broker", {"--data", disk.path()});
     EXPECT_TRUE(says(told, "file system", "a memory file system"));
     EXPECT_TRUE(says(told, "free space", "new jobs are refused"));
+}
+
+// What other_machine.cpp says is appended.
+const std::string kOnAnotherMachine =
+    "ulimit -n 20000; export ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=" JOBYARD_OTHER_MACHINE " ";
+
+TEST(Doctor, AFileSystemThatIsNoLocalDisk) {
+    BrokerProcess broker;
+    for (const auto& [number, name] : std::map<std::string, std::string>{{"0x6969", "NFS"},
+                                                                         {"0xfe534d42", "SMB"},
+                                                                         {"0xc36400", "CephFS"},
+                                                                         {"0x1021997", "9p"},
+                                                                         {"0x65735546", "FUSE"}}) {
+        const auto told =
+            doctor(broker.endpoint(), {"--data", broker.data()}, kOnAnotherMachine + "FILE_SYSTEM=" + number);
+        EXPECT_TRUE(says(told, "file system", name));
+        EXPECT_TRUE(says(told, "file system", "what is acknowledged may not survive a power loss"));
+    }
+}
+
+TEST(Doctor, AFileSystemInLayers) {
+    TemporaryDirectory disk;
+    if (!disk.mount_disk(std::size_t{64} << 20)) GTEST_SKIP() << "cannot mount a disk: " << std::strerror(errno);
+    for (const char* layer : {"lower", "upper", "work", "data"}) std::filesystem::create_directory(disk / layer);
+    const std::string layers =
+        "lowerdir=" + disk / "lower" + ",upperdir=" + disk / "upper" + ",workdir=" + disk / "work";
+    if (::mount("overlay", (disk / "data").c_str(), "overlay", 0, layers.c_str()) != 0)
+        GTEST_SKIP() << "cannot mount layers: " << std::strerror(errno);
+    const auto told = doctor("ipc://" + disk / "broker", {"--data", disk / "data"});
+    ::umount(std::string(disk / "data").c_str());
+    EXPECT_TRUE(says(told, "file system", "is on overlayfs: what is acknowledged may not survive a power loss"));
+}
+
+TEST(Doctor, ADiskThatIsMountedWithoutBarriers) {
+    const TemporaryDirectory files;
+    struct stat info {};
+    ASSERT_EQ(::stat(files.path().c_str(), &info), 0);
+    const std::string device = std::to_string(major(info.st_dev)) + ":" + std::to_string(minor(info.st_dev));
+    std::filesystem::create_directories(files / "proc/self");
+    const auto mounted = [&](const std::string& options) {
+        write_file(files / "proc/self/mountinfo", "22 1 0:99 / /other rw - ext4 /dev/sdb1 rw,barrier=0\n36 25 " +
+                                                      device + " / /data rw,noatime shared:1 - ext4 /dev/sda1 " +
+                                                      options + "\n");
+        return doctor("ipc://" + files / "broker", {"--data", files.path(), "--root", files.path()});
+    };
+    EXPECT_TRUE(says(mounted("rw"), "write barriers", "ok"));
+    EXPECT_TRUE(says(mounted("rw,nobarrier"), "write barriers", "/data is mounted with nobarrier: "));
+    EXPECT_TRUE(says(mounted("rw,barrier=0"), "write barriers", "/data is mounted with barrier=0: "));
+}
+
+TEST(Doctor, AClockThatNothingKeepsRightOrThatIsNotTheBrokers) {
+    BrokerProcess broker;
+    const auto with = [&](const std::string& clock) {
+        return doctor(broker.endpoint(), {"--data", broker.data()}, kOnAnotherMachine + clock);
+    };
+    const auto kept = with("CLOCK_SAID=" + std::to_string(TIME_OK));
+    EXPECT_TRUE(says(kept, "clock", "ok"));
+    EXPECT_TRUE(says(kept, "broker's clock", "ok"));
+    EXPECT_TRUE(says(with("CLOCK_SAID=" + std::to_string(TIME_ERROR)), "clock", "nothing keeps this machine's clock"));
+    EXPECT_TRUE(says(with("CLOCK_AHEAD=-3600"), "broker's clock", "ahead of the one here"));
+    EXPECT_TRUE(says(with("CLOCK_AHEAD=7200"), "broker's clock", "behind the one here"));
+}
+
+/// As the kernel shows it, of a process in a group of either version.
+void plant_memory_limit(const TemporaryDirectory& files, const std::string& process, const std::string& group,
+                        const std::string& file, const std::string& limit) {
+    std::filesystem::create_directories(files / ("proc/" + process));
+    write_file(files / ("proc/" + process + "/cgroup"), "7:blkio:/\n" + group + "\n");
+    const std::string path = files / file;
+    std::filesystem::create_directories(path.substr(0, path.rfind('/')));
+    write_file(path, limit + "\n");
+}
+
+TEST(Doctor, MoreJobsThanItsMemoryHoldsAndConnectionsThatMustWait) {
+    const TemporaryDirectory files;
+    BrokerProcess broker;
+    const std::string process = std::to_string(broker.process().pid());
+    const auto look = [&] { return doctor(broker.endpoint(), {"--data", broker.data(), "--root", files.path()}); };
+    EXPECT_TRUE(says(look(), "memory", "ok")) << "there is no limit";
+    plant_memory_limit(files, process, "0::/a.slice/b.service", "sys/fs/cgroup/a.slice/b.service/memory.max", "max");
+    EXPECT_TRUE(says(look(), "memory", "ok"));
+    plant_memory_limit(files, process, "0::/a.slice/b.service", "sys/fs/cgroup/a.slice/memory.max", "200000000");
+    EXPECT_TRUE(says(look(), "memory", "may have 0.2 GiB (/sys/fs/cgroup/a.slice/memory.max)"));
+    plant_memory_limit(files, process, "4:cpu,memory:/g", "sys/fs/cgroup/memory/g/memory.limit_in_bytes", "268600000");
+    EXPECT_TRUE(says(look(), "memory", "ok")) << "there are no jobs";
+    Client client(client_options(broker.endpoint()));
+    for (const Submission& job : client.submit_all(std::vector<JobSpec>(2000, {.type = "t"})))
+        ASSERT_TRUE(job.id(kPatience));
+    EXPECT_TRUE(
+        says(look(), "memory", "(/sys/fs/cgroup/memory/g/memory.limit_in_bytes), and needs about 0.3 GiB (2000"));
+    std::filesystem::create_directories(files / "proc/sys/net/core");
+    write_file(files / "proc/sys/net/core/somaxconn", "4096\n");
+    EXPECT_TRUE(says(look(), "connections", "ok"));
+    write_file(files / "proc/sys/net/core/somaxconn", "128\n");
+    EXPECT_TRUE(says(look(), "connections", "only 128 may come at once"));
 }
 
 TEST(Doctor, AStoreWithoutItsLog) {

@@ -131,6 +131,90 @@ TEST_F(Operate, ManyJobsAreCancelledRedrivenAndPurgedByWhatTheyHaveInCommon) {
     EXPECT_NE(run({"task", "list"}).output.find("purge"), std::string::npos);
 }
 
+TEST_F(Operate, ADeadJobIsEditedKeptThroughAKillAndRunsAnewWithWhatItSays) {
+    start_worker();
+    const std::string job = submit({"--max-attempts", "1", "--", "sh", "-c", "echo wrong >&2; exit 3"});
+    EXPECT_EQ(run({"wait", job}).exit, 1);
+    const TemporaryDirectory files;
+    const std::string command = files / "command.json";
+    write_file(command, R"({"command": ["sh", "-c", "cat; echo $WORD"], "env": {"WORD": "right"}, "stdin": "all "})");
+    const Ran edited = run({"dead", "edit", job, "--command", command, "--timeout", "9s", "--priority", "7"});
+    EXPECT_EQ(edited.exit, 0) << edited.errors;
+    EXPECT_EQ(edited.output, job + "  edited\n");
+    broker_.kill();
+    broker_.start();
+    const json shown = object({"dead", "show", job});
+    EXPECT_TRUE(shown.contains("edited_at")) << shown;
+    EXPECT_EQ(shown["timeout_ms"], 9000);
+    EXPECT_EQ(shown["error"], "exit status 3");
+    EXPECT_NE(run({"events", "--job", job}).output.find("edited: payload, priority, timeout"), std::string::npos);
+    EXPECT_NE(run({"dead", "show", "--payload", job}).output.find("\"WORD\": \"right\""), std::string::npos);
+    EXPECT_EQ(run({"dead", "redrive", job}).exit, 0);
+    broker_.kill();
+    broker_.start();
+    EXPECT_EQ(run({"wait", job}).exit, 0);
+    EXPECT_EQ(run({"result", job}).output, "all right\n");
+    const Ran late = run({"dead", "edit", job, "--priority", "1"});
+    EXPECT_EQ(late.exit, 4);
+    EXPECT_NE(late.errors.find("it is not in the dead letter queue"), std::string::npos) << late.errors;
+    EXPECT_EQ(run({"show", "--payload", job}).exit, 4) << "of a completed job it is gone";
+}
+
+TEST_F(Operate, AnEditorOpensTheCommandOfADeadJob) {
+    start_worker();
+    const std::string job = submit({"--max-attempts", "1", "--", "false"});
+    EXPECT_EQ(run({"wait", job}).exit, 1);
+    const TemporaryDirectory files;
+    const auto with = [&](const std::string& editor) {
+        Process process({.argv = {program("jobyard"), "dead", "edit", job},
+                         .env = {{"JOBYARD_BROKER", broker_.endpoint()},
+                                 {"VISUAL", ""},
+                                 {"EDITOR", editor},
+                                 {"TMPDIR", files.path()}}});
+        const int exit = process.wait().value_or(-1);
+        return Ran{exit, process.output(), process.errors()};
+    };
+    EXPECT_EQ(with("true").errors, "jobyard: nothing was changed\n");
+    EXPECT_EQ(with("false").exit, 2) << "an editor that fails changes nothing";
+    EXPECT_EQ(with("").exit, 2) << "there is no terminal either";
+    const Ran broken = with("sed -i s/command/comand/");
+    EXPECT_EQ(broken.exit, 2);
+    EXPECT_NE(broken.errors.find("unknown key \"comand\""), std::string::npos) << broken.errors;
+    EXPECT_NE(broken.errors.find("is kept in " + files / "jobyard-"), std::string::npos) << broken.errors;
+    EXPECT_EQ(with("sed -i s/false/true/").exit, 0);
+    EXPECT_EQ(run({"dead", "redrive", job}).exit, 0);
+    EXPECT_EQ(run({"wait", job}).exit, 0);
+    const std::string other = submit({"--type", "nobody", "--deadline", "1ms"});
+    EXPECT_EQ(run({"wait", other}).exit, 1);
+    EXPECT_EQ(run({"dead", "edit", other}).exit, 2) << "only commands are text";
+    const std::string payload = files / "payload";
+    write_file(payload, std::string("any\0bytes", 9));
+    EXPECT_EQ(run({"dead", "edit", other, "--payload", payload, "--type", "else"}).exit, 0);
+    EXPECT_EQ(run({"show", "--payload", other}).output, std::string("any\0bytes", 9));
+}
+
+TEST_F(Operate, ADeadJobOfAnArrayIsEditedButForItsCommand) {
+    start_worker();
+    const std::string array = submit({"--array", "0-1", "--max-attempts", "1", "--", "false"});
+    EXPECT_EQ(run({"wait", array}).exit, 1);
+    const std::string job = object({"dead", "list"})["id"];
+    const TemporaryDirectory files;
+    const std::string command = files / "command.json";
+    write_file(command, R"({"command": ["true"]})");
+    const Ran refused = run({"dead", "edit", job, "--command", command});
+    EXPECT_EQ(refused.exit, 4);
+    EXPECT_NE(refused.errors.find("the jobs of an array have one payload: submit a job with the new one"),
+              std::string::npos)
+        << refused.errors;
+    EXPECT_EQ(run({"dead", "edit", job}).exit, 2) << "nor is there anything to open an editor for";
+    EXPECT_EQ(run({"dead", "edit", job, "--timeout", "9s", "--queue", "mail"}).exit, 0);
+    for (const std::string& of : {job, array})
+        EXPECT_NE(run({"show", "--payload", of}).output.find("\"false\""), std::string::npos) << of;
+    EXPECT_EQ(run({"dead", "redrive", job}).exit, 0);
+    EXPECT_EQ(run({"wait", job}).exit, 1);
+    EXPECT_EQ(object({"show", job})["queue"], "mail");
+}
+
 TEST_F(Operate, AKeyMayNameItsJobOnlyWhileItLives) {
     start_worker();
     const std::string first = submit({"--key", "nightly", "--key-for", "active", "--", "true"});

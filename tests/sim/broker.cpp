@@ -54,6 +54,7 @@ void Broker::start() {
     disk_.apply(UINT64_MAX);  // the log's batches that the store lacks
     recover();
     life_->core->start(reading());
+    life_->core->check_invariants();
     process.tell("starts, batch ", life_->batches->durable());
     network_.listen(this);
     life_->loop.wake_at(world_.now());

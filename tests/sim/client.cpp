@@ -130,6 +130,7 @@ void Client::act() {
             model_.asks_redrive(job);
             ask(client::JobQuestion{client::JobVerb::redrive, job});
         }
+    if (plan_.arrays > 0 && random_.percent(plan_.arrays)) steer_array();
     if (random_.percent(plan_.looks)) {
         for (const client::JobVerb verb : {client::JobVerb::show, client::JobVerb::watch})
             if (const JobId job = any_or(Model::Which::live)) ask(client::JobQuestion{verb, job});
@@ -137,7 +138,41 @@ void Client::act() {
         ask(client::ListQuestion{state, {}, {}, 0, 1 + static_cast<std::uint32_t>(random_.below(50))});
         ask(client::StatsQuestion{});
     }
-    for (std::uint64_t jobs = random_.below(10); jobs > 0 && model_.wishes() < plan_.jobs; --jobs) submit();
+    for (std::uint64_t jobs = random_.below(10); jobs > 0 && model_.jobs_wished() < plan_.jobs; --jobs) submit();
+}
+
+void Client::steer_array() {
+    const JobId array = model_.any_array(random_);
+    const auto steer = [&](ArrayAction action, bool cancelled = false) {
+        process.tell("asks with action ", static_cast<std::uint32_t>(action), " for array ", array.value);
+        ask(client::MessageQuestion{SteerArray{array, action, cancelled}, nullptr});
+    };
+    const auto task = [&](TaskAction action, JobId job) {
+        process.tell("asks for a task to ", action == TaskAction::purge ? "purge " : "redrive ", job);
+        StartTask start;
+        start.action = action;
+        start.jobs = {job};
+        ask(client::MessageQuestion{start, nullptr});
+    };
+    if (!array) return;
+    const std::uint64_t draw = random_.below(100);
+    if (draw < 40) return steer(ArrayAction::resubmit, random_.percent(50));
+    if (draw < 50) return ask(client::JobQuestion{client::JobVerb::watch, array});
+    if (draw < 60) return ask(client::MessageQuestion{ListArrays{{}, 10, {}}, nullptr});
+    if (draw < 65) {
+        model_.asks_stop(array);
+        return steer(ArrayAction::stop);
+    }
+    if (draw < 70) {
+        model_.asks_cancel(array);
+        return ask(client::JobQuestion{client::JobVerb::cancel, array});
+    }
+    const JobId job = model_.any_told(Model::Which::dead, random_);
+    if (!job) return;
+    const bool redrives = plan_.redrives > 0 && draw < 85;
+    if (redrives) model_.asks_redrive(job);
+    else model_.asks_purge(job);
+    task(redrives ? TaskAction::redrive : TaskAction::purge, job);
 }
 
 void Client::submit() {
@@ -147,20 +182,25 @@ void Client::submit() {
     const client::Ticket ticket = ++life_->last_ticket;
     life_->calls[ticket] = Submitting{&wish, item.watch, {}};
     process.tell("submits ", wish.name);
-    life_->session.submit(ticket, item, wish.payload, now_ms());
+    life_->session.submit(ticket, item, wish.payload, now_ms(), wish.array);
 }
 
 Wish& Client::new_wish() {
     const std::string queue = "queue-" + std::to_string(random_.below(static_cast<std::uint64_t>(plan_.queues)));
     const bool keyed = random_.percent(plan_.keyed);
     const std::string key = keyed ? "key-" + std::to_string(random_.below(kKeys)) : std::string{};
-    const std::string name = keyed ? queue + "/" + key + (random_.percent(90) ? "/usual" : "/other")
+    const bool in_array = plan_.arrays > 0 && random_.percent(plan_.arrays);
+    const std::string name = keyed ? queue + "/" + key +
+                                         (in_array              ? "/array"
+                                          : random_.percent(90) ? "/usual"
+                                                                : "/other")
                                    : "wish-" + std::to_string(model_.wishes());
     Wish& wish = model_.wish(name);
     if (!wish.payload.empty()) return wish;
     wish.queue = queue;
     wish.key = key;
     wish.type = random_.percent(70) ? "steady" : "other";
+    if (in_array) wish.array = new_array();
     wish.payload = name + ";";
     std::int64_t size = random_.percent(plan_.large) ? random_.any_size(500, 20'000) : random_.any_size(1, 200);
     if (size > 10'000 && random_.percent(20)) size += kLargePayloadBytes;
@@ -178,6 +218,17 @@ Wish& Client::new_wish() {
     item.backoff.max_ms = 10'000;
     item.backoff.jitter_percent = static_cast<std::uint32_t>(random_.below(50));
     return wish;
+}
+
+std::shared_ptr<const SubmitArray> Client::new_array() {
+    const std::uint64_t wished = std::min(model_.jobs_wished(), plan_.jobs - 1);
+    SubmitArray array;
+    array.count = static_cast<std::uint64_t>(random_.any_size(1, static_cast<std::int64_t>(plan_.jobs - wished)));
+    array.first = random_.below(3) * 1000;
+    array.step = 1 + random_.below(2) * random_.below(5);
+    if (random_.percent(40)) array.at_once = static_cast<std::uint32_t>(random_.any_size(1, 50));
+    model_.wishes_array(array.count);
+    return std::make_shared<const SubmitArray>(std::move(array));
 }
 
 void Client::ask(client::Question question) {
@@ -217,6 +268,17 @@ void Client::take(const client::Answered& done) {
     if (asked.verb == client::JobVerb::cancel) model_.cancel_answered(asked.job, done.code, done.state);
     else model_.redrive_answered(asked.job);
     life_->calls.erase(done.ticket);
+}
+
+void Client::take(const client::AnsweredAll& done) {
+    const client::Question asked = std::get<client::Question>(life_->calls.at(done.ticket));
+    life_->calls.erase(done.ticket);
+    const auto* steer = std::get_if<SteerArray>(&std::get<client::MessageQuestion>(asked).message);
+    if (steer == nullptr) return;
+    const Answer& answer = done.items.front();
+    process.tell("is answered ", to_string(answer.code), " about array ", steer->array.value, ": ", answer.job);
+    if (steer->action == ArrayAction::stop) model_.stop_answered(steer->array, answer.code);
+    else model_.resubmit_answered(steer->array, answer, steer->cancelled);
 }
 
 void Client::take(const client::Found& done) {

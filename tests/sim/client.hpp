@@ -54,14 +54,16 @@ class Client : public End {
     void turn();
     void act_later();
     void act();
+    void steer_array();
     void submit();
     [[nodiscard]] Wish& new_wish();
+    [[nodiscard]] std::shared_ptr<const SubmitArray> new_array();
     void ask(client::Question question);
     void take_completions();
     void take(const client::Submitted& done);
     void take(const client::Ended& done);
     void take(const client::Answered& done);
-    static void take(const client::AnsweredAll&) {}  // it asks nothing of that kind
+    void take(const client::AnsweredAll& done);
     void take(const client::Found& done);
     void take(const client::Failed& done);
     void note_sent(const Message& message);

@@ -138,6 +138,18 @@ class Cluster {
         }
         broker_.core()->check_invariants();
         model_.check_totals(*broker_.core());
+        check_arrays_on_disk();
+    }
+    /// What is forgotten is gone from the store as well.
+    void check_arrays_on_disk() {
+        disk_.apply(UINT64_MAX);
+        for (const broker::Table table : {broker::Table::arrays, broker::Table::counts, broker::Table::leftovers})
+            for (const auto& [key, value] : disk_.rows(table)) {
+                const Array* array = model_.arrays().find({broker::from_big_endian(key)});
+                if (array == nullptr || array->is_forgotten)
+                    throw Broken{"P11 what is forgotten is not needed, and leaves nothing behind",
+                                 std::string("a row of table ") + to_string(table)};
+            }
     }
     [[nodiscard]] bool is_done() const {
         return broker_.is_up() && model_.all_ended() &&

@@ -88,6 +88,10 @@ void print_totals(std::uint64_t seeds, const Report& sum, double real_seconds) {
     count("cancelled", t.cancelled);
     count("redriven", t.redriven);
     count("retired", t.retired);
+    count("arrays", t.arrays);
+    count("jobs of arrays", t.array_jobs);
+    count("of these resubmitted", t.resubmitted);
+    count("arrays forgotten", t.arrays_forgotten);
     count("submits refused", t.refusals);
     count("dispatches", t.dispatched);
     count("executions", t.executions);

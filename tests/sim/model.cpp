@@ -48,11 +48,26 @@ void Totals::add(const Totals& other) {
     stale_ends += other.stale_ends;
     claims_kept += other.claims_kept;
     refusals += other.refusals;
+    arrays += other.arrays;
+    array_jobs += other.array_jobs;
+    resubmitted += other.resubmitted;
+    arrays_forgotten += other.arrays_forgotten;
 }
 
 void Model::broken(std::string rule, std::string how) { throw Broken{std::move(rule), std::move(how)}; }
 
 Model::Record& Model::record(JobId job) { return jobs_[job]; }
+
+/// Of the job, or the array, of that number; null if it has never been on disk.
+const Wish* Model::wish_of(JobId id) const {
+    if (const Array* array = arrays_.find(id)) return array->wish;
+    const auto found = jobs_.find(id);
+    return found == jobs_.end() ? nullptr : found->second.wish;
+}
+
+bool Model::cancel_was_asked(const Record& known) const {
+    return known.cancel_asked || (known.array && arrays_.find(known.array)->cancel_asked);
+}
 
 // --- clients ---------------------------------------------------------------------------------------------------------
 
@@ -67,15 +82,16 @@ Wish& Model::wish(const std::string& name) {
 }
 
 void Model::was_told(const Wish& wish, Code code, JobId job, JobState state) {
-    const auto found = jobs_.find(job);
-    if (found == jobs_.end() || found->second.stage == Record::Stage::absent)
+    const Wish* known_wish = wish_of(job);
+    if (known_wish == nullptr)
         broken("P1 acknowledged means durable", text(job) + " was acknowledged and is not on disk");
-    Record& known = found->second;
-    if (known.wish != &wish)
+    if (known_wish != &wish)
         broken("P4 submit is idempotent",
-               "the submit of " + wish.name + " was answered with " + text(job) + ", which is " + known.wish->name);
+               "the submit of " + wish.name + " was answered with " + text(job) + ", which is " + known_wish->name);
     if (code == Code::existing && wish.key.empty())
         broken("P4 submit is idempotent", wish.name + " has no key and was answered `existing`");
+    if (wish.array) return;
+    Record& known = record(job);
     if (state == JobState::retired && known.stage != Record::Stage::retired)
         broken("P2 every job ends", text(job) + " was said to be retired and is not");
     if (!known.told) told_.push_back(job);
@@ -87,7 +103,8 @@ void Model::was_refused(Wish& wish, Code code) {
     ++totals_.refusals;
     if (code == Code::conflict) {
         const auto holder = keys_.find(wish.queue + "/" + wish.key);
-        if (wish.key.empty() || holder == keys_.end() || record(holder->second).wish == &wish)
+        if (freed_keys_.contains(wish.queue + "/" + wish.key)) return;
+        if (wish.key.empty() || holder == keys_.end() || wish_of(holder->second) == &wish)
             broken("P4 submit is idempotent", wish.name + " was answered `conflict` and has none");
         return;
     }
@@ -98,7 +115,13 @@ void Model::was_refused(Wish& wish, Code code) {
                wish.name + " was refused (" + to_string(code) + ") and is " + text(wish.job));
 }
 
+void Model::asks_cancel(JobId job) {
+    if (Array* array = arrays_.find(job)) array->steered = array->cancel_asked = true;
+    else record(job).cancel_asked = true;
+}
+
 void Model::cancel_answered(JobId job, Code code, JobState state) {
+    if (arrays_.find(job) != nullptr) return arrays_.said_to_make_no_more(job);
     Record& known = record(job);
     if (code == Code::ok && (known.ends.empty() || known.ends.back().state != JobState::cancelled))
         broken("P1 acknowledged means durable", text(job) + " was said to be cancelled and is not on disk");
@@ -117,7 +140,13 @@ void Model::redrive_answered(JobId job) {
     broken("P1 acknowledged means durable", text(job) + " was said to be redriven and is still dead on disk");
 }
 
+void Model::stop_answered(JobId array, Code code) {
+    if (code == Code::ok || code == Code::ended) arrays_.said_to_make_no_more(array);
+    else result_is_missing(array, code);
+}
+
 void Model::ended(const ResultItem& item, std::string_view payload) {
+    if (arrays_.find(item.job) != nullptr) return arrays_.said_to_have_ended(item.job, item.state);
     const Record& known = record(item.job);
     const auto end = std::find_if(known.ends.begin(), known.ends.end(), [&](const End& e) {
         const bool is_whole = e.result_size == payload.size();
@@ -134,8 +163,9 @@ void Model::ended(const ResultItem& item, std::string_view payload) {
 }
 
 void Model::result_is_missing(JobId job, Code code) const {
-    const Record& known = jobs_.at(job);
-    if (code == Code::unknown_job || (code == Code::retired && known.stage != Record::Stage::retired))
+    const Array* array = arrays_.find(job);
+    const bool is_gone = array != nullptr ? array->is_forgotten : jobs_.at(job).stage == Record::Stage::retired;
+    if (code == Code::unknown_job || (code == Code::retired && !is_gone))
         broken("P2 every job is somewhere a person can see it", text(job) + " was asked for and is " + to_string(code));
 }
 
@@ -148,6 +178,13 @@ JobId Model::any_told(Which which, Random& random) const {
             jobs.push_back(job);
     }
     return jobs.empty() ? JobId{} : jobs[random.below(jobs.size())];
+}
+
+JobId Model::any_array(Random& random) const {
+    std::vector<JobId> ids;
+    for (const auto& [id, array] : arrays_.all())
+        if (!array.is_forgotten || random.percent(5)) ids.push_back(id);
+    return ids.empty() ? JobId{} : ids[random.below(ids.size())];
 }
 
 // --- workers ---------------------------------------------------------------------------------------------------------
@@ -226,6 +263,11 @@ void Model::broker_started(const broker::Core& core, std::set<Uuid> known_worker
             broken("P6 attempts are charged to the right budget",
                    text(job) + " came back with other charges after a restart");
     }
+    for (const auto& [id, array] : arrays_.all())
+        if (core.has_array(id) == array.is_forgotten)
+            broken("P1 acknowledged means durable", "array " + std::to_string(id.value) +
+                                                        (array.is_forgotten ? " is there again" : " is not there") +
+                                                        " after a restart");
 }
 
 void Model::claim_answered(JobId job, LeaseToken token, Code code) {
@@ -253,6 +295,10 @@ void Model::dispatched(const std::string& worker, const DispatchItem& item, std:
                what + " was sent to " + worker + " before its submit was durable");
     if (known.wish->payload != payload || known.wish->queue != item.queue || known.wish->type != item.type)
         broken("P1 acknowledged means durable", what + " was sent with another payload, queue or type than submitted");
+    if (known.array != item.array || known.array_index != item.array_index)
+        broken("P11 a job of an array keeps its index", what + " was sent with index " +
+                                                            std::to_string(item.array_index) + " of array " +
+                                                            std::to_string(item.array.value));
     const auto [execution, is_new] = executions_.try_emplace(item.token);
     if (!is_new)
         broken("P3 a token is granted once", what + " was sent to " + worker + "; " + execution->second.worker +
@@ -310,46 +356,108 @@ void Model::granted(const broker::Core& core, const std::vector<JobId>& jobs) {
 // --- what becomes durable --------------------------------------------------------------------------------------------
 
 void Model::durable(const Batch& batch) {
-    for (const Op& op : batch.ops()) {
-        const std::string_view key = batch.key(op);
-        const std::string_view value = batch.value(op);
-        if (key.size() < 8) continue;
-        const JobId job{broker::from_big_endian(key)};
-        const bool put = op.kind == Op::Kind::put;
-        const bool erased = op.kind == Op::Kind::erase;
-        if (op.table == Table::live && put) job_made(job, batch.view(batch.payload_of(job).value()));
-        if (op.table == Table::state && put) state_written(job, value);
-        if ((op.table == Table::done || op.table == Table::dead) && put) job_ended(job, value);
-        if ((op.table == Table::done || op.table == Table::buried) && erased) job_retired(job);
-        if (op.table == Table::buried && op.kind == Op::Kind::move) job_redriven(job);
-        if (op.table != Table::attempts || !put) continue;
-        AttemptRow row;
-        JOBYARD_ASSERT(read_row(value, row));
-        const Record& known = record(job);
-        // A redrive copies the end of the round before among the attempts.
-        if (known.is_live() || known.ends.empty() || known.ends.back().token != row.token)
-            attempt_ended(job, row, "attempts");
-    }
+    arrays_.begin(batch);
+    for (const Op& op : batch.ops())
+        if (batch.key(op).size() >= 8) note(batch, op);
+    arrays_.end();
 }
 
-void Model::job_made(JobId job, std::string_view payload) {
+void Model::note(const Batch& batch, const Op& op) {
+    const std::string_view key = batch.key(op);
+    const std::string_view value = batch.value(op);
+    const JobId job{broker::from_big_endian(key)};
+    const bool put = op.kind == Op::Kind::put;
+    const bool erased = op.kind == Op::Kind::erase;
+    if (op.table == Table::arrays && put) {
+        arrays_.made(job, wish_made(job, batch.view(batch.payload_of(job).value())));
+        ++totals_.arrays;
+    }
+    if (op.table == Table::arrays && erased) array_forgotten(job);
+    if (op.table == Table::chunks) arrays_.chunk(job, put);
+    if (op.table == Table::leftovers && put) arrays_.left(key, value);
+    if (op.table == Table::leftovers && erased) {
+        const Array* array = arrays_.find(job);
+        const auto left = array->jobs.find(broker::from_big_endian(key.substr(8)));
+        arrays_.left_no_more(key, left != array->jobs.end() && record(left->second).is_live());
+    }
+    if (op.table == Table::live && put) {
+        broker::LiveRow row;
+        JOBYARD_ASSERT(read_row(value, row));
+        if (!row.array) {
+            job_made(job, wish_made(job, batch.view(batch.payload_of(job).value())));
+        } else {
+            arrays_.made_job(row.array, row.array_index, job);
+            const Array& array = *arrays_.find(row.array);
+            job_made(job, *array.wish);
+            Record& known = record(job);
+            known.array = row.array;
+            known.array_index = row.array_index;
+            known.told = true;  // it is in every list
+            told_.push_back(job);
+            ++totals_.array_jobs;
+            if (array.counts.of) {
+                known.not_before = 0;
+                ++totals_.resubmitted;
+            }
+        }
+    }
+    if (op.table == Table::state && put) state_written(job, value);
+    if ((op.table == Table::done || op.table == Table::dead) && put) job_ended(job, value);
+    if (op.table == Table::dead && op.kind == Op::Kind::move) {
+        Record& known = record(job);
+        if (known.stage != Record::Stage::ended || known.resubmitted || !known.array)
+            broken("P11 what is resubmitted is dead", text(job));
+        known.resubmitted = true;
+        arrays_.job_left_dead(known.array);
+    }
+    if ((op.table == Table::done || (op.table == Table::buried && !record(job).resubmitted)) && erased)
+        job_retired(job);
+    if (op.table == Table::buried && op.kind == Op::Kind::move) job_redriven(job);
+    if (op.table != Table::attempts || !put) return;
+    AttemptRow row;
+    JOBYARD_ASSERT(read_row(value, row));
+    const Record& known = record(job);
+    // A redrive copies the end of the round before among the attempts.
+    if (known.is_live() || known.ends.empty() || known.ends.back().token != row.token)
+        attempt_ended(job, row, "attempts");
+}
+
+/// The wish that has made this job or array. What an array's successor is made of is the same wish.
+Wish& Model::wish_made(JobId id, std::string_view payload) {
+    const auto found = wishes_.find(std::string(payload.substr(0, payload.find(';'))));
+    if (found == wishes_.end() || found->second->payload != payload)
+        broken("P1 what is submitted is what is kept", text(id) + " has a payload that nobody submitted");
+    Wish& wish = *found->second;
+    if (wish.job && arrays_.is_successor(id)) return wish;
+    if (wish.job) broken("P4 one job a submit", wish.name + " made " + text(wish.job) + " and " + text(id));
+    if (wish.refused) broken("P4 a refused submit makes no job", wish.name + " was refused and made " + text(id));
+    if (!wish.key.empty() && !keys_.emplace(wish.queue + "/" + wish.key, id).second)
+        broken("P4 one job a key", "key " + wish.key + " of queue " + wish.queue + " made a second job: " + text(id));
+    wish.job = id;
+    return wish;
+}
+
+void Model::job_made(JobId job, Wish& wish) {
     Record& known = record(job);
     if (known.stage != Record::Stage::absent) broken("P1 a job number is issued once", text(job) + " was made twice");
-    const auto wish = wishes_.find(std::string(payload.substr(0, payload.find(';'))));
-    if (wish == wishes_.end() || wish->second->payload != payload)
-        broken("P1 what is submitted is what is kept", text(job) + " has a payload that nobody submitted");
-    known.wish = wish->second.get();
-    Wish& wished = *known.wish;
-    if (wished.job) broken("P4 one job a submit", wished.name + " made " + text(wished.job) + " and " + text(job));
-    if (wished.refused) broken("P4 a refused submit makes no job", wished.name + " was refused and made " + text(job));
-    if (!wished.key.empty() && !keys_.emplace(wished.queue + "/" + wished.key, job).second)
-        broken("P4 one job a key",
-               "key " + wished.key + " of queue " + wished.queue + " made a second job: " + text(job));
-    wished.job = job;
+    known.wish = &wish;
     known.stage = Record::Stage::live;
-    known.not_before = wished.wished_at + static_cast<std::int64_t>(wished.item.delay_ms) * kMs;
+    known.not_before = wish.wished_at + static_cast<std::int64_t>(wish.item.delay_ms) * kMs;
     ++totals_.submitted;
     ++unended_;
+}
+
+/// Its key may name something else from now on.
+void Model::array_forgotten(JobId id) {
+    if (!plan_.retention) broken("P2 what has ended is kept until retention retires it", text(id) + " was forgotten");
+    arrays_.forgotten(id);
+    ++totals_.arrays_forgotten;
+    Wish& wish = *arrays_.find(id)->wish;
+    const auto key = keys_.find(wish.queue + "/" + wish.key);
+    if (wish.key.empty() || key == keys_.end() || key->second != id) return;
+    freed_keys_.insert(key->first);
+    keys_.erase(key);
+    wish.job = {};
 }
 
 void Model::attempt_ended(JobId job, const AttemptRow& row, const char* table) {
@@ -403,7 +511,7 @@ void Model::check_cause(JobId job, const AttemptRow& row, const Execution& execu
                 broken("P6 attempts are charged to the right budget", what + " timed out before its time");
             break;
         case Outcome::cancelled:
-            if (!jobs_.at(job).cancel_asked)
+            if (!cancel_was_asked(jobs_.at(job)))
                 broken("P2 every job ends once per round", what + " was cancelled by nobody");
             break;
         case Outcome::worker_lost:
@@ -441,7 +549,7 @@ void Model::job_ended(JobId job, std::string_view bytes) {
     bool right = false;
     switch (row.state) {
         case JobState::completed: right = row.last.outcome == Outcome::completed; break;
-        case JobState::cancelled: right = known.cancel_asked && row.last.outcome != Outcome::completed; break;
+        case JobState::cancelled: right = cancel_was_asked(known) && row.last.outcome != Outcome::completed; break;
         case JobState::dead:
             if (row.reason == Reason::crash_loop) right = known.crashes == kCrashBudget;
             if (row.reason == Reason::failed) right = known.errors == known.wish->item.max_attempts;
@@ -454,6 +562,7 @@ void Model::job_ended(JobId job, std::string_view bytes) {
                                                  to_string(row.reason) + ") after " + to_string(row.last.outcome));
     known.stage = Record::Stage::ended;
     known.ends.push_back({row.state, row.reason, row.last.token, row.result_size});
+    if (known.array) arrays_.job_ended(known.array, row.state);
     --unended_;
     (row.state == JobState::completed ? totals_.completed
      : row.state == JobState::dead    ? totals_.dead
@@ -474,21 +583,26 @@ void Model::state_written(JobId job, std::string_view bytes) {
 
 void Model::job_redriven(JobId job) {
     Record& known = record(job);
-    if (known.stage != Record::Stage::ended || known.ends.back().state != JobState::dead || !known.redrive_asked)
+    if (known.stage != Record::Stage::ended || known.ends.back().state != JobState::dead || !known.redrive_asked ||
+        known.resubmitted)
         broken("P2 only the dead are redriven, by who asked for it", text(job));
     known.stage = Record::Stage::live;
     known.errors = known.crashes = 0;
     known.not_before = 0;
     candidates_.push_back(job);
+    if (known.array) arrays_.job_redriven(known.array);
     ++totals_.redriven;
     ++unended_;
 }
 
 void Model::job_retired(JobId job) {
     Record& known = record(job);
-    if (!plan_.retention) broken("P2 ended jobs are kept until retention retires them", text(job) + " was retired");
+    const bool is_dead = !known.ends.empty() && known.ends.back().state == JobState::dead;
+    if (!plan_.retention && !(known.purge_asked && is_dead))
+        broken("P2 ended jobs are kept until retention retires them", text(job) + " was retired");
     if (known.stage != Record::Stage::ended) broken("P2 unended jobs are never retired", text(job));
     known.stage = Record::Stage::retired;
+    if (known.array && is_dead && !known.resubmitted) arrays_.job_left_dead(known.array);
     ++totals_.retired;
 }
 
@@ -498,7 +612,8 @@ std::string Model::unended() const {
     std::string list;
     for (const auto& [job, known] : jobs_)
         if (known.is_live()) list += (list.empty() ? "" : ", ") + text(job);
-    return list;
+    const std::string arrays = arrays_.unended();
+    return list + (list.empty() || arrays.empty() ? "" : ", ") + arrays;
 }
 
 void Model::check_totals(const broker::Core& core) const {

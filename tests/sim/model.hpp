@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "arrays.hpp"
 #include "core.hpp"
 #include "plan.hpp"
 #include "world.hpp"
@@ -24,10 +25,11 @@ struct Wish {
     std::string type;
     std::string key;
     std::string payload;
-    SubmitItem item;  ///< views into the strings: a wish never moves
+    SubmitItem item;                           ///< views into the strings: a wish never moves
+    std::shared_ptr<const SubmitArray> array;  ///< it wants one
     std::int64_t wished_at = 0;
     bool refused = false;  ///< it was said that this makes no job
-    JobId job;             ///< the one that it made
+    JobId job;             ///< the one that it made; or the array
 };
 
 /// One run of a handler, or a grant that never came to one.
@@ -56,6 +58,10 @@ struct Totals {
     std::uint64_t stale_ends = 0;  ///< ends that came too late and were refused
     std::uint64_t claims_kept = 0;
     std::uint64_t refusals = 0;  ///< submits that came to nothing
+    std::uint64_t arrays = 0;
+    std::uint64_t array_jobs = 0;
+    std::uint64_t resubmitted = 0;  ///< of these
+    std::uint64_t arrays_forgotten = 0;
 
     void add(const Totals& other);
 };
@@ -69,17 +75,27 @@ class Model {
     /// The wish of that name, empty if it is new. It stays where it is.
     Wish& wish(const std::string& name);
     [[nodiscard]] std::size_t wishes() const { return wishes_.size(); }
+    /// Jobs that are wished for, as far as one knows before arrays are resubmitted.
+    [[nodiscard]] std::uint64_t jobs_wished() const { return wishes_.size() + in_arrays_; }
+    void wishes_array(std::uint64_t count) { in_arrays_ += count; }
     void was_told(const Wish& wish, Code code, JobId job, JobState state);
     void was_refused(Wish& wish, Code code);
-    void asks_cancel(JobId job) { record(job).cancel_asked = true; }
+    void asks_cancel(JobId job);
     void cancel_answered(JobId job, Code code, JobState state);
     void asks_redrive(JobId job) { record(job).redrive_asked = true; }
     void redrive_answered(JobId job);
+    void asks_purge(JobId job) { record(job).purge_asked = true; }
+    void asks_stop(JobId array) { arrays_.find(array)->steered = true; }
+    void stop_answered(JobId array, Code code);
+    void resubmit_answered(JobId array, const Answer& answer, bool cancelled) const {
+        arrays_.resubmit_answered(array, answer, cancelled);
+    }
     void ended(const ResultItem& item, std::string_view payload);
     void result_is_missing(JobId job, Code code) const;
     /// Any job that somebody was told of, as far as is durable; none if there is no such.
     enum class Which : std::uint8_t { any, live, dead };
     [[nodiscard]] JobId any_told(Which which, Random& random) const;
+    [[nodiscard]] JobId any_array(Random& random) const;
 
     // --- workers
 
@@ -104,9 +120,10 @@ class Model {
 
     // --- the end
 
-    [[nodiscard]] bool all_ended() const { return unended_ == 0; }
+    [[nodiscard]] bool all_ended() const { return unended_ == 0 && arrays_.all_ended(); }
     [[nodiscard]] std::string unended() const;
     void check_totals(const broker::Core& core) const;
+    [[nodiscard]] const Arrays& arrays() const { return arrays_; }
     [[nodiscard]] const Totals& totals() const { return totals_; }
 
  private:
@@ -129,12 +146,21 @@ class Model {
         bool cancel_asked = false;
         bool cancel_promised = false;
         bool redrive_asked = false;
+        bool purge_asked = false;
+        JobId array;  ///< 0: it is of none
+        std::uint64_t array_index = 0;
+        bool resubmitted = false;  ///< with its array: its end is kept among the others
         [[nodiscard]] bool is_live() const { return stage == Stage::live; }
     };
 
     [[noreturn]] static void broken(std::string rule, std::string how);
     Record& record(JobId job);
-    void job_made(JobId job, std::string_view payload);
+    [[nodiscard]] const Wish* wish_of(JobId id) const;
+    [[nodiscard]] bool cancel_was_asked(const Record& known) const;
+    Wish& wish_made(JobId id, std::string_view payload);
+    void job_made(JobId job, Wish& wish);
+    void note(const broker::Batch& batch, const broker::Op& op);
+    void array_forgotten(JobId id);
     void attempt_ended(JobId job, const broker::AttemptRow& row, const char* table);
     void check_cause(JobId job, const broker::AttemptRow& row, const Execution& execution) const;
     void job_ended(JobId job, std::string_view row);
@@ -148,6 +174,9 @@ class Model {
     std::map<std::string, std::unique_ptr<Wish>> wishes_;
     std::map<JobId, Record> jobs_;
     std::map<std::string, JobId> keys_;  // by queue and key
+    std::set<std::string> freed_keys_;   // which an array had once that is forgotten
+    Arrays arrays_;
+    std::uint64_t in_arrays_ = 0;
     std::map<LeaseToken, Execution> executions_;
     std::map<JobId, std::vector<LeaseToken>> executions_of_;
     std::map<LeaseToken, Outcome> ended_unsent_;  ///< grants whose end was durable before they had left

@@ -64,6 +64,7 @@ Plan make_plan(Random random) {
         plan.timing.lease_ms = 3'000;
         plan.timing.renew_ms = 1'000;
     }
+    plan.arrays = sometimes(30);
     return plan;
 }
 

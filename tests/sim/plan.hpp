@@ -45,7 +45,8 @@ struct Plan {
     std::uint64_t large = 0;
     std::uint64_t cancels = 0;
     std::uint64_t redrives = 0;
-    std::uint64_t looks = 0;  ///< show, list, stats
+    std::uint64_t looks = 0;   ///< show, list, stats
+    std::uint64_t arrays = 0;  ///< of submits those that make one, and of actions those that steer one
     std::uint64_t failing = 0;
     std::uint64_t hanging = 0;
     int priorities = 1;

@@ -42,6 +42,8 @@ TEST_P(Simulation, KeepsEveryPromise) {
     EXPECT_GT(totals.run_twice, 0U);
     EXPECT_GT(totals.stale_ends, 0U);
     EXPECT_GT(totals.claims_kept, 0U);
+    EXPECT_GT(totals.arrays, 0U);
+    EXPECT_GT(totals.resubmitted, 0U);
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, Simulation,
                          testing::Range<std::uint64_t>(1, 1 + kSeedsPerTest * kTests, kSeedsPerTest));

@@ -61,8 +61,8 @@ struct JobSpec {
     std::uint8_t priority = kDefaultPriority;  ///< 1 to 10, 10 first
     std::string key = {};  ///< your own name for it within its queue: the same key again makes no second job
     std::uint64_t delay_ms = 0;
-    // What is not said here is as the type's policy says, else the queue's (Client::set_queue), else 5 minutes, 4
-    // attempts, and pauses of 1 s × 2 up to 60 s plus up to 20 %.
+    // What is not said here is as the type's policy says, in this queue or else in all, else the queue's
+    // (Client::set_queue), else 5 minutes, 4 attempts, and pauses of 1 s × 2 up to 60 s plus up to 20 %.
     std::optional<std::uint32_t> timeout_ms = {};  ///< of one attempt; 0: none
     std::optional<std::uint32_t> max_attempts = {};
     BackoffPolicy backoff = {};
@@ -80,6 +80,15 @@ struct JobChange {
     std::uint8_t priority = 0;  ///< 0: as it is
     std::string queue = {};     ///< empty: where it is; a job with a key stays in its queue
     std::optional<bool> held = {};
+};
+
+/// What is to be another way with dead jobs, before a redrive; what is not said stays.
+struct JobEdit {
+    std::optional<std::string> payload = {};
+    std::string type = {};
+    std::string queue = {};     ///< a job with a key stays in its queue
+    std::uint8_t priority = 0;  ///< 0: as it is
+    RetryPolicy retry = {};
 };
 
 /// What is to be another way with a queue; what is not said stays. Of a type in a queue there is `retry` only.
@@ -237,8 +246,16 @@ class JOBYARD_API Client {
     std::vector<Result<void>> change(std::span<const JobId> jobs, const JobChange& change,
                                      std::chrono::milliseconds limit = kDefaultTimeLimit);
 
-    /// Pause, resume, limit a queue, or say how its jobs are tried; with `type` only those of this type. A queue need
-    /// not have jobs yet.
+    /// Payload, type, queue, priority or policy of dead jobs: all that is said, or nothing; Code::not_dead for others.
+    /// A job of an array keeps its payload, which is that of all of them.
+    Result<void> edit(JobId job, const JobEdit& edit, std::chrono::milliseconds limit = kDefaultTimeLimit);
+    std::vector<Result<void>> edit(std::span<const JobId> jobs, const JobEdit& edit,
+                                   std::chrono::milliseconds limit = kDefaultTimeLimit);
+    /// The payload of an array, or of a job that is unended or dead; Code::ended for others, which have none any more.
+    Result<std::string> payload(JobId job, std::chrono::milliseconds limit = kDefaultTimeLimit);
+
+    /// Pause, resume, limit a queue, or say how its jobs are tried; with `type` only those of this type, and if the
+    /// queue is "*" those of it in all queues. A queue need not have jobs yet.
     Result<void> set_queue(const std::string& queue, const QueueChange& change, const std::string& type = {},
                            std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// All queues that have had jobs since the broker started, or for which something is set, in order of their names.

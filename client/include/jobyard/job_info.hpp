@@ -59,6 +59,8 @@ struct JobInfo {
     std::vector<AttemptInfo> attempts;  ///< only from Client::show
     JobId array;                        ///< one of the jobs of this array; its own number: it is the array
     std::optional<std::uint64_t> array_index;
+    std::optional<WallTime> edited_at;   ///< of a dead job
+    std::optional<std::string> payload;  ///< only where it was asked for (Client::payload)
 };
 
 /// Many jobs of one submit.

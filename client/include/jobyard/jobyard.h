@@ -69,7 +69,7 @@ typedef enum jobyard_code {
     JOBYARD_UNKNOWN_JOB = 5, /* no such job was ever made here */
     JOBYARD_ENDED = 6,       /* it has ended already */
     JOBYARD_CANCEL_REQUESTED = 7,
-    JOBYARD_NOT_DEAD = 8,    /* redrive: it is not in the dead letter queue */
+    JOBYARD_NOT_DEAD = 8,    /* redrive, edit: it is not in the dead letter queue */
     JOBYARD_BUSY = 9,        /* a bound was reached: try again after error.retry_after_ms */
     JOBYARD_QUEUE_FULL = 10, /* likewise */
     JOBYARD_DISK_FULL = 11,  /* likewise */
@@ -360,6 +360,20 @@ typedef struct jobyard_job_change {
 #define JOBYARD_JOB_CHANGE_INIT \
     { sizeof(jobyard_job_change), 0, JOBYARD_UNSAID, NULL }
 
+/* What is to be another way with dead jobs, before a redrive. */
+typedef struct jobyard_job_edit {
+    size_t size;
+    const void* payload; /* NULL: as it is; any other pointer: so many bytes, which may be none */
+    size_t payload_size;
+    const char* type;    /* not said: as it is */
+    const char* queue;   /* not said: where it is; a job with a key stays in its queue */
+    int64_t priority;    /* 1 to 10; 0: as it is */
+    jobyard_retry retry; /* what is UNSAID is as it is */
+} jobyard_job_edit;
+
+#define JOBYARD_JOB_EDIT_INIT \
+    { sizeof(jobyard_job_edit), NULL, 0, NULL, NULL, 0, JOBYARD_RETRY_INIT }
+
 /* Cancels a job. `outcome` gets JOBYARD_OK (cancelled now), JOBYARD_CANCEL_REQUESTED (it runs; its worker is told) or
  * JOBYARD_ENDED (before, as `state` says); none of these is an error. Either pointer may be NULL. */
 JOBYARD_C_API jobyard_code jobyard_cancel(jobyard_client* client, uint64_t job, int64_t limit_ms, jobyard_code* outcome,
@@ -380,6 +394,14 @@ JOBYARD_C_API jobyard_code jobyard_change(jobyard_client* client, uint64_t job, 
 JOBYARD_C_API jobyard_code jobyard_change_all(jobyard_client* client, const uint64_t* jobs, size_t count,
                                               const jobyard_job_change* change, int64_t limit_ms,
                                               jobyard_answers** answers, jobyard_error* error);
+
+/* Payload, type, queue, priority or policy of dead jobs: all that is said, or nothing; NOT_DEAD for others. A job of an
+ * array keeps its payload, which is that of the whole array. */
+JOBYARD_C_API jobyard_code jobyard_edit(jobyard_client* client, uint64_t job, const jobyard_job_edit* edit,
+                                        int64_t limit_ms, jobyard_error* error);
+JOBYARD_C_API jobyard_code jobyard_edit_all(jobyard_client* client, const uint64_t* jobs, size_t count,
+                                            const jobyard_job_edit* edit, int64_t limit_ms, jobyard_answers** answers,
+                                            jobyard_error* error);
 
 /* ---- asking about jobs ------------------------------------------------------------------------------------------ */
 
@@ -422,11 +444,21 @@ typedef struct jobyard_job_info {
     int64_t result_bytes; /* negative: there is no result */
     size_t attempt_count; /* only from jobyard_show */
     const jobyard_attempt_info* const* attempts;
+    uint64_t edited_at; /* of a dead job */
 } jobyard_job_info;
 
 /* All about one job, its attempts included. */
 JOBYARD_C_API jobyard_code jobyard_show(jobyard_client* client, uint64_t job, int64_t limit_ms, jobyard_job_info** info,
                                         jobyard_error* error);
+
+typedef struct jobyard_bytes {
+    const char* bytes; /* a 0 follows them */
+    size_t size;
+} jobyard_bytes;
+
+/* The payload of a job that is unended or dead; ENDED for others, which have none any more. */
+JOBYARD_C_API jobyard_code jobyard_payload(jobyard_client* client, uint64_t job, int64_t limit_ms,
+                                           jobyard_bytes** payload, jobyard_error* error);
 
 /* Jobs that all of these let through. */
 typedef struct jobyard_job_filter {

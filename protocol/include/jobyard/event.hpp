@@ -21,7 +21,7 @@ enum class EventKind : std::uint8_t {
     worker_lost = 8,  ///< an attempt ended with its worker or its lease; another follows
     released = 9,     ///< handed back, charged to nobody
     retired = 10,     ///< its record was removed by retention, or purged
-    changed = 11,     ///< its priority, its queue, or whether it is held
+    changed = 11,     ///< its priority, its queue, whether it is held; or, while it was dead, what the text says
     // About a worker.
     worker_joined = 32,
     worker_left = 33,

@@ -183,6 +183,17 @@ struct Change {
     std::optional<bool> held = {};
 };
 
+/// For dead jobs, before a redrive. What is not said stays.
+struct Edit {
+    std::vector<JobId> jobs;
+    std::uint32_t payload_length = 0;
+    bool new_payload = false;  ///< the message's payload is that of the jobs from now on
+    std::string_view type = {};
+    std::string_view queue = {};
+    std::uint8_t priority = 0;
+    RetryPolicy retry = {};
+};
+
 /// What is not said stays.
 struct SetQueue {
     std::string_view queue = {};
@@ -197,6 +208,7 @@ struct SetQueue {
 /// Asks for jobs by number.
 struct Show {
     std::vector<JobId> jobs;
+    bool payload = false;  ///< with their payloads, and without their attempts
 };
 
 /// Asks for a page of jobs. `cursor` is 0 for the first page, then what `Listed` gave.
@@ -411,7 +423,7 @@ using Message =
     std::variant<Hello, Welcome, Heartbeat, Goodbye, Refusal, Submit, Answers, Watch, Results, Grant, Cancel, Redrive,
                  Change, SetQueue, SubmitArray, Show, List, Jobs, AskStats, Stats, ReadEvents, Events, ListQueues,
                  ListWorkers, Maps, Dispatch, Credit, Started, Renew, Complete, Fail, Release, Stop, SteerWorker,
-                 StartTask, ListTasks, StopTask, ListArrays, SteerArray>;
+                 StartTask, ListTasks, StopTask, ListArrays, SteerArray, Edit>;
 
 struct Envelope {
     SessionId session;  ///< 0 before WELCOME
