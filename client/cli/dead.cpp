@@ -73,6 +73,17 @@ int print_groups(const Globals& globals, const JobFilter& filter) {
     return kExitOk;
 }
 
+CLI::Validator is_reason() { return CLI::IsMember({"failed", "not_retryable", "crash_loop", "expired"}); }
+
+CLI::Validator is_fingerprint() {
+    return {[](const std::string& given) -> std::string {
+                const bool hex = given.find_first_not_of("0123456789abcdef") == std::string::npos;
+                if (hex && given.size() == kFingerprintBytes) return "";
+                return "expected a fingerprint of 16 hexadecimal digits, as `jobyard dead list --group` prints them";
+            },
+            ""};
+}
+
 struct DeadOptions {
     std::vector<std::uint64_t> numbers;
     bool all = false;
@@ -84,14 +95,9 @@ struct DeadOptions {
     void add_to(CLI::App& verb) {
         verb.add_option("ID", numbers, "Numbers of dead jobs");
         verb.add_flag("--all", all, "All dead jobs");
-        verb.add_option("--reason", reason, "With --all: only those that are dead for this reason")
-            ->check(CLI::IsMember({"failed", "not_retryable", "crash_loop", "expired"}));
+        verb.add_option("--reason", reason, "With --all: only those that are dead for this reason")->check(is_reason());
         verb.add_option("--error", error, "With --all: only those with this fingerprint (`jobyard dead list --group`)")
-            ->check([](const std::string& given) -> std::string {
-                const bool hex = given.find_first_not_of("0123456789abcdef") == std::string::npos;
-                if (hex && given.size() == kFingerprintBytes) return "";
-                return "expected a fingerprint of 16 hexadecimal digits, as `jobyard dead list --group` prints them";
-            });
+            ->check(is_fingerprint());
         task.add_to(verb);
     }
     /// Nothing if they go together; else it is said why not, and this is the exit code.
@@ -163,19 +169,37 @@ void add_dead(CLI::App& app, Globals& globals) {
                    "  jobyard dead purge --all --older 7d --dry-run\n");
 
     CLI::App* list = verb->add_subcommand("list", "List dead jobs and what killed them");
-    auto filter = std::make_shared<JobFilter>(JobFilter{JobState::dead});
-    auto most = std::make_shared<std::uint64_t>(100);
-    auto group = std::make_shared<bool>(false);
-    list->add_option("--queue", filter->queue, "Only jobs of this queue");
-    list->add_option("--type", filter->type, "Only jobs of this type");
-    list->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
-    list->add_flag("--group", *group, "Count by error: those that differ only in numbers, names and paths are one");
-    list->footer(std::string("\nExamples:\n  jobyard dead list --queue images\n  jobyard dead list --group\n") +
+    struct ListOptions {
+        JobFilter filter{JobState::dead};
+        std::string reason;
+        std::string error;
+        std::uint64_t most = 100;
+        bool group = false;
+    };
+    auto listed = std::make_shared<ListOptions>();
+    list->add_option("--queue", listed->filter.queue, "Only jobs of this queue");
+    list->add_option("--type", listed->filter.type, "Only jobs of this type");
+    list->add_option("--reason", listed->reason, "Only those that are dead for this reason")->check(is_reason());
+    list->add_option("--error", listed->error, "Only those with this fingerprint, as --group prints them")
+        ->check(is_fingerprint());
+    list->add_option("--limit", listed->most, "At most so many; 0 for all")->capture_default_str();
+    list->add_flag("--group", listed->group,
+                   "Count by error: those that differ only in numbers, names and paths are one");
+    list->footer(std::string("\nExamples:\n  jobyard dead list --queue images\n  jobyard dead list --group\n"
+                             "  jobyard dead list --error 8c3b1f60a92d4e57\n") +
                  kExitCodes);
     add_common(*list, globals);
-    list->callback([&globals, filter, most, group] {
-        globals.action = [&globals, filter, most, group] {
-            return *group ? print_groups(globals, *filter) : print_list(globals, *filter, *most);
+    list->callback([&globals, listed] {
+        globals.action = [&globals, listed] {
+            const Wanted wanted = [&](const JobInfo& job) {
+                return (listed->reason.empty() || job.reason == listed->reason) &&
+                       (listed->error.empty() || fingerprint(job.type, job.error) == listed->error);
+            };
+            const bool narrowed = !listed->reason.empty() || !listed->error.empty();
+            if (listed->group && narrowed)
+                return wrong_usage(globals, "--group counts all; --reason and --error exclude it");
+            if (listed->group) return print_groups(globals, listed->filter);
+            return print_list(globals, listed->filter, listed->most, narrowed ? wanted : Wanted());
         };
     });
 

@@ -98,7 +98,9 @@ void add_events(CLI::App& app, Globals& globals) {
     verb->add_option("--queue", options->filter.queue, "Only of jobs of this queue");
     verb->add_option("--type", options->filter.type, "Only of jobs of this type");
     verb->add_option("--job", options->job, "Only of this job");
-    verb->add_option("--kind", options->kinds, "Only of this kind; may be given several times")
+    verb->add_option("--kind", options->kinds,
+                     "Only of this kind; may be given several times, or as a list with commas")
+        ->delimiter(',')
         ->check(CLI::Validator(
             [](const std::string& given) -> std::string {
                 if (event_kind_from(given) != EventKind::none) return {};

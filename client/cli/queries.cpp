@@ -3,6 +3,7 @@
 #include "queries.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "arrays.hpp"
 #include "command_job.hpp"
@@ -190,29 +191,31 @@ int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers)
     return worst;
 }
 
-Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, std::uint64_t most, bool& more,
-                                       std::chrono::milliseconds limit) {
+Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, const Wanted& wanted,
+                                       std::uint64_t most, bool& more, std::chrono::milliseconds limit) {
     constexpr std::uint32_t kPage = 256;
     std::vector<JobInfo> jobs;
     std::uint64_t cursor = 0;
     do {
-        const std::uint64_t left = most - jobs.size();
+        const std::uint64_t left = wanted ? kPage : most - jobs.size();
         Result<JobPage> page =
             client.list(filter, cursor, static_cast<std::uint32_t>(std::min<std::uint64_t>(left, kPage)), limit);
         if (!page) return page.error();
         cursor = page->next_cursor;
+        if (wanted) std::erase_if(page->jobs, std::not_fn(wanted));
         std::move(page->jobs.begin(), page->jobs.end(), std::back_inserter(jobs));
     } while (cursor != 0 && jobs.size() < most);
-    more = cursor != 0;
+    more = cursor != 0 || jobs.size() > most;
+    if (jobs.size() > most) jobs.resize(most);
     return jobs;
 }
 
-int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most) {
+int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most, const Wanted& wanted) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     bool more = false;
     const Result<std::vector<JobInfo>> jobs =
-        list_jobs(*client, filter, most == 0 ? UINT64_MAX : most, more, globals.call_limit());
+        list_jobs(*client, filter, wanted, most == 0 ? UINT64_MAX : most, more, globals.call_limit());
     if (!jobs) return complain(globals, jobs.error());
     if (globals.json) {
         for (const JobInfo& job : *jobs) print_line(job_json(job));

@@ -270,6 +270,28 @@ TEST_F(Cli, DeadListAndRedriveBringAJobBackWhenItsCauseIsMended) {
     EXPECT_EQ(run({"dead", "redrive"}).exit, 2);
 }
 
+TEST_F(Cli, DeadListShowsTheJobsOfOneErrorOrReason) {
+    start_worker();
+    for (int i = 0; i < 3; ++i) submitted({"--max-attempts", "1", "--", "sh", "-c", "exit 3"});
+    submitted({"--max-attempts", "1", "--", "/no/such/program"});
+    submitted({"--queue", "unserved", "--queue-timeout", "1ms", "--", "true"});
+    EXPECT_EQ(run({"wait", "1", "2", "3", "4", "5"}).exit, 1);
+    const std::vector<json> groups = objects({"dead", "list", "--group", "--json"});
+    ASSERT_EQ(groups.size(), 3U);
+    EXPECT_EQ(groups[0]["count"], 3);
+    const std::string error = groups[0]["fingerprint"];
+    const std::vector<json> alike = objects({"dead", "list", "--json", "--error", error});
+    ASSERT_EQ(alike.size(), 3U);
+    for (const json& job : alike) EXPECT_EQ(job["error"], "exit status 3");
+    const Ran two = run({"dead", "list", "--json", "--error", error, "--limit", "2"});
+    EXPECT_EQ(lines_of(two.output).size(), 2U);
+    EXPECT_NE(two.errors.find("there are more than these 2"), std::string::npos) << two.errors;
+    const std::vector<json> expired = objects({"dead", "list", "--json", "--reason", "expired"});
+    ASSERT_EQ(expired.size(), 1U);
+    EXPECT_EQ(expired[0]["id"], "5");
+    EXPECT_EQ(run({"dead", "list", "--group", "--error", error}).exit, 2);
+}
+
 TEST_F(Cli, CancelTellsWhatBecameOfIt) {
     submitted({"--type", "nobody"});
     const json answer = object({"cancel", "--json", "1"});
