@@ -13,6 +13,7 @@
 #include "peer/endpoint.hpp"
 #include "program/flags.hpp"
 #include "program/generate.hpp"
+#include "program/usage.hpp"
 #include "program/values.hpp"
 
 namespace jobyard::broker {
@@ -195,6 +196,9 @@ program::Table settings(Config& config) {
 
 Result<void> check(const Config& config) {
     for (const std::string& endpoint : config.listen)
+        if (!endpoint.starts_with("ipc://") && !endpoint.starts_with("tcp://"))
+            return bad("--listen " + endpoint + " is no endpoint: expected ipc://PATH or tcp://ADDRESS:PORT");
+    for (const std::string& endpoint : config.listen)
         if (!config.insecure && !is_loopback(endpoint))
             return bad("--listen " + endpoint +
                        " lets in whoever can reach it, without a key; if that is what you want, add "
@@ -222,7 +226,9 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
     try {
         line.app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return line.app.exit(error) == 0 ? Exit::ok : Exit::usage;
+        if (error.get_exit_code() == 0) return line.app.exit(error) == 0 ? Exit::ok : Exit::usage;
+        std::cerr << "jobyard-broker: " << program::wrong_usage(line.app, error) << "\n";
+        return Exit::usage;
     }
     if (const auto finished = line.finish(); !finished) {
         std::cerr << "jobyard-broker: " << finished.error().text << "\n";

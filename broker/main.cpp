@@ -40,7 +40,7 @@ int fail(Exit exit, const Error& error) {
 
 program::LogOptions log_options(const Config& config) {
     return {.name = "broker",
-            .pattern = "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v",
+            .pattern = "%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v",
             .level = config.log_level,
             .file = config.log_file};
 }

@@ -70,7 +70,7 @@ struct Room {
     /// Looks at the clock only if it has to wait.
     bool wait(Call& call, Stage stage, std::chrono::milliseconds limit);
     /// What to tell a caller whose time limit has passed.
-    Error no_answer(std::chrono::milliseconds limit);
+    Error no_answer(std::chrono::milliseconds limit, const char* what = "no answer");
     /// Added to a time-out's text; empty if the broker can be reached. Needs the mutex.
     [[nodiscard]] std::string why_silent() const;
 };

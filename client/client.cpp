@@ -89,9 +89,9 @@ std::string Room::why_silent() const {
            " cannot be reached: start jobyard-broker, or name the endpoint it listens on";
 }
 
-Error Room::no_answer(std::chrono::milliseconds limit) {
+Error Room::no_answer(std::chrono::milliseconds limit, const char* what) {
     const std::lock_guard lock(mutex);
-    return {Code::timeout, "no answer within " + std::to_string(limit.count()) + " ms" + why_silent(), 0};
+    return {Code::timeout, std::string(what) + " within " + std::to_string(limit.count()) + " ms" + why_silent(), 0};
 }
 
 }  // namespace client
@@ -118,7 +118,8 @@ Result<JobResult> Submission::result(std::chrono::milliseconds limit) const {
         return Error{Code::not_allowed,
                      "the result of this job was not asked for; submit it with watch = true, or use Client::wait()", 0};
     if (watched_->room->is_forked()) return client::forked_error();
-    if (!watched_->room->wait(*watched_, Stage::done, limit)) return watched_->room->no_answer(limit);
+    if (!watched_->room->wait(*watched_, Stage::done, limit))
+        return watched_->room->no_answer(limit, "it has not ended");
     if (watched_->not_made) return *watched_->not_made;
     if (watched_->no_result) return *watched_->no_result;
     return watched_->result;

@@ -73,6 +73,7 @@ std::string text_of(const Answer& answer) {
         case Code::conflict:
             return "the key names a job with other content; choose another key, or send the same content";
         case Code::retired: return "it ended, and retention has removed its record";
+        case Code::ended: return "it has ended already";
         case Code::unknown_job:
             return "the broker has never made this job; check the number, and which broker is asked";
         case Code::not_waiting: return "it runs; only a job that waits can be changed";
@@ -490,6 +491,13 @@ void Session::fail(Ticket ticket, Code code, std::string text, std::uint32_t ret
     completions_.emplace_back(Failed{ticket, {code, std::move(text), retry_after_ms}});
 }
 
+void Session::time_out(AskKey key) {
+    const auto* about = std::get_if<JobQuestion>(&asks_.at(key).question);
+    const bool is_watch = about != nullptr && about->verb == JobVerb::watch;
+    fail_ask(key, {Code::timeout,
+                   is_watch ? "it has not ended within the time limit" : "no answer within the time limit", 0});
+}
+
 void Session::fail_ask(AskKey key, Error error) {
     completions_.emplace_back(Failed{asks_.at(key).ticket, std::move(error)});
     forget_ask(key);
@@ -522,8 +530,7 @@ void Session::on_tick(std::int64_t now_ms) {
              "the job could not be sent within " + std::to_string(options_.submit_limit_ms) + " ms and was not made");
     for (; !refused_asks_.empty() && refused_asks_.begin()->first <= now_ms; refused_asks_.erase(refused_asks_.begin()))
         if (asks_.contains(refused_asks_.begin()->second)) unsent_.insert(refused_asks_.begin()->second);
-    while (!deadlines_.empty() && deadlines_.begin()->first <= now_ms)
-        fail_ask(deadlines_.begin()->second, {Code::timeout, "no answer within the time limit", 0});
+    while (!deadlines_.empty() && deadlines_.begin()->first <= now_ms) time_out(deadlines_.begin()->second);
     if (now_ms >= submits_held_until_ms_) submits_held_until_ms_ = 0;
     if (now_ms - heard_ms_ >= lost_after_ms_ && !ended_) {
         on_disconnected();

@@ -256,6 +256,7 @@ class Session {
     std::vector<std::pair<JobId, Ticket>> take_pushed();
     void fail(Ticket ticket, Code code, std::string text, std::uint32_t retry_after_ms = 0);
     void fail_ask(AskKey key, Error error);
+    void time_out(AskKey key);
     void forget_ask(AskKey key);
     void retire_instance(const char* why);
     void forget_other_store();

@@ -3,7 +3,8 @@
 include(GNUInstallDirs)
 
 set(man_stamp ${PROJECT_BINARY_DIR}/man/made)
-set(man_programs jobyard jobyard-broker jobyard-worker)
+# jobyard-store after jobyard, which knows nothing of its verbs.
+set(man_programs jobyard jobyard-store jobyard-broker jobyard-worker)
 if(TARGET jobyard-bench)
   list(APPEND man_programs jobyard-bench)
 endif()

@@ -18,6 +18,8 @@
 #include "backup.hpp"
 #include "dump.hpp"
 #include "info.hpp"
+#include "program/generate.hpp"
+#include "program/usage.hpp"
 #include "verify.hpp"
 #include "words.hpp"
 
@@ -47,12 +49,14 @@ void complain(const std::string& text) {
     std::fprintf(stderr, "jobyard store: %s\n", text.c_str());
 }
 
-int fail(const Error& error) {
+void print_line(const std::string& text) { std::printf("%s\n", text.c_str()); }
+
+/// Says what is wrong, with --json also as an object on standard output.
+int fail(const Options& options, const Error& error) {
+    if (options.json) print_line(Json{{"code", to_string(error.code)}, {"text", error.text}}.dump());
     complain(error.text);
     return kExitFailed;
 }
-
-void print_line(const std::string& text) { std::printf("%s\n", text.c_str()); }
 
 /// One line on standard error that is drawn again and again; nothing if that is no terminal.
 class Bar {
@@ -87,7 +91,7 @@ int back_up_verb(const Options& options) {
         Bar bar("backing up");
         return back_up(options.path, options.to, bar.progress());
     }();
-    if (!copied) return fail(copied.error());
+    if (!copied) return fail(options, copied.error());
     if (options.json)
         print_line(Json{{"backup", options.to},
                         {"store", to_hex(copied->store)},
@@ -107,7 +111,7 @@ int restore_verb(const Options& options) {
         Bar bar("restoring");
         return restore(options.path, options.to, bar.progress());
     }();
-    if (!copied) return fail(copied.error());
+    if (!copied) return fail(options, copied.error());
     if (options.json) print_line(Json{{"data", options.to}, {"rows", copied->rows}, {"bytes", copied->bytes}}.dump());
     else
         print_line("restored " + std::to_string(copied->rows) + " rows (" + bytes_text(copied->bytes) + ") to " +
@@ -144,13 +148,14 @@ int tell(const Options& options, const Verified& verified) {
 /// one can tell.
 int verify_verb(const Options& options) {
     const pid_t reader = ::fork();
-    if (reader < 0) return fail({Code::internal, std::string("cannot start a process: ") + std::strerror(errno)});
+    if (reader < 0)
+        return fail(options, {Code::internal, std::string("cannot start a process: ") + std::strerror(errno)});
     if (reader == 0) {
         const auto verified = [&] {
             Bar bar("verifying");
             return verify(options.path, bar.progress());
         }();
-        const int exit = verified ? tell(options, *verified) : fail(verified.error());
+        const int exit = verified ? tell(options, *verified) : fail(options, verified.error());
         ::_exit(std::fflush(stdout) == 0 ? exit : kExitFailed);
     }
     int status = 0;
@@ -167,7 +172,7 @@ int verify_verb(const Options& options) {
 
 int info_verb(const Options& options) {
     const auto text = options.json ? info_json(options.path) : info_text(options.path);
-    if (!text) return fail(text.error());
+    if (!text) return fail(options, text.error());
     std::fputs(text->c_str(), stdout);
     return kExitOk;
 }
@@ -177,8 +182,8 @@ int dump_verb(const Options& options) {
     if (!options.to.empty()) {
         const int fd = ::open(options.to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
-            return fail({Code::internal, "cannot make " + options.to + ": " + std::strerror(errno) +
-                                             "; name a file that is not there yet"});
+            return fail(options, {Code::internal, "cannot make " + options.to + ": " + std::strerror(errno) +
+                                                      "; name a file that is not there yet"});
         ::close(fd);
         file.open(options.to, std::ios::binary);
     }
@@ -186,7 +191,7 @@ int dump_verb(const Options& options) {
         Bar bar("dumping");
         return dump(options.path, options.to.empty() ? std::cout : file, bar.progress());
     }();
-    if (!lines) return fail(lines.error());
+    if (!lines) return fail(options, lines.error());
     return kExitOk;
 }
 
@@ -194,16 +199,16 @@ int load_verb(const Options& options) {
     std::ifstream file;
     if (options.path != "-") {
         file.open(options.path, std::ios::binary);
-        if (!file) return fail({Code::internal, "cannot read " + options.path + ": " + std::strerror(errno)});
+        if (!file) return fail(options, {Code::internal, "cannot read " + options.path + ": " + std::strerror(errno)});
     }
     const auto lines = [&] {
         Bar bar("lines loaded");
         return load(options.path == "-" ? std::cin : file, options.to, bar.progress());
     }();
     if (!lines)
-        return fail({lines.error().code, options.path == "-" || lines.error().code != Code::bad_field
-                                             ? lines.error().text
-                                             : options.path + ", " + lines.error().text});
+        return fail(options, {lines.error().code, options.path == "-" || lines.error().code != Code::bad_field
+                                                      ? lines.error().text
+                                                      : options.path + ", " + lines.error().text});
     print_line("loaded " + std::to_string(*lines) + " lines to " + options.to +
                "; start it with: jobyard-broker --data " + options.to);
     return kExitOk;
@@ -268,12 +273,15 @@ int run(int argc, char** argv) {
         "\nAll of them read the files of the data directory themselves, so run them on the broker's machine and\n"
         "as its user. None changes a store that is there; whatever is made is made in a new directory.\n"
         "docs/BACKUP.md tells more; jobyard store VERB --help about each.");
+    program::add_generate(app, 1, nullptr);
     Options options;
     add_verbs(app, options);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? kExitOk : kExitUsage;
+        if (error.get_exit_code() == 0) return app.exit(error) == 0 ? kExitOk : kExitUsage;
+        complain(program::wrong_usage(app, error));
+        return kExitUsage;
     }
     const int exit = options.action();
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit;

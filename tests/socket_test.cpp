@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -535,6 +536,33 @@ TEST_F(BindTest, AClientFindsTheMachinesBrokerUnlessItHasOneOfItsOwn) {
     const auto opened = Socket::open({own});
     ASSERT_TRUE(opened);
     EXPECT_EQ(client_endpoint({}, machine), own) << "one's own comes first";
+}
+
+TEST_F(BindTest, WhoMayNotUseABrokerIsToldSoAndWhoMayIsNot) {
+    const std::string machine = directory / "machine";
+    ::setenv("XDG_RUNTIME_DIR", directory.path().c_str(), 1);
+    ::unsetenv("JOBYARD_BROKER");
+    const std::string own = broker_endpoint({});
+    EXPECT_EQ(why_not_allowed(own, machine), "") << "the machine has none";
+    ASSERT_EQ(::mkdir(machine.c_str(), 0750), 0);
+    EXPECT_EQ(why_not_allowed("ipc://" + machine + "/broker", machine), "");
+    EXPECT_EQ(why_not_allowed("tcp://127.0.0.1:7466", machine), "");
+    ASSERT_EQ(::chmod(machine.c_str(), 0), 0);
+    ASSERT_EQ(::chmod(directory.path().c_str(), 0755), 0);
+    // Root may use everything, so somebody else looks.
+    const pid_t other = ::fork();
+    if (other == 0) {
+        if (::geteuid() == 0 && ::setuid(65534) != 0) std::_Exit(2);
+        ::unsetenv("XDG_RUNTIME_DIR");
+        const bool told = mentions(why_not_allowed(broker_endpoint({}), machine), "may use") &&
+                          mentions(why_not_allowed("ipc://" + machine + "/broker", machine), "permission denied") &&
+                          why_not_allowed("tcp://127.0.0.1:7466", machine).empty();
+        std::_Exit(told ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(other, &status, 0), other);
+    EXPECT_EQ(status, 0);
+    ASSERT_EQ(::chmod(machine.c_str(), 0700), 0);
 }
 
 TEST_F(BindTest, TheDefaultDirectoryIsMadePrivateAndRefusedWhenItIsNot) {

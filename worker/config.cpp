@@ -8,6 +8,7 @@
 #include "peer/endpoint.hpp"
 #include "program/flags.hpp"
 #include "program/generate.hpp"
+#include "program/usage.hpp"
 
 namespace jobyard::worker {
 namespace {
@@ -160,7 +161,10 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
     try {
         line.app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return line.app.exit(error) == 0 ? Exit::drained : Exit::usage;  // --help and --version are errors of code 0
+        // --help and --version are errors of code 0.
+        if (error.get_exit_code() == 0) return line.app.exit(error) == 0 ? Exit::drained : Exit::usage;
+        std::cerr << "jobyard-worker: " << program::wrong_usage(line.app, error) << "\n";
+        return Exit::usage;
     }
     if (const auto finished = line.finish(); !finished) {
         std::cerr << "jobyard-worker: " << finished.error().text << "\n";

@@ -45,7 +45,7 @@ int list_arrays(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<std::vector<ArrayInfo>> arrays = client->arrays(globals.call_limit());
-    if (!arrays) return complain(arrays.error());
+    if (!arrays) return complain(globals, arrays.error());
     if (globals.json) {
         for (const ArrayInfo& array : *arrays) print_line(array_json(array));
         return kExitOk;
@@ -83,7 +83,12 @@ int show_array(const Globals& globals, JobId id) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<ArrayInfo> array = client->array(id, globals.call_limit());
-    if (!array) return complain(array.error());
+    if (!array && (array.error().code == Code::unknown_job || array.error().code == Code::retired))
+        return complain_about(
+            globals, id,
+            Error{array.error().code,
+                  "no array of this number is remembered; `jobyard array list` shows those that are", 0});
+    if (!array) return complain(globals, array.error());
     print_array(globals, *array);
     return kExitOk;
 }
@@ -96,9 +101,9 @@ int stop_array(const Globals& globals, JobId id) {
         complain("array " + std::to_string(id.value) + ": all that was to be made is made already");
         return kExitRefused;
     }
-    if (!stopped) return complain_about(id, stopped.error());
+    if (!stopped) return complain_about(globals, id, stopped.error());
     const Result<ArrayInfo> array = client->array(id, globals.call_limit());
-    if (!array) return complain(array.error());
+    if (!array) return complain(globals, array.error());
     print_line(globals.json ? array_json(*array) : "stopped; " + counts_text(*array));
     return kExitOk;
 }
@@ -115,7 +120,7 @@ int resubmit(const Globals& globals, const Resubmit& options) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<JobId> made = client->resubmit(id, options.cancelled, globals.call_limit());
-    if (!made) return complain_about(id, made.error());
+    if (!made) return complain_about(globals, id, made.error());
     if (!options.wait) {
         print_line(globals.json ? submitted_json(*made, false) : std::to_string(made->value));
         return kExitOk;
@@ -213,7 +218,8 @@ void print_array(const Globals& globals, const ArrayInfo& array) {
 
 void add_array(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("array", "Arrays of jobs: list, show, stop, resubmit what failed");
-    verb->require_subcommand(1);
+    add_group_help(*verb,
+                   "  jobyard array list\n  jobyard array show 17\n  jobyard array resubmit 17 --failed --wait\n");
 
     CLI::App* list = verb->add_subcommand("list", "List arrays, the newest first");
     list->footer(std::string("\nExample:\n  jobyard array list\n") + kExitCodes);

@@ -107,6 +107,15 @@ JobSpec spec_of(const std::string& line, const JobSpec& defaults) {
         } else if (key == "key_for") {
             spec.key_ttl_ms =
                 value == "active" ? 0 : static_cast<std::uint64_t>(milliseconds_of(value, key, kMaxKeyTtlMs));
+        } else if (key == "backoff_initial") {
+            spec.backoff.initial_ms = static_cast<std::uint32_t>(milliseconds_of(value, key, kMaxBackoffMs));
+        } else if (key == "backoff_factor") {
+            spec.backoff.factor_percent =
+                static_cast<std::uint32_t>(number_of(value, key, 100, kMaxBackoffFactorPercent));
+        } else if (key == "backoff_max") {
+            spec.backoff.max_ms = static_cast<std::uint32_t>(milliseconds_of(value, key, kMaxBackoffMs));
+        } else if (key == "backoff_jitter") {
+            spec.backoff.jitter_percent = static_cast<std::uint32_t>(number_of(value, key, 0, 100));
         } else if (key == "timeout") {
             spec.timeout_ms = static_cast<std::uint32_t>(milliseconds_of(value, key, kMaxTimeoutMs));
         } else {
@@ -208,10 +217,7 @@ int submit_batch(const Globals& globals, const SubmitOptions& options) {
     std::ifstream file;
     if (options.batch != "-") {
         file.open(options.batch, std::ios::binary);
-        if (!file) {
-            complain("cannot open " + options.batch + ": " + std::strerror(errno));
-            return kExitUsage;
-        }
+        if (!file) return wrong_usage(globals, "cannot open " + options.batch + ": " + std::strerror(errno));
     }
     std::istream& in = options.batch == "-" ? std::cin : file;
     const std::unique_ptr<Client> client = connected_client(globals);
@@ -236,10 +242,7 @@ int submit_batch(const Globals& globals, const SubmitOptions& options) {
         }
     }
     batch.finish();
-    if (in.bad()) {
-        complain("cannot read " + options.batch + ": " + std::strerror(errno));
-        return kExitUsage;
-    }
+    if (in.bad()) return wrong_usage(globals, "cannot read " + options.batch + ": " + std::strerror(errno));
     if (batch.is_stuck())
         complain("gave up; run it again when the broker is there (lines with a key make no second job)");
     return batch.worst();

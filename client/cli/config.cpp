@@ -170,7 +170,7 @@ int print_version(const Globals& globals, bool client_only) {
 
 void add_config(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("config", "Check and show the settings of the programs");
-    verb->require_subcommand(1);
+    add_group_help(*verb, "  jobyard config check\n  jobyard config show --for worker\n");
     auto options = std::make_shared<ConfigOptions>();
     const auto add_role = [&options](CLI::App* to, const std::string& text) {
         to->add_option("--for", options->role, text)->check(CLI::IsMember({"broker", "worker", "client"}));

@@ -30,7 +30,7 @@ int print_groups(const Globals& globals, const JobFilter& filter) {
         const Result<JobPage> page = client->list(filter, cursor, kMaxItems, globals.call_limit());
         if (!page) {
             progress.clear();
-            return complain(page.error());
+            return complain(globals, page.error());
         }
         cursor = page->next_cursor;
         for (const JobInfo& job : page->jobs) {
@@ -73,6 +73,17 @@ int print_groups(const Globals& globals, const JobFilter& filter) {
     return kExitOk;
 }
 
+CLI::Validator is_reason() { return CLI::IsMember({"failed", "not_retryable", "crash_loop", "expired"}); }
+
+CLI::Validator is_fingerprint() {
+    return {[](const std::string& given) -> std::string {
+                const bool hex = given.find_first_not_of("0123456789abcdef") == std::string::npos;
+                if (hex && given.size() == kFingerprintBytes) return "";
+                return "expected a fingerprint of 16 hexadecimal digits, as `jobyard dead list --group` prints them";
+            },
+            ""};
+}
+
 struct DeadOptions {
     std::vector<std::uint64_t> numbers;
     bool all = false;
@@ -84,24 +95,18 @@ struct DeadOptions {
     void add_to(CLI::App& verb) {
         verb.add_option("ID", numbers, "Numbers of dead jobs");
         verb.add_flag("--all", all, "All dead jobs");
-        verb.add_option("--reason", reason, "With --all: only those that are dead for this reason")
-            ->check(CLI::IsMember({"failed", "not_retryable", "crash_loop", "expired"}));
+        verb.add_option("--reason", reason, "With --all: only those that are dead for this reason")->check(is_reason());
         verb.add_option("--error", error, "With --all: only those with this fingerprint (`jobyard dead list --group`)")
-            ->check([](const std::string& given) -> std::string {
-                const bool hex = given.find_first_not_of("0123456789abcdef") == std::string::npos;
-                if (hex && given.size() == kFingerprintBytes) return "";
-                return "expected a fingerprint of 16 hexadecimal digits, as `jobyard dead list --group` prints them";
-            });
+            ->check(is_fingerprint());
         task.add_to(verb);
     }
-    /// Says what is wrong.
-    [[nodiscard]] bool complete() const {
+    /// Nothing if they go together; else it is said why not, and this is the exit code.
+    [[nodiscard]] std::optional<int> wrong(const Globals& globals) const {
         const bool narrowed = task.used() || !reason.empty() || !error.empty();
-        if (all == numbers.empty() && (all || !narrowed)) return true;
-        complain(
-            "expected numbers of jobs, or --all, which --queue, --type, --reason, --error, --older and --newer may "
-            "narrow");
-        return false;
+        if (all == numbers.empty() && (all || !narrowed)) return std::nullopt;
+        return wrong_usage(globals,
+                           "expected numbers of jobs, or --all, which --queue, --type, --reason, --error, --older and "
+                           "--newer may narrow");
     }
     [[nodiscard]] TaskSpec spec(TaskAction action) const {
         TaskSpec spec = task.spec(action);
@@ -131,16 +136,12 @@ int redrive(const Globals& globals, const std::vector<JobId>& jobs) {
 
 /// Asks on the terminal whether it is meant, with how many jobs it would be.
 int purge(const Globals& globals, DeadOptions& options) {
-    if (options.numbers.size() > kMaxItems) {
-        complain("at most 1024 numbers at a time");
-        return kExitUsage;
-    }
+    if (options.numbers.size() > kMaxItems) return wrong_usage(globals, "at most 1024 numbers at a time");
     TaskSpec spec = options.spec(TaskAction::purge);
     if (options.yes || options.task.dry_run) return run_task(globals, spec, options.task);
-    if (::isatty(STDIN_FILENO) == 0) {
-        complain("purged jobs are gone for good: say --yes, or --dry-run to see how many it would be");
-        return kExitUsage;
-    }
+    if (::isatty(STDIN_FILENO) == 0)
+        return wrong_usage(globals,
+                           "purged jobs are gone for good: say --yes, or --dry-run to see how many it would be");
     {
         const std::unique_ptr<Client> client = connected_client(globals);
         if (!client) return kExitUnreachable;
@@ -163,22 +164,42 @@ int purge(const Globals& globals, DeadOptions& options) {
 
 void add_dead(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("dead", "The dead letter queue: jobs that failed for good");
-    verb->require_subcommand(1);
+    add_group_help(*verb,
+                   "  jobyard dead list --group\n  jobyard dead show 17\n  jobyard dead redrive --all --queue images\n"
+                   "  jobyard dead purge --all --older 7d --dry-run\n");
 
     CLI::App* list = verb->add_subcommand("list", "List dead jobs and what killed them");
-    auto filter = std::make_shared<JobFilter>(JobFilter{JobState::dead});
-    auto most = std::make_shared<std::uint64_t>(100);
-    auto group = std::make_shared<bool>(false);
-    list->add_option("--queue", filter->queue, "Only jobs of this queue");
-    list->add_option("--type", filter->type, "Only jobs of this type");
-    list->add_option("--limit", *most, "At most so many; 0 for all")->capture_default_str();
-    list->add_flag("--group", *group, "Count by error: those that differ only in numbers, names and paths are one");
-    list->footer(std::string("\nExamples:\n  jobyard dead list --queue images\n  jobyard dead list --group\n") +
+    struct ListOptions {
+        JobFilter filter{JobState::dead};
+        std::string reason;
+        std::string error;
+        std::uint64_t most = 100;
+        bool group = false;
+    };
+    auto listed = std::make_shared<ListOptions>();
+    list->add_option("--queue", listed->filter.queue, "Only jobs of this queue");
+    list->add_option("--type", listed->filter.type, "Only jobs of this type");
+    list->add_option("--reason", listed->reason, "Only those that are dead for this reason")->check(is_reason());
+    list->add_option("--error", listed->error, "Only those with this fingerprint, as --group prints them")
+        ->check(is_fingerprint());
+    list->add_option("--limit", listed->most, "At most so many; 0 for all")->capture_default_str();
+    list->add_flag("--group", listed->group,
+                   "Count by error: those that differ only in numbers, names and paths are one");
+    list->footer(std::string("\nExamples:\n  jobyard dead list --queue images\n  jobyard dead list --group\n"
+                             "  jobyard dead list --error 8c3b1f60a92d4e57\n") +
                  kExitCodes);
     add_common(*list, globals);
-    list->callback([&globals, filter, most, group] {
-        globals.action = [&globals, filter, most, group] {
-            return *group ? print_groups(globals, *filter) : print_list(globals, *filter, *most);
+    list->callback([&globals, listed] {
+        globals.action = [&globals, listed] {
+            const Wanted wanted = [&](const JobInfo& job) {
+                return (listed->reason.empty() || job.reason == listed->reason) &&
+                       (listed->error.empty() || fingerprint(job.type, job.error) == listed->error);
+            };
+            const bool narrowed = !listed->reason.empty() || !listed->error.empty();
+            if (listed->group && narrowed)
+                return wrong_usage(globals, "--group counts all; --reason and --error exclude it");
+            if (listed->group) return print_groups(globals, listed->filter);
+            return print_list(globals, listed->filter, listed->most, narrowed ? wanted : Wanted());
         };
     });
 
@@ -198,7 +219,7 @@ void add_dead(CLI::App& app, Globals& globals) {
     add_common(*again, globals);
     again->callback([&globals, redriven] {
         globals.action = [&globals, redriven] {
-            if (!redriven->complete()) return static_cast<int>(kExitUsage);
+            if (const std::optional<int> wrong = redriven->wrong(globals)) return *wrong;
             if (!redriven->all) return redrive(globals, job_ids(redriven->numbers));
             return run_task(globals, redriven->spec(TaskAction::redrive), redriven->task);
         };
@@ -215,7 +236,8 @@ void add_dead(CLI::App& app, Globals& globals) {
     add_common(*away, globals);
     away->callback([&globals, purged] {
         globals.action = [&globals, purged] {
-            return purged->complete() ? purge(globals, *purged) : static_cast<int>(kExitUsage);
+            if (const std::optional<int> wrong = purged->wrong(globals)) return *wrong;
+            return purge(globals, *purged);
         };
     });
 }

@@ -78,7 +78,7 @@ int events(const Globals& globals, EventOptions options) {
         if (options.most != 0) size = static_cast<std::uint32_t>(std::min<std::uint64_t>(size, options.most - printed));
         const Result<EventPage> page = client->events(options.filter, after, wait, size, globals.call_limit());
         if (!page && options.follow && page.error().code == Code::timeout) continue;
-        if (!page) return complain(page.error());
+        if (!page) return complain(globals, page.error());
         if (page->gone != 0 && options.after) say_gone(globals, after + 1, page->gone);
         for (const EventInfo& event : page->events) print_event(globals, event);
         if (std::fflush(stdout) != 0) return kExitUnreachable;  // main says why
@@ -98,7 +98,9 @@ void add_events(CLI::App& app, Globals& globals) {
     verb->add_option("--queue", options->filter.queue, "Only of jobs of this queue");
     verb->add_option("--type", options->filter.type, "Only of jobs of this type");
     verb->add_option("--job", options->job, "Only of this job");
-    verb->add_option("--kind", options->kinds, "Only of this kind; may be given several times")
+    verb->add_option("--kind", options->kinds,
+                     "Only of this kind; may be given several times, or as a list with commas")
+        ->delimiter(',')
         ->check(CLI::Validator(
             [](const std::string& given) -> std::string {
                 if (event_kind_from(given) != EventKind::none) return {};

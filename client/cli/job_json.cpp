@@ -123,6 +123,13 @@ std::string submitted_json(JobId job, bool existing) {
     return line(out);
 }
 
+std::string error_json(const std::string& code, const std::string& text) {
+    Json out;
+    out["code"] = code;
+    put_text(out, "text", text);
+    return line(out);
+}
+
 std::string answer_json(JobId job, Code code, const std::string& text) {
     Json out;
     out["id"] = digits(job.value);

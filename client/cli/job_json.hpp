@@ -26,6 +26,8 @@ std::string job_json(const JobInfo& job, const std::optional<CommandResult>& res
 /// How a job ended; with `bytes` the result too: as a map for a command, else as text, or in base64 if it is none.
 std::string result_json(const JobResult& result, bool bytes);
 std::string submitted_json(JobId job, bool existing);
+/// A question that has no answer: `code` is the word of an error, or "usage".
+std::string error_json(const std::string& code, const std::string& text);
 /// `code` is that of an answer or an error.
 std::string answer_json(JobId job, Code code, const std::string& text = {});
 std::string queue_json(const QueueInfo& queue);

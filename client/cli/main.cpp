@@ -7,6 +7,7 @@
 #include <new>
 
 #include "program/generate.hpp"
+#include "program/usage.hpp"
 #include "verbs.hpp"
 
 int main(int argc, char** argv) try {
@@ -56,20 +57,24 @@ int main(int argc, char** argv) try {
     add_store(app);
     add_doctor(app, globals);
     add_version(app, globals);
+    jobyard::program::check_numbers(app);
     // The command's words are its own, whatever they look like.
     char** const end = argv + argc;
     char** const dashes = std::find_if(argv, end, [](const char* word) { return std::strcmp(word, "--") == 0; });
     if (dashes != end) globals.command.assign(dashes + 1, end);
     try {
         app.parse(static_cast<int>(dashes - argv), argv);
-        if (dashes != end && !app.got_subcommand("submit")) throw CLI::ExtrasError(globals.command);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? kExitOk : kExitUsage;
+        if (error.get_exit_code() == 0) return app.exit(error) == 0 ? kExitOk : kExitUsage;  // --help and the like
+        // How far it was read is not known, so the words are looked at.
+        globals.json = std::any_of(argv, dashes, [](const char* word) { return std::strcmp(word, "--json") == 0; });
+        return wrong_usage(globals, jobyard::program::wrong_usage(app, error));
     }
+    if (dashes != end && !app.got_subcommand("submit"))
+        return wrong_usage(globals, "only jobyard submit takes a command after --");
     if (globals.reads_settings)
         if (const auto read = read_settings(globals); !read) {
-            complain(read.error().text);
-            return kExitUsage;
+            return wrong_usage(globals, read.error().text);
         }
     const int exit = globals.action();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

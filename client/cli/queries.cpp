@@ -3,6 +3,7 @@
 #include "queries.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "arrays.hpp"
 #include "command_job.hpp"
@@ -134,7 +135,7 @@ int stats(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<BrokerStats> stats = client->stats(globals.call_limit());
-    if (!stats) return complain(stats.error());
+    if (!stats) return complain(globals, stats.error());
     if (globals.json) {
         print_line(stats_json(*stats));
         return kExitOk;
@@ -170,13 +171,13 @@ int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers)
     for (const JobId id : job_ids(numbers)) {
         const Result<JobInfo> job = client->show(id, globals.call_limit());
         if (!job) {
-            worst = std::max(worst, complain_about(id, job.error()));
+            worst = std::max(worst, complain_about(globals, id, job.error()));
             continue;
         }
         if (job->array == id) {
             const Result<ArrayInfo> array = client->array(id, globals.call_limit());
             if (array) print_array(globals, *array);
-            else worst = std::max(worst, complain_about(id, array.error()));
+            else worst = std::max(worst, complain_about(globals, id, array.error()));
             continue;
         }
         // The broker never looks into a result; what it says about a command's is in there.
@@ -190,45 +191,50 @@ int show_jobs(const Globals& globals, const std::vector<std::uint64_t>& numbers)
     return worst;
 }
 
-Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, std::uint64_t most, bool& more,
-                                       std::chrono::milliseconds limit) {
+Result<std::vector<JobInfo>> list_jobs(Client& client, const JobFilter& filter, const Wanted& wanted,
+                                       std::uint64_t most, bool& more, std::chrono::milliseconds limit) {
     constexpr std::uint32_t kPage = 256;
     std::vector<JobInfo> jobs;
     std::uint64_t cursor = 0;
     do {
-        const std::uint64_t left = most - jobs.size();
+        const std::uint64_t left = wanted ? kPage : most - jobs.size();
         Result<JobPage> page =
             client.list(filter, cursor, static_cast<std::uint32_t>(std::min<std::uint64_t>(left, kPage)), limit);
         if (!page) return page.error();
         cursor = page->next_cursor;
+        if (wanted) std::erase_if(page->jobs, std::not_fn(wanted));
         std::move(page->jobs.begin(), page->jobs.end(), std::back_inserter(jobs));
     } while (cursor != 0 && jobs.size() < most);
-    more = cursor != 0;
+    more = cursor != 0 || jobs.size() > most;
+    if (jobs.size() > most) jobs.resize(most);
     return jobs;
 }
 
-int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most) {
+int print_list(const Globals& globals, const JobFilter& filter, std::uint64_t most, const Wanted& wanted) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     bool more = false;
     const Result<std::vector<JobInfo>> jobs =
-        list_jobs(*client, filter, most == 0 ? UINT64_MAX : most, more, globals.call_limit());
-    if (!jobs) return complain(jobs.error());
+        list_jobs(*client, filter, wanted, most == 0 ? UINT64_MAX : most, more, globals.call_limit());
+    if (!jobs) return complain(globals, jobs.error());
     if (globals.json) {
         for (const JobInfo& job : *jobs) print_line(job_json(job));
     } else {
-        Table table({{"ID", Table::Kind::right},
-                     {"QUEUE", Table::Kind::flexible},
-                     {"TYPE", Table::Kind::flexible},
-                     {"PRI", Table::Kind::right},
-                     {"STATE"},
-                     {"ATTEMPT", Table::Kind::right},
-                     {"AGE", Table::Kind::right},
-                     {"WORKER", Table::Kind::flexible},
-                     {"NOTE", Table::Kind::flexible}});
+        // Of an array: which of its indices. Of other lists the column would be empty.
+        const bool of_array = static_cast<bool>(filter.array);
+        Table table(
+            {{"ID", Table::Kind::right},
+             of_array ? Table::Column{"INDEX", Table::Kind::right} : Table::Column{"QUEUE", Table::Kind::flexible},
+             {"TYPE", Table::Kind::flexible},
+             {"PRI", Table::Kind::right},
+             {"STATE"},
+             {"ATTEMPT", Table::Kind::right},
+             {"AGE", Table::Kind::right},
+             {"WORKER", Table::Kind::flexible},
+             {"NOTE", Table::Kind::flexible}});
         for (const JobInfo& job : *jobs)
             table.add({std::to_string(job.id.value),
-                       job.queue,
+                       of_array ? std::to_string(job.array_index.value_or(0)) : job.queue,
                        job.type,
                        std::to_string(job.priority),
                        {to_string(job.state), colour_of(job.state)},

@@ -41,7 +41,7 @@ int list_queues(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<std::vector<QueueInfo>> queues = client->queues(globals.call_limit());
-    if (!queues) return complain(queues.error());
+    if (!queues) return complain(globals, queues.error());
     if (globals.json) {
         for (const QueueInfo& queue : *queues) print_line(queue_json(queue));
         return kExitOk;
@@ -68,7 +68,14 @@ int show_queue(const Globals& globals, const std::string& name) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<QueueInfo> queue = client->queue(name, globals.call_limit());
-    if (!queue) return complain(queue.error());
+    if (!queue && queue.error().code == Code::unknown_queue)
+        return complain(globals,
+                        Error{Code::unknown_queue,
+                              "queue \"" + name +
+                                  "\": it has had no jobs since the broker started, and nothing is set for it; "
+                                  "`jobyard queue list` shows those that are there",
+                              0});
+    if (!queue) return complain(globals, queue.error());
     if (globals.json) {
         print_line(queue_json(*queue));
         return kExitOk;
@@ -92,14 +99,17 @@ int set_queue(const Globals& globals, const std::string& queue, const std::strin
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<void> done = client->set_queue(queue, change, type, globals.call_limit());
-    if (!done) return complain(done.error());
+    if (!done) return complain(globals, done.error());
     const Result<QueueInfo> now = client->queue(queue, globals.call_limit());
-    if (!now) return complain(now.error());
+    if (!now) return complain(globals, now.error());
     if (globals.json) {
         print_line(queue_json(*now));
     } else if (change.paused) {
-        print_line(queue + (*change.paused ? " is paused; " + std::to_string(now->running) + " of its jobs run on"
-                                           : " is resumed"));
+        // A name that is a slip is a queue, too; that it has no jobs may tell.
+        const bool empty = now->queued + now->running + now->waiting == 0;
+        print_line(queue + (!*change.paused ? " is resumed"
+                            : empty         ? " is paused; it has no jobs"
+                                            : " is paused; " + std::to_string(now->running) + " of its jobs run on"));
     } else {
         print_line(queue + " is set");
     }
@@ -139,13 +149,10 @@ int set_verb(const Globals& globals, const SetOptions& options) {
     change.retry.backoff.max_ms = duration_or_default(options.backoff_max);
     change.retry.backoff.jitter_percent = number_or(options.backoff_jitter, "default", kUnset);
     if (!change.max_running && change.retry == RetryPolicy{}) {
-        complain("say what to set; jobyard queue set --help names what there is");
-        return kExitUsage;
+        return wrong_usage(globals, "say what to set; jobyard queue set --help names what there is");
     }
-    if (!options.type.empty() && change.max_running) {
-        complain("--max-running is for a whole queue, not for a type in it");
-        return kExitUsage;
-    }
+    if (!options.type.empty() && change.max_running)
+        return wrong_usage(globals, "--max-running is for a whole queue, not for a type in it");
     return set_queue(globals, options.queue, options.type, change);
 }
 
@@ -153,7 +160,9 @@ int set_verb(const Globals& globals, const SetOptions& options) {
 
 void add_queue(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("queue", "Queues: list, show, pause, resume, set");
-    verb->require_subcommand(1);
+    add_group_help(*verb,
+                   "  jobyard queue list\n  jobyard queue pause mail --why 'the relay is down'\n"
+                   "  jobyard queue set mail --max-running 10 --max-attempts 8\n");
 
     CLI::App* list = verb->add_subcommand("list", "List queues: what waits, what runs, what is paused");
     list->footer(std::string("\nThose that have had jobs since the broker started, or for which something is set.\n\n"
@@ -207,10 +216,10 @@ void add_queue(CLI::App& app, Globals& globals) {
         ->required();
     set->add_option("--type", options->type, "Only jobs of this type in it");
     const auto number = [](std::uint32_t least, std::uint32_t most, const char* word) {
-        return CLI::Range(least, most) | CLI::IsMember({word});
+        return or_word(is_number(least, most), word);
     };
     const auto duration = [](std::uint32_t most) {
-        return is_duration(std::chrono::milliseconds(most)) | CLI::IsMember({"default"});
+        return or_word(is_duration(std::chrono::milliseconds(most)), "default");
     };
     set->add_option("--max-running", options->max_running, "Jobs of it that may be out to workers; none for no limit")
         ->check(number(1, UINT32_MAX - 1, "none"));
@@ -220,7 +229,7 @@ void add_queue(CLI::App& app, Globals& globals) {
     set->add_option("--backoff-initial", options->backoff_initial, "Pause after the first error")
         ->check(duration(kMaxBackoffMs));
     set->add_option("--backoff-factor", options->backoff_factor,
-                    "Percent by which each pause is longer than the one before (200: twice)")
+                    "Percent of the pause before that each pause has (200: twice)")
         ->check(number(100, kMaxBackoffFactorPercent, "default"));
     set->add_option("--backoff-max", options->backoff_max, "Longest pause")->check(duration(kMaxBackoffMs));
     set->add_option("--backoff-jitter", options->backoff_jitter, "Percent that chance adds to a pause")

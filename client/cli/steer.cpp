@@ -43,10 +43,10 @@ struct CancelOptions {
 };
 
 int cancel_verb(const Globals& globals, CancelOptions& options) {
-    if (options.all == !options.numbers.empty() || (!options.all && (!options.state.empty() || options.task.used()))) {
-        complain("expected numbers of jobs, or --all, which --state, --queue, --type, --older and --newer may narrow");
-        return kExitUsage;
-    }
+    if (options.all == !options.numbers.empty() || (!options.all && (!options.state.empty() || options.task.used())))
+        return wrong_usage(
+            globals,
+            "expected numbers of jobs, or --all, which --state, --queue, --type, --older and --newer may narrow");
     if (!options.all) return cancel(globals, options.numbers);
     TaskSpec spec = options.task.spec(TaskAction::cancel);
     spec.state = job_state_from(options.state);
@@ -138,7 +138,9 @@ void add_changes(CLI::App& app, Globals& globals) {
     const auto [move, moved] = add("move", "Move jobs that wait to another queue",
                                    "A job with a key stays in its queue, which the key belongs to.\n\n"
                                    "Example:\n  jobyard move slow 17 18");
-    move->add_option("QUEUE", moved->change.queue, "The other queue")->required();
+    move->add_option("QUEUE", moved->change.queue, "The other queue")->required()->check([](const std::string& given) {
+        return given.empty() ? "expected the name of a queue" : "";
+    });
     move->add_option("ID", moved->numbers, "Numbers of jobs that wait")->required();
     move->callback([&globals, moved = moved] {
         globals.action = [&globals, moved] {

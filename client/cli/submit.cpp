@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "command_job.hpp"
 #include "job_json.hpp"
+#include "program/usage.hpp"
 #include "values.hpp"
 
 namespace jobyard::cli {
@@ -28,8 +29,8 @@ for jobyard wait, cancel, list --array, and jobyard array.
 
 A line of a batch is a JSON object: {"command": ["convert", "a.png", "b.png"]} or {"type": "resize", "payload": "…"},
 with the options as keys: queue, priority, delay, at, hold (true), timeout, deadline, queue_timeout, key, key_for,
-max_attempts, and for commands env ({"K": "V"}), cwd and
-stdin. A payload that is no string is submitted as its JSON text. When it exits 0 all are durable. Lines with a key
+max_attempts, backoff_initial, backoff_factor, backoff_max, backoff_jitter, and for commands env ({"K": "V"}), cwd and
+stdin. Durations are as here ("90s"; a number is seconds). A payload that is no string is submitted as its JSON text. When it exits 0 all are durable. Lines with a key
 make no second job when the batch is run again.
 
 Examples:
@@ -60,34 +61,36 @@ Result<std::string> read_all(const std::string& name) {
 
 namespace {
 
-int usage(const std::string& text) {
-    complain(text + "; see jobyard submit --help");
-    return kExitUsage;
+int usage(const Globals& globals, const std::string& text) {
+    return wrong_usage(globals, text + "; see jobyard submit --help");
 }
 
 int submit_one(const Globals& globals, const SubmitOptions& options, const std::vector<std::string>& command) {
     if (command.empty() && options.type.empty())
-        return usage("nothing to submit: expected a command after --, --type with --payload, or --batch");
+        return usage(globals, "nothing to submit: expected a command after --, --type with --payload, or --batch");
     if (!command.empty() && !options.type.empty())
-        return usage("--type and a command exclude each other: a command is a job of type command");
+        return usage(globals, "--type and a command exclude each other: a command is a job of type command");
     if (command.empty() && (!options.env.empty() || !options.cwd.empty()))
-        return usage("--env and --cwd are for commands, and there is none after --");
+        return usage(globals, "--env and --cwd are for commands, and there is none after --");
+
+    if (!options.at.empty() && !options.delay.empty()) return usage(globals, "--delay and --at exclude each other");
 
     JobSpec spec = common_spec(options);
     spec.key = options.key;
     spec.watch = options.wait;
     const bool is_array = !options.array.empty();
-    if (!is_array && !options.array_name.empty()) return usage("--array-name is for --array");
-    if (is_array && options.hold) return usage("an array is not held; pause its queue instead (jobyard queue pause)");
+    if (!is_array && !options.array_name.empty()) return usage(globals, "--array-name is for --array");
+    if (is_array && options.hold)
+        return usage(globals, "an array is not held; pause its queue instead (jobyard queue pause)");
     if (is_array) {
         Result<ArrayRange> range = parse_array(options.array);
-        if (!range) return usage("--array " + range.error().text);
+        if (!range) return usage(globals, "--array " + range.error().text);
         spec.array = *std::move(range);
         spec.array.name = options.array_name;
     }
     if (!options.payload.empty()) {
         Result<std::string> bytes = read_all(options.payload);
-        if (!bytes) return usage(bytes.error().text);
+        if (!bytes) return usage(globals, bytes.error().text);
         spec.payload = *std::move(bytes);
     }
     if (command.empty()) {
@@ -96,7 +99,7 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
         Command job{command, {}, options.cwd, std::move(spec.payload)};
         for (const std::string& assignment : options.env)
             if (!add_environment(job.env, assignment))
-                return usage("--env \"" + assignment + "\": expected NAME=VALUE");
+                return usage(globals, "--env \"" + assignment + "\": expected NAME=VALUE");
         spec.type = kCommandType;
         spec.payload = encode_command(job);
     }
@@ -105,7 +108,7 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
     if (!client) return kExitUnreachable;
     const Submission job = client->submit(std::move(spec));
     const Result<JobId> id = job.id(globals.call_limit());
-    if (!id) return complain(id.error());
+    if (!id) return complain(globals, id.error());
     if (!options.wait) {
         print_line(globals.json ? submitted_json(*id, job.was_existing()) : std::to_string(id->value));
         return kExitOk;
@@ -119,7 +122,7 @@ int submit_one(const Globals& globals, const SubmitOptions& options, const std::
     progress.show(-1, "submitted, waiting for its end");
     const Result<JobResult> result = job.result(globals.wait_limit());
     progress.clear();
-    if (!result) return complain_about(*id, result.error());
+    if (!result) return complain_about(globals, *id, result.error());
     return report_result(globals, *result, !command.empty(), true);
 }
 
@@ -145,6 +148,12 @@ JobSpec common_spec(const SubmitOptions& options) {
     else if (!options.key_for.empty()) spec.key_ttl_ms = milliseconds_of(options.key_for);
     if (!options.delay.empty()) spec.delay_ms = static_cast<std::uint64_t>(duration_of(options.delay).count());
     if (!options.timeout.empty()) spec.timeout_ms = static_cast<std::uint32_t>(duration_of(options.timeout).count());
+    const auto pause = [](const std::string& given) -> std::optional<std::uint32_t> {
+        if (given.empty()) return std::nullopt;
+        return static_cast<std::uint32_t>(duration_of(given).count());
+    };
+    spec.backoff = {pause(options.backoff_initial), options.backoff_factor, pause(options.backoff_max),
+                    options.backoff_jitter};
     return spec;
 }
 
@@ -169,7 +178,9 @@ void add_submit(CLI::App& app, Globals& globals) {
         ->type_name("FILE");
     verb->add_option("--delay", options->delay, "Not before this long from now")
         ->check(is_duration(std::chrono::milliseconds(kMaxDelayMs)));
-    verb->add_option("--at", options->at, "Not before this time, by the broker's clock")->check(is_time());
+    verb->add_option("--at", options->at,
+                     "Not before this time (2026-11-21T07:35:00Z), by the broker's clock; or --delay")
+        ->check(is_time());
     verb->add_flag("--hold", options->hold, "Wait until somebody says `jobyard release`");
     verb->add_option("--timeout", options->timeout, "Of one attempt; 0 for none [the queue's, or 5m]")
         ->check(is_duration(std::chrono::milliseconds(kMaxTimeoutMs)));
@@ -181,9 +192,19 @@ void add_submit(CLI::App& app, Globals& globals) {
                      "Your own name for the job in its queue: the same key again makes no second job");
     verb->add_option("--key-for", options->key_for,
                      "How long after its end the key still names it; \"active\": only until its end [1d]")
-        ->check(is_duration(std::chrono::milliseconds(kMaxKeyTtlMs)) | CLI::IsMember({"active"}));
+        ->check(or_word(is_duration(std::chrono::milliseconds(kMaxKeyTtlMs)), "active"));
     verb->add_option("--max-attempts", options->max_attempts, "How often it may be tried [the queue's, or 4]")
         ->check(CLI::Range(1U, kMaxAttemptsLimit));
+    verb->add_option("--backoff-initial", options->backoff_initial, "Pause after the first error [the queue's, or 1s]")
+        ->check(is_duration(std::chrono::milliseconds(kMaxBackoffMs)));
+    verb->add_option("--backoff-factor", options->backoff_factor,
+                     "Percent of the pause before that each pause has (200: twice) [the queue's, or 200]")
+        ->check(is_number(100, kMaxBackoffFactorPercent));
+    verb->add_option("--backoff-max", options->backoff_max, "Longest pause [the queue's, or 60s]")
+        ->check(is_duration(std::chrono::milliseconds(kMaxBackoffMs)));
+    verb->add_option("--backoff-jitter", options->backoff_jitter,
+                     "Percent that chance adds to a pause [the queue's, or 20]")
+        ->check(is_number(0, 100));
     verb->add_option("--env", options->env, "NAME=VALUE for the command, added to the worker's own; may be repeated")
         ->expected(1)
         ->take_all();
@@ -196,15 +217,18 @@ void add_submit(CLI::App& app, Globals& globals) {
     verb->allow_extras();  // to say more about them than that they were not expected
     verb->callback([&globals, options, verb] {
         const std::vector<std::string> extras = verb->remaining();
-        globals.action = [&globals, options, extras]() -> int {
+        globals.action = [&globals, options, extras, verb]() -> int {
             const std::vector<std::string>& command = globals.command;
-            if (!extras.empty() && extras.front().starts_with('-')) return usage("unknown option " + extras.front());
-            if (!extras.empty()) return usage("\"" + extras.front() + "\" was not expected; a command stands after --");
+            if (!extras.empty() && extras.front().starts_with('-'))
+                return usage(globals, program::no_such_option(*verb, extras.front()));
+            if (!extras.empty())
+                return usage(globals, "\"" + extras.front() + "\" was not expected; a command stands after --");
             if (options->batch.empty()) return submit_one(globals, *options, command);
             const bool more = !command.empty() || !options->type.empty() || !options->payload.empty() ||
                               !options->key.empty() || !options->env.empty() || !options->cwd.empty();
-            if (more) return usage("with --batch, command, type, payload, key, env and cwd stand in the lines");
-            if (!options->array.empty()) return usage("--array and --batch exclude each other");
+            if (more)
+                return usage(globals, "with --batch, command, type, payload, key, env and cwd stand in the lines");
+            if (!options->array.empty()) return usage(globals, "--array and --batch exclude each other");
             return submit_batch(globals, *options);
         };
     });

@@ -23,6 +23,10 @@ struct SubmitOptions {
     std::string key;
     std::string key_for;
     std::optional<std::uint32_t> max_attempts;
+    std::string backoff_initial;
+    std::optional<std::uint32_t> backoff_factor;
+    std::string backoff_max;
+    std::optional<std::uint32_t> backoff_jitter;
     std::vector<std::string> env;
     std::string cwd;
     std::string batch;  ///< a file, or "-"

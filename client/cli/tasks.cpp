@@ -24,7 +24,7 @@ int list_tasks(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<std::vector<TaskInfo>> tasks = client->tasks(globals.call_limit());
-    if (!tasks) return complain(tasks.error());
+    if (!tasks) return complain(globals, tasks.error());
     if (globals.json) {
         for (const TaskInfo& task : *tasks) print_line(task_json(task));
         return kExitOk;
@@ -50,9 +50,11 @@ int stop_task(const Globals& globals, std::uint64_t number) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<void> stopped = client->stop_task(number, globals.call_limit());
-    if (!stopped) return complain(stopped.error());
+    if (!stopped)
+        return complain(globals,
+                        Error{stopped.error().code, "task " + std::to_string(number) + ": " + stopped.error().text, 0});
     const Result<TaskInfo> task = client->task(number, globals.call_limit());
-    if (!task) return complain(task.error());
+    if (!task) return complain(globals, task.error());
     print_line(globals.json ? task_json(*task) : "stopped; done with " + jobs_text(task->done));
     return kExitOk;
 }
@@ -88,7 +90,7 @@ TaskSpec TaskOptions::spec(TaskAction action) const {
 
 std::variant<std::uint64_t, int> follow_task(const Globals& globals, Client& client, const TaskSpec& spec) {
     const Result<std::uint64_t> number = client.start_task(spec, globals.call_limit());
-    if (!number) return complain(number.error());
+    if (!number) return complain(globals, number.error());
     Progress progress("task " + std::to_string(*number));
     const auto deadline = std::chrono::steady_clock::now() +
                           std::min(globals.wait_limit(), std::chrono::milliseconds(std::chrono::years(1)));
@@ -96,7 +98,7 @@ std::variant<std::uint64_t, int> follow_task(const Globals& globals, Client& cli
         const Result<TaskInfo> task = client.task(*number, globals.call_limit());
         if (!task) {
             progress.clear();
-            return complain(task.error());
+            return complain(globals, task.error());
         }
         if (task->state == "done") return task->done;
         if (task->state != "running") {
@@ -128,12 +130,14 @@ int run_task(const Globals& globals, const TaskSpec& spec, const TaskOptions& op
         print_line("{\"" + std::string(options.dry_run ? "would_be" : past(spec.action)) +
                    "\":" + std::to_string(count) + "}");
     else print_line(jobs_text(count) + (options.dry_run ? " would be " : " ") + past(spec.action));
-    return kExitOk;
+    if (count >= spec.jobs.size()) return kExitOk;
+    complain(std::to_string(spec.jobs.size() - count) + " of these are not in the dead letter queue");
+    return kExitRefused;
 }
 
 void add_task(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("task", "What the broker is doing to many jobs: list, stop");
-    verb->require_subcommand(1);
+    add_group_help(*verb, "  jobyard task list\n  jobyard task stop 3\n");
     CLI::App* list = verb->add_subcommand("list", "List tasks that run, and the last that ended");
     list->footer(std::string("\nExample:\n  jobyard task list\n") + kExitCodes);
     add_common(*list, globals);

@@ -9,6 +9,7 @@
 #include "command_job.hpp"
 #include "job_json.hpp"
 #include "peer/endpoint.hpp"
+#include "program/values.hpp"
 #include "values.hpp"
 
 namespace jobyard::cli {
@@ -55,6 +56,29 @@ CLI::Validator is_time() {
             "TIME"};
 }
 
+CLI::Validator is_number(std::uint32_t least, std::uint32_t most) {
+    return {[=](const std::string& given) -> std::string {
+                const auto number = program::parse_count(given);
+                if (number && *number >= least && *number <= most) return {};
+                return "\"" + given + "\": expected a number from " + std::to_string(least) + " to " +
+                       std::to_string(most);
+            },
+            "N"};
+}
+
+CLI::Validator or_word(const CLI::Validator& other, const std::string& word) {
+    return {[=](const std::string& given) -> std::string {
+                const std::string wrong = given == word ? "" : other(given);
+                return wrong.empty() ? "" : wrong + ", or " + word;
+            },
+            other.get_description() + "|" + word};
+}
+
+void add_group_help(CLI::App& group, const std::string& examples) {
+    group.require_subcommand(1);
+    group.footer("\nExamples:\n" + examples + "  jobyard " + group.get_name() + " VERB --help tells more about each.");
+}
+
 std::string who() {
     std::array<char, 256> host{};
     if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
@@ -69,19 +93,27 @@ std::chrono::milliseconds duration_of(const std::string& given) {
 std::unique_ptr<Client> connected_client(const Globals& globals) {
     auto client =
         std::make_unique<Client>(Client::Options{.broker = globals.broker, .submit_limit = globals.call_limit()});
+    const std::string endpoint = client_endpoint(globals.broker);
     const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
     Result<void> connected = client->connect(at_first);
-    if (!connected && connected.error().code == Code::timeout && at_first < globals.call_limit()) {
-        Progress progress("waiting for the broker at " + client_endpoint(globals.broker));
+    if (connected) return client;
+    // A permission comes with no waiting.
+    if (connected.error().code == Code::timeout && at_first < globals.call_limit() && !is_closed_to_us(endpoint)) {
+        Progress progress("waiting for the broker at " + endpoint);
         progress.show(-1, "…");
         connected = client->connect(globals.call_limit() - at_first);
     }
     if (connected) return client;
-    if (connected.error().code == Code::timeout)
-        complain("the broker at " + client_endpoint(globals.broker) + " could not be reached within " +
-                 short_duration(globals.call_limit()) +
-                 "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER");
-    else complain(connected.error());
+    Error error = connected.error();
+    if (error.code == Code::timeout) {
+        const std::string not_allowed = why_not_allowed(endpoint);
+        error.text = "the broker at " + endpoint;
+        if (not_allowed.empty())
+            error.text += " could not be reached within " + short_duration(globals.call_limit()) +
+                          "; start jobyard-broker, or name its endpoint with --broker or JOBYARD_BROKER";
+        else error.text += " could not be reached: " + not_allowed;
+    }
+    complain(globals, error);
     return nullptr;
 }
 
@@ -97,10 +129,26 @@ int complain(const Error& error) {
     return unreachable ? kExitUnreachable : kExitRefused;
 }
 
+int complain(const Globals& globals, const Error& error) {
+    if (globals.json) print_line(error_json(to_string(error.code), error.text));
+    return complain(error);
+}
+
 int complain_about(JobId job, const Error& error) {
     Error about = error;
     about.text = "job " + std::to_string(job.value) + ": " + error.text;
     return complain(about);
+}
+
+int complain_about(const Globals& globals, JobId job, const Error& error) {
+    if (globals.json) print_line(answer_json(job, error.code, error.text));
+    return complain_about(job, error);
+}
+
+int wrong_usage(const Globals& globals, const std::string& text) {
+    if (globals.json) print_line(error_json("usage", text));
+    complain(text);
+    return kExitUsage;
 }
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
@@ -148,7 +196,9 @@ int report_result(const Globals& globals, const JobResult& result, bool is_comma
     } else {
         print(result.bytes);
     }
-    const bool told = globals.json || (command && pass_status);
+    // A command's status that is passed on tells all, but for a command that never ran, or did not end by itself.
+    const bool by_itself = command && result.error == "exit status " + std::to_string(command->exit_status);
+    const bool told = globals.json || (by_itself && pass_status);
     if (!result.completed() && !told) {
         std::string text = "job " + std::to_string(result.job.value) + " is " + to_string(result.state);
         if (result.reason != Reason::none) text += std::string(" (") + to_string(result.reason) + ")";

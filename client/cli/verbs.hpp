@@ -74,6 +74,11 @@ void add_common(CLI::App& verb, Globals& globals);
 CLI::Validator is_duration(std::chrono::milliseconds most);
 std::chrono::milliseconds duration_of(const std::string& given);
 CLI::Validator is_time();
+CLI::Validator is_number(std::uint32_t least, std::uint32_t most);
+/// What the other takes, or this word.
+CLI::Validator or_word(const CLI::Validator& other, const std::string& word);
+/// The help of a verb that has verbs of its own.
+void add_group_help(CLI::App& group, const std::string& examples);
 /// Who does this: "user@host", for records that people read.
 std::string who();
 
@@ -82,9 +87,14 @@ std::unique_ptr<Client> connected_client(const Globals& globals);
 
 /// "jobyard: TEXT" on standard error.
 void complain(const std::string& text);
-/// Says what is wrong and gives the exit code for it.
+/// Says what is wrong, with --json also as an object on standard output, and gives the exit code for it.
+int complain(const Globals& globals, const Error& error);
+int complain_about(const Globals& globals, JobId job, const Error& error);
+/// For those who have printed the object themselves.
 int complain(const Error& error);
 int complain_about(JobId job, const Error& error);
+/// The same for a command line that makes no sense.
+int wrong_usage(const Globals& globals, const std::string& text);
 
 void print(const std::string& text);
 void print_line(const std::string& text);

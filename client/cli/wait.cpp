@@ -42,14 +42,14 @@ int result(const Globals& globals, JobId id) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<JobInfo> job = client->show(id, globals.call_limit());
-    if (!job) return complain_about(id, job.error());
+    if (!job) return complain_about(globals, id, job.error());
     if (!has_ended(job->state)) {
         complain("job " + std::to_string(id.value) + " is " + to_string(job->state) +
                  " and has no result yet; jobyard wait " + std::to_string(id.value) + " waits for its end");
         return kExitNotCompleted;
     }
     const Result<JobResult> ended = client->wait(id, globals.call_limit());
-    if (!ended) return complain_about(id, ended.error());
+    if (!ended) return complain_about(globals, id, ended.error());
     return report_result(globals, *ended, job->type == kCommandType, false);
 }
 

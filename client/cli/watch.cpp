@@ -297,7 +297,7 @@ int print_snapshot(const Globals& globals, Client& client, View& view) {
 }
 
 int watch(const Globals& globals) {
-    View view(broker_endpoint(globals.broker));
+    View view(client_endpoint(globals.broker));
     if (::isatty(STDOUT_FILENO) == 0) {
         const std::unique_ptr<Client> client = connected_client(globals);
         return client ? print_snapshot(globals, *client, view) : kExitUnreachable;
@@ -311,7 +311,8 @@ int watch(const Globals& globals) {
 
 void add_watch(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("watch", "Watch queues, workers and failures on one screen");
-    verb->add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
+    verb->add_option("--broker", globals.broker,
+                     "Endpoint of the broker [$JOBYARD_BROKER, else this user's own, else the machine's]");
     verb->add_option("--time-limit", globals.time_limit,
                      "Without a terminal: give up after this long if there is no broker [30s]")
         ->check(is_duration(std::chrono::days(3650)));

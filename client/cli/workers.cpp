@@ -48,7 +48,7 @@ int list(const Globals& globals) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<std::vector<WorkerInfo>> workers = workers_of(globals, *client);
-    if (!workers) return complain(workers.error());
+    if (!workers) return complain(globals, workers.error());
     if (globals.json) {
         for (const WorkerInfo& worker : *workers) print_line(worker_json(worker));
         return kExitOk;
@@ -123,7 +123,7 @@ int show(const Globals& globals, const std::string& name) {
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     const Result<std::vector<WorkerInfo>> workers = workers_of(globals, *client, name);
-    if (!workers) return complain(workers.error());
+    if (!workers) return complain(globals, workers.error());
     for (const WorkerInfo& worker : *workers) {
         if (globals.json) {
             print_line(worker_json(worker));
@@ -145,7 +145,7 @@ int wait_until_empty(const Globals& globals, Client& client, const std::string& 
     for (bool look = true;;) {
         if (look) {
             const Result<std::vector<WorkerInfo>> workers = client.workers(name, globals.call_limit());
-            if (!workers) return complain(workers.error());
+            if (!workers) return complain(globals, workers.error());
             if (std::all_of(workers->begin(), workers->end(), [](const WorkerInfo& w) { return w.running == 0; }))
                 return kExitOk;
         }
@@ -154,7 +154,7 @@ int wait_until_empty(const Globals& globals, Client& client, const std::string& 
             return complain(Error{Code::timeout, "\"" + name + "\" still holds jobs; it stays drained", 0});
         const Result<EventPage> page =
             client.events(ends_of_attempts, after, std::min<std::chrono::milliseconds>(left, std::chrono::seconds(25)));
-        if (!page) return complain(page.error());
+        if (!page) return complain(globals, page.error());
         after = page->last;
         // A worker that is away has its events when its time is over; one that the events have lost is looked up.
         look = page->gone != 0 || std::any_of(page->events.begin(), page->events.end(),
@@ -169,13 +169,13 @@ int steer(const Globals& globals, const std::string& name, WorkerAction action, 
     if (wait) {
         const Result<EventPage> now =
             client->events({}, kFromNow, std::chrono::milliseconds(0), 1, globals.call_limit());
-        if (!now) return complain(now.error());
+        if (!now) return complain(globals, now.error());
         after = now->last;
     }
     const bool drain = action == WorkerAction::drain;
     const Result<std::size_t> done =
         drain ? client->drain(name, globals.call_limit()) : client->resume(name, globals.call_limit());
-    if (!done) return complain(Error{done.error().code, "\"" + name + "\": " + done.error().text, 0});
+    if (!done) return complain(globals, Error{done.error().code, "\"" + name + "\": " + done.error().text, 0});
     const int exit = wait ? wait_until_empty(globals, *client, name, after) : kExitOk;
     if (globals.json) {
         print_line(steered_json(name, *done, drain));
@@ -190,7 +190,8 @@ int steer(const Globals& globals, const std::string& name, WorkerAction action, 
 
 void add_worker(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("worker", "Show workers, drain and resume them");
-    verb->require_subcommand(1);
+    add_group_help(*verb,
+                   "  jobyard worker list\n  jobyard worker show build-7\n  jobyard worker drain --wait build-7\n");
 
     CLI::App* all = verb->add_subcommand("list", "List the workers that are connected");
     all->footer(std::string("\nStates: idle, busy, draining (it is handed nothing more), away (its connection closed a "

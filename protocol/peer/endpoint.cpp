@@ -1,6 +1,7 @@
 #include "peer/endpoint.hpp"
 
 #include <arpa/inet.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,8 @@ std::string default_directory() {
     return "/tmp/jobyard-" + std::to_string(getuid());
 }
 
+bool is_closed(const std::string& path, int mode) { return access(path.c_str(), mode) != 0 && errno == EACCES; }
+
 /// What somebody has asked for; empty if nobody has.
 std::string named_endpoint(std::string given) {
     if (!given.empty()) return given;
@@ -46,6 +49,22 @@ std::string client_endpoint(std::string given, const std::string& machine_direct
     if (!has_own && access(machine_directory.c_str(), X_OK) == 0)
         return std::string(kIpc) + machine_directory + "/broker";
     return broker_endpoint({});
+}
+
+bool is_closed_to_us(const std::string& endpoint) {
+    return endpoint.starts_with(kIpc) && is_closed(endpoint.substr(kIpc.size()), R_OK | W_OK);
+}
+
+std::string why_not_allowed(const std::string& endpoint, const std::string& machine_directory) {
+    if (is_closed_to_us(endpoint))
+        return "permission denied: only its user and, with jobyard-broker --group, members of a group may use it; who "
+               "has become one may from the next login on";
+    if (endpoint != broker_endpoint({}) || !is_closed(machine_directory, X_OK)) return {};
+    struct stat found {};
+    const ::group* group = stat(machine_directory.c_str(), &found) == 0 ? getgrgid(found.st_gid) : nullptr;
+    return "there is a broker for this machine at " + machine_directory + ", which only members of " +
+           (group == nullptr ? "its group" : std::string("the group ") + group->gr_name) +
+           " may use: adduser USER GROUP lets one in, from the next login on";
 }
 
 Result<void> check_address(const std::string& endpoint) {

@@ -19,6 +19,13 @@ inline constexpr const char* kMachineDirectory = "/run/jobyard";
 /// told to would run the jobs of others as this user.
 std::string client_endpoint(std::string given, const std::string& machine_directory = kMachineDirectory);
 
+/// Whether it is an ipc endpoint whose socket, or the directory that it is in, is closed to this user.
+bool is_closed_to_us(const std::string& endpoint);
+
+/// Of an endpoint where nobody answers: why this user may not use it, and what to do. Empty if no permission is in the
+/// way, as far as files say. When it is this user's own by default, the machine's broker may be what was meant.
+std::string why_not_allowed(const std::string& endpoint, const std::string& machine_directory = kMachineDirectory);
+
 /// Whether it is one that can be connected to: ipc://PATH, or tcp://HOST:PORT with a port from 1 to 65535. Error
 /// `bad_field`, saying what was expected.
 Result<void> check_address(const std::string& endpoint);

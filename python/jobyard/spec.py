@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -106,6 +107,8 @@ class JobSpec:
             if self.array_name or self.at_once:
                 raise BadField("array_name and at_once are of an array; a range was expected", field="array")
             return None
+        if not isinstance(indices, range):
+            raise BadField(f"array: {indices!r:.60}; a range was expected, such as range(100)", field="array")
         if not indices or indices.start < 0 or indices.step < 1 or max(indices[-1], indices.step) > LARGEST_INDEX:
             raise BadField(
                 f"array: {indices}; a range within 0 to {LARGEST_INDEX} that grows was expected", field="array"
@@ -182,6 +185,9 @@ def _set(name: str, value: float | None, least: float, most: float, scale: int =
 
 
 def _within(name: str, value: float, least: float, most: float, scale: int = 1) -> int:
+    counts = scale == 1  # else it is a time in seconds, or a share
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral if counts else numbers.Real):
+        raise BadField(f"{name}: {value!r:.60}; a {'whole ' * counts}number was expected", field=name)
     if not least <= value <= most:
-        raise BadField(f"{name}: {value}; {least:g} to {most:g} was expected", field=name)
+        raise BadField(f"{name}: {value}; {least:.10g} to {most:.10g} was expected", field=name)
     return round(value * scale)

@@ -87,6 +87,16 @@ class Settings(unittest.TestCase):
             with self.assertRaises(BadField):
                 JobSpec("t", run_at=wrong).pack()
 
+    def test_a_setting_of_another_type_is_refused_by_its_name(self) -> None:
+        wrongs = (("delay", "5s", "a number"), ("priority", 5.5, "a whole number"), ("max_attempts", True, "a whole"))
+        for name, wrong, expected in wrongs:
+            with self.assertRaisesRegex(BadField, f"{name}: .*; {expected}.* was expected"):
+                JobSpec("t", **{name: wrong}).pack()  # type: ignore[arg-type]
+        with self.assertRaisesRegex(BadField, "array: '0-9'; a range was expected, such as"):
+            JobSpec("t", array="0-9").pack_array()  # type: ignore[arg-type]
+        with self.assertRaisesRegex(BadField, "delay: -1; 0 to 31622400 was expected"):
+            JobSpec("t", delay=-1).pack()
+
     def test_what_is_no_array_is_refused(self) -> None:
         for wrong in (range(0), range(-1, 5), range(5, 0, -1), range(2**53 + 1), range(0, 1, 2**53)):
             with self.assertRaisesRegex(BadField, "a range within 0 to 9007199254740991 that grows was expected"):

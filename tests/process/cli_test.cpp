@@ -270,6 +270,28 @@ TEST_F(Cli, DeadListAndRedriveBringAJobBackWhenItsCauseIsMended) {
     EXPECT_EQ(run({"dead", "redrive"}).exit, 2);
 }
 
+TEST_F(Cli, DeadListShowsTheJobsOfOneErrorOrReason) {
+    start_worker();
+    for (int i = 0; i < 3; ++i) submitted({"--max-attempts", "1", "--", "sh", "-c", "exit 3"});
+    submitted({"--max-attempts", "1", "--", "/no/such/program"});
+    submitted({"--queue", "unserved", "--queue-timeout", "1ms", "--", "true"});
+    EXPECT_EQ(run({"wait", "1", "2", "3", "4", "5"}).exit, 1);
+    const std::vector<json> groups = objects({"dead", "list", "--group", "--json"});
+    ASSERT_EQ(groups.size(), 3U);
+    EXPECT_EQ(groups[0]["count"], 3);
+    const std::string error = groups[0]["fingerprint"];
+    const std::vector<json> alike = objects({"dead", "list", "--json", "--error", error});
+    ASSERT_EQ(alike.size(), 3U);
+    for (const json& job : alike) EXPECT_EQ(job["error"], "exit status 3");
+    const Ran two = run({"dead", "list", "--json", "--error", error, "--limit", "2"});
+    EXPECT_EQ(lines_of(two.output).size(), 2U);
+    EXPECT_NE(two.errors.find("there are more than these 2"), std::string::npos) << two.errors;
+    const std::vector<json> expired = objects({"dead", "list", "--json", "--reason", "expired"});
+    ASSERT_EQ(expired.size(), 1U);
+    EXPECT_EQ(expired[0]["id"], "5");
+    EXPECT_EQ(run({"dead", "list", "--group", "--error", error}).exit, 2);
+}
+
 TEST_F(Cli, CancelTellsWhatBecameOfIt) {
     submitted({"--type", "nobody"});
     const json answer = object({"cancel", "--json", "1"});
@@ -359,6 +381,103 @@ TEST_F(Cli, WrongUsageIsAnsweredWithTheUsage) {
         EXPECT_EQ(ran.exit, 0);
         EXPECT_FALSE(ran.output.empty());
     }
+}
+
+TEST_F(Cli, WrongUsageSaysWhatIsWrongTheNearestNameAndWhereToReadOn) {
+    const auto told = [&](const std::vector<std::string>& wrong) {
+        const Ran ran = run(wrong);
+        EXPECT_EQ(ran.exit, 2);
+        return ran.errors;
+    };
+    EXPECT_EQ(told({"submt", "--", "true"}),
+              "jobyard: there is no verb \"submt\"; the nearest is submit; see jobyard --help\n");
+    EXPECT_EQ(told({"queue"}),
+              "jobyard: a verb is missing: expected one of list, show, pause, resume, set; see jobyard queue --help\n");
+    EXPECT_EQ(told({"queue", "pasue", "mail"}),
+              "jobyard: there is no verb \"pasue\"; the nearest is pause; see jobyard queue --help\n");
+    EXPECT_EQ(told({"list", "--quue", "mail"}),
+              "jobyard: there is no option --quue; the nearest is --queue; see jobyard list --help\n");
+    EXPECT_EQ(told({"submit", "--prio", "3", "--", "true"}),
+              "jobyard: there is no option --prio; the nearest is --priority; see jobyard submit --help\n");
+    EXPECT_EQ(told({"wait"}), "jobyard: ID is required; see jobyard wait --help\n");
+    EXPECT_EQ(told({"list", "--", "true"}), "jobyard: only jobyard submit takes a command after --\n");
+    EXPECT_EQ(told({"submit", "--delay", "1s", "--at", "2026-12-01T10:00:00Z", "--", "true"}),
+              "jobyard: --delay and --at exclude each other; see jobyard submit --help\n");
+    EXPECT_EQ(told({"queue", "set", "mail", "--max-running", "0"}),
+              "jobyard: --max-running: \"0\": expected a number from 1 to 4294967294, or none; see jobyard queue set "
+              "--help\n");
+}
+
+TEST_F(Cli, ANumberIsDigitsAndNothingElse) {
+    for (const std::string wrong : {"-1", "1x", "99999999999999999999", ""})
+        EXPECT_EQ(run({"show", wrong}).exit, 2) << wrong;
+    EXPECT_EQ(run({"show", "-1"}).errors,
+              "jobyard: ID: \"-1\": expected a whole number, from 0; see jobyard show --help\n");
+    EXPECT_EQ(run({"list", "--limit", "-1"}).exit, 2);
+    for (int job = 1; job <= 10; ++job) submitted({"--", "true"});
+    EXPECT_EQ(object({"show", "--json", "010"})["id"], "10") << "not octal";
+}
+
+TEST_F(Cli, WithJsonAnErrorIsAnObjectToo) {
+    const auto code = [&](const std::vector<std::string>& arguments, int exit) {
+        const json error = object(arguments, exit);
+        EXPECT_FALSE(error.value("text", "").empty()) << arguments[0];
+        return error.value("code", "");
+    };
+    submitted({"--key", "k", "--", "true"});
+    EXPECT_EQ(code({"submit", "--json", "--key", "k", "--", "false"}, 4), "conflict");
+    EXPECT_EQ(code({"submit", "--json"}, 2), "usage");
+    EXPECT_EQ(code({"list", "--json", "--quue", "mail"}, 2), "usage");
+    EXPECT_EQ(code({"no such verb", "--json"}, 2), "usage");
+    EXPECT_EQ(code({"queue", "show", "--json", "nowhere"}, 4), "unknown_queue");
+    EXPECT_EQ(code({"worker", "show", "--json", "nobody"}, 4), "unknown_worker");
+    EXPECT_EQ(code({"task", "stop", "--json", "99"}, 4), "unknown_task");
+    EXPECT_EQ(code({"dead", "purge", "--json", "1"}, 2), "usage") << "it is not said that it is meant";
+    EXPECT_EQ(code({"dead", "redrive", "--json"}, 2), "usage");
+    EXPECT_EQ(code({"cancel", "--json", "--queue", "mail"}, 2), "usage") << "without --all";
+    for (const char* verb : {"show", "wait", "result", "cancel", "release"}) {
+        const json error = object({verb, "--json", "99"}, 4);
+        EXPECT_EQ(error["id"], "99") << verb;
+        EXPECT_EQ(error["code"], "unknown_job") << verb;
+    }
+    const Ran away = jobyard_command("ipc://" + files_ / "nobody", {"stats", "--json", "--time-limit", "200ms"});
+    EXPECT_EQ(away.exit, 3);
+    EXPECT_EQ(json::parse(away.output, nullptr, false).value("code", ""), "timeout") << away.output;
+}
+
+TEST_F(Cli, WaitingForACommandThatNeverRanSaysWhy) {
+    start_worker();
+    const Ran none = run({"submit", "--wait", "--max-attempts", "1", "--", "/no/such/program"});
+    EXPECT_EQ(none.exit, 127);
+    EXPECT_NE(none.errors.find("command not found"), std::string::npos) << none.errors;
+    const Ran nowhere = run({"submit", "--wait", "--max-attempts", "1", "--cwd", "/no/such", "--", "true"});
+    EXPECT_EQ(nowhere.exit, 126);
+    EXPECT_NE(nowhere.errors.find("cannot enter directory"), std::string::npos) << nowhere.errors;
+    const Ran killed = run({"submit", "--wait", "--max-attempts", "1", "--", "sh", "-c", "kill -9 $$"});
+    EXPECT_EQ(killed.exit, 137);
+    EXPECT_NE(killed.errors.find("killed by signal 9"), std::string::npos) << killed.errors;
+}
+
+TEST_F(Cli, AJobThatDoesNotEndInTimeIsNotCalledABrokerThatDoesNotAnswer) {
+    submitted({"--hold", "--", "true"});
+    EXPECT_EQ(run({"wait", "--time-limit", "100ms", "1"}).errors.find("no answer"), std::string::npos);
+    const Ran ran = run({"submit", "--hold", "--wait", "--time-limit", "1s", "--", "true"});
+    EXPECT_EQ(ran.exit, 3);
+    EXPECT_NE(ran.errors.find("job 2: it has not ended within"), std::string::npos) << ran.errors;
+}
+
+TEST_F(Cli, AJobSaysItselfWithWhichPausesItIsTried) {
+    start_worker();
+    submitted({"--max-attempts", "2", "--backoff-initial", "1h", "--backoff-factor", "300", "--backoff-max", "2h",
+               "--backoff-jitter", "0", "--", "false"});
+    EXPECT_EQ(run({"submit", "--batch", "-"},
+                  R"({"command": ["false"], "max_attempts": 2, "backoff_initial": "1h", "backoff_max": "2h"})"
+                  "\n")
+                  .exit,
+              0);
+    EXPECT_EQ(run({"events", "--follow", "--after", "0", "--kind", "failed", "--limit", "2"}).exit, 0);
+    for (const char* job : {"1", "2"}) EXPECT_EQ(object({"show", "--json", job})["state"], "retrying") << job;
+    EXPECT_EQ(run({"submit", "--backoff-factor", "99", "--", "true"}).exit, 2);
 }
 
 TEST_F(Cli, NothingIsPaintedIntoAPipe) {

@@ -285,8 +285,8 @@ typedef struct jobyard_results {
 typedef struct jobyard_submission jobyard_submission;
 
 /* Submits a job. Returns at once while there is room (options.max_pending), else waits for room up to
- * options.submit_limit_ms. What cannot be submitted says so in jobyard_submission_id, not here. `submission` may be
- * NULL: then nobody will know. */
+ * options.submit_limit_ms. A number that is out of its range is said here, and there is no submission; whatever else
+ * cannot be submitted says so in jobyard_submission_id. `submission` may be NULL: then nobody will know. */
 JOBYARD_C_API jobyard_code jobyard_submit(jobyard_client* client, const jobyard_job* job,
                                           jobyard_submission** submission, jobyard_error* error);
 
