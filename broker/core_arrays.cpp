@@ -23,6 +23,7 @@ constexpr std::size_t kOpsBeforeRest = 2048;  // in the open batch: the disk is 
 constexpr std::int64_t kRestMs = 200;         // while there is no room
 constexpr std::size_t kArrays = 10'000;
 constexpr std::size_t kEndedKept = 1'000;
+constexpr const char* kNoArray = "no array of this number is remembered";
 constexpr std::int64_t kLookEveryMs = 60'000;  // for those to forget
 constexpr std::int64_t kLookSoonMs = 1'000;    // when one more has ended than are kept
 
@@ -291,8 +292,7 @@ void Core::on_list_arrays(Session& session, RequestId request, const ListArrays&
     if (list.array) {
         const auto found = arrays_.find(list.array);
         if (found == arrays_.end())
-            return refuse(session.peer, session.id, request, code_of_absent(list.array),
-                          "no array of this number is remembered", "array", out);
+            return refuse(session.peer, session.id, request, code_of_absent(list.array), kNoArray, "array", out);
         append_array_map(list.array, found->second, {}, maps.emplace_back());
         return answer_maps(session, request, {}, maps, out);
     }
@@ -318,7 +318,8 @@ void Core::on_steer_array(Session& session, RequestId request, const SteerArray&
         return refuse(session.peer, session.id, request, Code::bad_field, "1 (stop) or 2 (resubmit)", "action", out);
     Answers answers;
     const auto at = arrays_.find(steer.array);
-    if (at == arrays_.end()) answers.items.push_back({code_of_absent(steer.array), steer.array});
+    if (at == arrays_.end())
+        answers.items.push_back({code_of_absent(steer.array), steer.array, JobState::none, kNoArray});
     else if (steer.action == ArrayAction::stop) answers.items.push_back(stop_array(at->first, at->second, turn, out));
     else answers.items.push_back(resubmit(at->first, at->second, steer.cancelled, found, turn, out));
     answer(session, request, std::move(answers), out);

@@ -538,6 +538,7 @@ TEST_F(CoreArrays, NothingLeftIsNothingToResubmit) {
     complete(w, take(w));
     EXPECT_EQ(resubmit(array).code, Code::not_dead);
     EXPECT_EQ(resubmit({999}).code, Code::unknown_job);
+    EXPECT_EQ(resubmit({999}).text, "no array of this number is remembered");
     EXPECT_EQ(redrive(client, array).code, Code::not_dead);
     EXPECT_EQ(ask(client, Change{{array}, 3}).code, Code::not_waiting);
     EXPECT_EQ(refused(client, ListArrays{{}, 1, {999}})->code, Code::unknown_job);

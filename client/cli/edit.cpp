@@ -33,9 +33,8 @@ struct EditOptions {
     std::optional<std::uint32_t> backoff_jitter;
 };
 
-int usage(const std::string& text) {
-    complain(text + "; see jobyard dead edit --help");
-    return kExitUsage;
+int usage(const Globals& globals, const std::string& text) {
+    return wrong_usage(globals, text + "; see jobyard dead edit --help");
 }
 
 std::optional<std::uint32_t> milliseconds_of(const std::string& given) {
@@ -136,34 +135,34 @@ std::string editor() {
 
 int edit_command(const Globals& globals, Client& client, JobId job) {
     const Result<JobInfo> info = client.show(job, globals.call_limit());
-    if (!info) return complain_about(job, info.error());
+    if (!info) return complain_about(globals, job, info.error());
     if (info->type != kCommandType)
-        return usage("job " + std::to_string(job.value) + " is of type " + printable(info->type) +
-                     ", and only commands are edited as text: say --payload FILE, or what else is to change");
+        return usage(globals,
+                     "job " + std::to_string(job.value) + " is of type " + printable(info->type) +
+                         ", and only commands are edited as text: say --payload FILE, or what else is to change");
     if (info->state != JobState::dead)
-        return complain_about(job, {Code::not_dead,
-                                    std::string("it is ") + to_string(info->state) +
-                                        ", and only jobs in the dead letter queue can be edited",
-                                    0});
+        return complain_about(
+            globals, job,
+            {Code::not_dead,
+             std::string("it is ") + to_string(info->state) + ", and only jobs in the dead letter queue can be edited",
+             0});
     if (info->array)
-        return usage("job " + std::to_string(job.value) + " is one of array " + std::to_string(info->array.value) +
-                     ", whose jobs have one command: submit the one you want, and purge this; say what else is to "
-                     "change");
+        return usage(globals,
+                     "job " + std::to_string(job.value) + " is one of array " + std::to_string(info->array.value) +
+                         ", whose jobs have one command: submit the one you want, and purge this; say what else is to "
+                         "change");
     const Result<std::string> payload = client.payload(job, globals.call_limit());
-    if (!payload) return complain_about(job, payload.error());
+    if (!payload) return complain_about(globals, job, payload.error());
     const Result<std::string> before = command_text(*payload);
-    if (!before) return complain_about(job, before.error());
+    if (!before) return complain_about(globals, job, before.error());
     const std::string with = editor();
-    if (with.empty()) return usage("there is no terminal, and neither VISUAL nor EDITOR: say what is to change");
+    if (with.empty())
+        return usage(globals, "there is no terminal, and neither VISUAL nor EDITOR: say what is to change");
     Draft draft(*before);
-    if (!draft.is_written()) {
-        complain("cannot write a file to edit; TMPDIR names the directory for it");
-        return kExitUsage;
-    }
-    if (!run_editor(with, draft.path())) {
-        complain("the editor (" + with + ") failed; nothing was changed");
-        return kExitUsage;
-    }
+    if (!draft.is_written())
+        return wrong_usage(globals, "cannot write a file to edit; TMPDIR names the directory for it");
+    if (!run_editor(with, draft.path()))
+        return wrong_usage(globals, "the editor (" + with + ") failed; nothing was changed");
     const Result<std::string> after = read_all(draft.path());
     if (after && *after == *before) {
         complain("nothing was changed");
@@ -176,7 +175,7 @@ int edit_command(const Globals& globals, Client& client, JobId job) {
         edit.payload = *std::move(bytes);
         exit = send(globals, client, {job}, edit);
     } else {
-        complain(bytes.error().text);
+        wrong_usage(globals, bytes.error().text);
     }
     if (exit != kExitOk) {
         draft.keep();
@@ -188,21 +187,21 @@ int edit_command(const Globals& globals, Client& client, JobId job) {
 int edit(const Globals& globals, const EditOptions& options) {
     JobEdit edit = edit_of(options);
     if (!options.payload.empty() && !options.command.empty())
-        return usage("--payload and --command exclude each other");
+        return usage(globals, "--payload and --command exclude each other");
     if (!options.payload.empty()) {
         Result<std::string> bytes = read_all(options.payload);
-        if (!bytes) return usage(bytes.error().text);
+        if (!bytes) return usage(globals, bytes.error().text);
         edit.payload = *std::move(bytes);
     } else if (!options.command.empty()) {
         const Result<std::string> text = read_all(options.command);
-        if (!text) return usage(text.error().text);
+        if (!text) return usage(globals, text.error().text);
         Result<std::string> bytes = command_payload_of(*text);
-        if (!bytes) return usage(bytes.error().text);
+        if (!bytes) return usage(globals, bytes.error().text);
         edit.payload = *std::move(bytes);
     }
     const std::vector<JobId> jobs = job_ids(options.numbers);
     if (!says_something(edit) && jobs.size() > 1)
-        return usage("an editor is for one job at a time: say what is to change of all of them");
+        return usage(globals, "an editor is for one job at a time: say what is to change of all of them");
     const std::unique_ptr<Client> client = connected_client(globals);
     if (!client) return kExitUnreachable;
     if (!says_something(edit)) return edit_command(globals, *client, jobs.front());

@@ -42,7 +42,7 @@ class Table {
     struct Cell {
         std::string text;
         Colour colour = Colour::none;
-        Cell(std::string what, Colour in = Colour::none) : text(printable(what)), colour(in) {}
+        Cell(const std::string& what, Colour in = Colour::none) : text(printable(what)), colour(in) {}
         Cell(const char* what) : Cell(std::string(what)) {}
     };
     explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
