@@ -50,7 +50,7 @@ const char* word(int number, Enum last, const char* unknown) {
 static_assert(JOBYARD_UNKNOWN_TASK == static_cast<int>(Code::unknown_task));
 static_assert(JOBYARD_STATE_RETIRED == static_cast<int>(JobState::retired));
 static_assert(JOBYARD_REASON_QUEUE_LIMIT == static_cast<int>(Reason::queue_limit));
-static_assert(JOBYARD_EVENT_QUEUE_SET == static_cast<int>(EventKind::queue_set));
+static_assert(JOBYARD_EVENT_ARRAY_ENDED == static_cast<int>(EventKind::array_ended));
 static_assert(JOBYARD_FROM_NOW == kFromNow);
 static_assert(JOBYARD_LIMIT_MS == kDefaultTimeLimit.count());
 
@@ -65,7 +65,9 @@ const char* jobyard_code_word(jobyard_code code) {
 }
 const char* jobyard_state_word(jobyard_state state) { return word(state, jobyard::JobState::retired, "unknown"); }
 const char* jobyard_reason_word(jobyard_reason reason) { return word(reason, jobyard::Reason::queue_limit, "unknown"); }
-const char* jobyard_event_word(jobyard_event_kind kind) { return word(kind, jobyard::EventKind::queue_set, "unknown"); }
+const char* jobyard_event_word(jobyard_event_kind kind) {
+    return word(kind, jobyard::EventKind::array_ended, "unknown");
+}
 
 jobyard_state jobyard_state_from(const char* text) {
     return text == nullptr ? JOBYARD_STATE_NONE : to_c(jobyard::job_state_from(text));

@@ -20,7 +20,7 @@ Result<std::uint8_t> priority_from(std::int64_t priority, int least) {
 }
 
 Result<JobSpec> spec_from(const jobyard_job& given) {
-    const Result<jobyard_job> taken = take(given, kUsualJob, "job");
+    const Result<jobyard_job> taken = take(given, kUsualJob, "job", offsetof(jobyard_job, array));
     if (!taken) return taken.error();
     const jobyard_job& job = *taken;
     const Result<std::uint8_t> priority = priority_from(job.priority, kPriorityMin);
@@ -46,6 +46,7 @@ Result<JobSpec> spec_from(const jobyard_job& given) {
     spec.queue_timeout_ms = job.queue_timeout_ms;
     spec.held = job.held;
     spec.key_ttl_ms = static_cast<std::uint64_t>(job.key_ttl_ms);
+    spec.array = {job.array.count, job.array.first, job.array.step, job.array.at_once, to_string(job.array.name)};
     return spec;
 }
 

@@ -1,4 +1,5 @@
-// The C interface: what can be asked about jobs, queues, tasks, events and workers, and what is said about many.
+// The C interface: what can be asked about jobs, arrays, queues, tasks, events and workers, and what is said about
+// many.
 
 #include "c_api.hpp"
 #include "c_api_retry.hpp"
@@ -22,11 +23,11 @@ Result<Enum> word_from(int number, const char* name) {
 }
 
 Result<JobFilter> filter_from(const jobyard_job_filter& given) {
-    const Result<jobyard_job_filter> taken = take(given, kAnyJob, "filter");
+    const Result<jobyard_job_filter> taken = take(given, kAnyJob, "filter", offsetof(jobyard_job_filter, array));
     if (!taken) return taken.error();
     const auto state = word_from<JobState>(taken->state, "state");
     if (!state) return state.error();
-    return JobFilter{*state, to_string(taken->queue), to_string(taken->type)};
+    return JobFilter{*state, to_string(taken->queue), to_string(taken->type), JobId{taken->array}};
 }
 
 Result<QueueChange> change_from(const jobyard_queue_change& given) {
@@ -126,6 +127,34 @@ void show(Reply& reply, JobInfo job, jobyard_job_info& shown) {
         std::move(job.attempts),
         [](Reply& owner, AttemptInfo&& attempt, jobyard_attempt_info& item) { show(owner, std::move(attempt), item); });
     shown.edited_at = to_c(job.edited_at);
+    shown.array = job.array.value;
+    shown.array_index = job.array_index ? static_cast<std::int64_t>(*job.array_index) : -1;
+}
+
+void show(Reply& reply, ArrayInfo array, jobyard_array_info& shown) {
+    shown.array = array.array.value;
+    shown.name = reply.text(std::move(array.name));
+    shown.queue = reply.text(std::move(array.queue));
+    shown.type = reply.text(std::move(array.type));
+    shown.state = c_api::to_c(array.state);
+    shown.created_at = to_c(array.created_at);
+    shown.ended_at = to_c(array.ended_at);
+    shown.key = reply.text(std::move(array.key));
+    shown.count = array.count;
+    shown.first = array.first.value_or(0);
+    shown.step = array.step.value_or(0);
+    shown.at_once = array.at_once;
+    shown.making = array.making;
+    shown.made = array.made;
+    shown.waiting = array.waiting;
+    shown.running = array.running;
+    shown.completed = array.completed;
+    shown.dead = array.dead;
+    shown.cancelled = array.cancelled;
+    shown.left_dead = array.left_dead;
+    shown.left_cancelled = array.left_cancelled;
+    shown.resubmits = array.resubmits.value;
+    shown.resubmitted_as = array.resubmitted_as.value;
 }
 
 void show(Reply& reply, TypePolicy policy, jobyard_type_policy& shown) {
@@ -289,6 +318,41 @@ jobyard_code jobyard_list(jobyard_client* client, const jobyard_job_filter* filt
                                show_list<jobyard_job_info>(reply, std::move(value.jobs), shown);
                                shown.next_cursor = value.next_cursor;
                            });
+    });
+}
+
+// --- arrays ----------------------------------------------------------------------------------------------------------
+
+jobyard_code jobyard_arrays(jobyard_client* client, int64_t limit_ms, jobyard_array_list** arrays,
+                            jobyard_error* error) {
+    if (arrays != nullptr) *arrays = nullptr;
+    return guarded(error, {{client, "client"}, {arrays, "arrays"}}, [&] {
+        return give_result(client->client.arrays(to_limit(limit_ms)), arrays,
+                           [](Reply& reply, std::vector<jobyard::ArrayInfo>&& values, jobyard_array_list& shown) {
+                               show_list<jobyard_array_info>(reply, std::move(values), shown);
+                           });
+    });
+}
+
+jobyard_code jobyard_array(jobyard_client* client, uint64_t array, int64_t limit_ms, jobyard_array_info** info,
+                           jobyard_error* error) {
+    if (info != nullptr) *info = nullptr;
+    return guarded(error, {{client, "client"}, {info, "info"}},
+                   [&] { return give_result(client->client.array(JobId{array}, to_limit(limit_ms)), info, kShow); });
+}
+
+jobyard_code jobyard_stop_array(jobyard_client* client, uint64_t array, int64_t limit_ms, jobyard_error* error) {
+    return guarded(error, {{client, "client"}},
+                   [&] { return client->client.stop_array(JobId{array}, to_limit(limit_ms)); });
+}
+
+jobyard_code jobyard_resubmit(jobyard_client* client, uint64_t array, bool cancelled, int64_t limit_ms,
+                              uint64_t* number, jobyard_error* error) {
+    return guarded(error, {{client, "client"}, {number, "number"}}, [&]() -> Result<void> {
+        const auto made = client->client.resubmit(JobId{array}, cancelled, to_limit(limit_ms));
+        if (!made) return made.error();
+        *number = made->value;
+        return {};
     });
 }
 

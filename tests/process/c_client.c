@@ -4,6 +4,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,10 @@ static void words(void) {
     CHECK(jobyard_reason_from("crash_loop") == JOBYARD_REASON_CRASH_LOOP);
     CHECK(jobyard_reason_from("") == JOBYARD_REASON_NONE && jobyard_reason_from("nonsense") == JOBYARD_REASON_NONE);
     CHECK(jobyard_event_from(jobyard_event_word(JOBYARD_EVENT_QUEUE_PAUSED)) == JOBYARD_EVENT_QUEUE_PAUSED);
+    for (number = JOBYARD_EVENT_ARRAY_SUBMITTED; number <= JOBYARD_EVENT_ARRAY_ENDED; ++number)
+        CHECK(jobyard_event_from(jobyard_event_word((jobyard_event_kind)number)) == (jobyard_event_kind)number);
+    CHECK(same(jobyard_event_word(JOBYARD_EVENT_ARRAY_STOPPED), "array_stopped"));
+    CHECK(same(jobyard_event_word((jobyard_event_kind)67), "unknown"));
     CHECK(jobyard_event_from("nonsense") == JOBYARD_EVENT_NONE && jobyard_event_from(NULL) == JOBYARD_EVENT_NONE);
     FINE(jobyard_fingerprint("resize", "no file /tmp/a1", digits, &error));
     FINE(jobyard_fingerprint("resize", "no file /tmp/b22", again, &error));
@@ -420,6 +425,7 @@ static void ask(void) {
     CHECK(info->attempt == 1 && info->max_attempts == 4 && info->timeout_ms == 300000 && info->errors == 1);
     CHECK(info->created_at > 1600000000000 && info->ended_at >= info->started_at && same(info->key, "long"));
     CHECK(info->due_at == 0 && !info->cancel_requested && info->progress < 0);
+    CHECK(info->array == 0 && info->array_index < 0);
     CHECK(info->attempt_count == 1 && same(info->attempts[0]->worker, "here") && info->attempts[0]->attempt == 1);
     CHECK(same(info->attempts[0]->outcome, "failed") && strlen(info->attempts[0]->error) == 512);
     CHECK(info->attempts[0]->tail_size == 1024 && info->attempts[0]->tail[1023] == 't');
@@ -445,6 +451,180 @@ static void ask(void) {
     CHECK(stats->submitters == 1 && stats->slots == 1 && stats->queue_count == 2 && stats->map_size > 100);
     CHECK(same(stats->queues[0]->name, "default") || same(stats->queues[1]->name, "default"));
     jobyard_free(stats);
+    jobyard_client_free(client);
+}
+
+/* How many jobs of the array there are in that state. The index of each is one of `indices`, and of no other. */
+static size_t listed_of(jobyard_client* client, uint64_t array, jobyard_state state, const int64_t indices[4]) {
+    jobyard_job_filter filter = JOBYARD_JOB_FILTER_INIT;
+    jobyard_job_page* page = NULL;
+    uint64_t cursor = 0;
+    int seen[4] = {0, 0, 0, 0};
+    size_t count = 0;
+    size_t i;
+    int k;
+    filter.array = array;
+    filter.state = state;
+    do {
+        NEEDED(jobyard_list(client, &filter, cursor, 2, kLimit, &page, &error));
+        for (i = 0; i < page->count; ++i) {
+            CHECK(page->items[i]->array == array && page->items[i]->id != array);
+            for (k = 0; k < 4 && indices[k] != page->items[i]->array_index;) ++k;
+            CHECK(k < 4 && seen[k]++ == 0);
+        }
+        count += page->count;
+        cursor = page->next_cursor;
+        jobyard_free(page);
+    } while (cursor != 0);
+    return count;
+}
+
+static void arrays(void) {
+    static const int64_t indices[4] = {7, 12, 17, 22};
+    static const int64_t unlucky[4] = {7, 17, -2, -2};
+    const uint64_t nothing = 1000000000;
+    jobyard_client* client = open_client();
+    char path[4096];
+    jobyard_job job = JOBYARD_JOB_INIT;
+    jobyard_job_filter filter = JOBYARD_JOB_FILTER_INIT;
+    jobyard_submission* submission = NULL;
+    jobyard_result* result = NULL;
+    jobyard_array_info* info = NULL;
+    jobyard_array_list* list = NULL;
+    jobyard_job_info* shown = NULL;
+    jobyard_bytes* payload = NULL;
+    jobyard_code outcome = JOBYARD_INTERNAL;
+    uint64_t first = 0;
+    uint64_t again = 0;
+    uint64_t gated;
+    uint64_t number = 0;
+
+    /* One of which two jobs fail for good. */
+    snprintf(path, sizeof path, "%s/indices", directory);
+    job = job_of("index", path);
+    job.key = "mine";
+    job.watch = true;
+    job.array.count = 4;
+    job.array.first = 7;
+    job.array.step = 5;
+    job.array.at_once = 2;
+    job.array.name = "seeds";
+    NEEDED(jobyard_submit(client, &job, &submission, &error));
+    NEEDED(jobyard_submission_id(submission, kLimit, &first, &error));
+    NEEDED(jobyard_submission_result(submission, kLimit, &result, &error));
+    jobyard_submission_free(submission);
+    CHECK(result->job == first && result->state == JOBYARD_STATE_DEAD && result->reason == JOBYARD_REASON_FAILED);
+    CHECK(same(result->error, "2 dead of 4 jobs") && result->size == 0);
+    jobyard_free(result);
+    CHECK(submitted(client, &job) == first); /* its key names it */
+    NEEDED(jobyard_array(client, first, kLimit, &info, &error));
+    CHECK(info->array == first && same(info->name, "seeds") && same(info->queue, "default"));
+    CHECK(same(info->type, "index") && same(info->key, "mine") && info->state == JOBYARD_STATE_DEAD);
+    CHECK(info->created_at > 1600000000000 && info->ended_at >= info->created_at);
+    CHECK(info->count == 4 && info->first == 7 && info->step == 5 && info->at_once == 2);
+    CHECK(!info->making && info->made == 4 && info->waiting == 0 && info->running == 0);
+    CHECK(info->completed == 2 && info->dead == 2 && info->cancelled == 0);
+    CHECK(info->left_dead == 2 && info->left_cancelled == 0 && info->resubmits == 0 && info->resubmitted_as == 0);
+    jobyard_free(info);
+    CHECK(listed_of(client, first, JOBYARD_STATE_NONE, indices) == 4);
+    CHECK(listed_of(client, first, JOBYARD_STATE_DEAD, unlucky) == 2);
+    NEEDED(jobyard_show(client, first, kLimit, &shown, &error));
+    CHECK(shown->id == first && shown->array == first && shown->array_index < 0);
+    jobyard_free(shown);
+    NEEDED(jobyard_payload(client, first, kLimit, &payload, &error));
+    CHECK(same(payload->bytes, path));
+    jobyard_free(payload);
+    GIVES(JOBYARD_ENDED, jobyard_stop_array(client, first, kLimit, &error));
+
+    /* What failed, once more; asked twice it is done once. */
+    open_gate("indices.mended");
+    NEEDED(jobyard_resubmit(client, first, false, kLimit, &again, &error));
+    NEEDED(jobyard_resubmit(client, first, false, kLimit, &number, &error));
+    CHECK(again != first && number == again);
+    NEEDED(jobyard_wait(client, again, kLimit, &result, &error));
+    CHECK(result->job == again && result->state == JOBYARD_STATE_COMPLETED);
+    jobyard_free(result);
+    CHECK(listed_of(client, again, JOBYARD_STATE_COMPLETED, unlucky) == 2);
+    NEEDED(jobyard_array(client, again, kLimit, &info, &error));
+    CHECK(info->count == 2 && info->completed == 2 && info->resubmits == first && same(info->name, "seeds"));
+    CHECK(info->step == 0 && same(info->key, "") && info->state == JOBYARD_STATE_COMPLETED);
+    jobyard_free(info);
+    NEEDED(jobyard_array(client, first, kLimit, &info, &error));
+    CHECK(info->resubmitted_as == again && info->left_dead == 0 && info->dead == 2);
+    jobyard_free(info);
+    GIVES(JOBYARD_NOT_DEAD, jobyard_resubmit(client, again, true, kLimit, &number, &error));
+
+    /* Stopped when one job is made, which is cancelled, and made again. */
+    job = job_of("gated", "");
+    job.array.count = 1000;
+    job.array.at_once = 1;
+    gated = submitted(client, &job);
+    info = NULL;
+    do {
+        jobyard_free(info);
+        NEEDED(jobyard_array(client, gated, kLimit, &info, &error));
+    } while (info->made == 0);
+    CHECK(info->made == 1 && info->making && info->waiting + info->running == 1 && info->ended_at == 0);
+    CHECK(info->state == JOBYARD_STATE_RUNNING && info->first == 0 && info->step == 1 && same(info->name, ""));
+    jobyard_free(info);
+    FINE(jobyard_stop_array(client, gated, kLimit, &error));
+    GIVES(JOBYARD_ENDED, jobyard_stop_array(client, gated, kLimit, &error));
+    number = 77;
+    GIVES(JOBYARD_NOT_DEAD, jobyard_resubmit(client, gated, true, kLimit, &number, &error));
+    CHECK(number == 77);
+    FINE(jobyard_cancel(client, gated, kLimit, &outcome, NULL, &error));
+    CHECK(outcome == JOBYARD_CANCEL_REQUESTED);
+    NEEDED(jobyard_wait(client, gated, kLimit, &result, &error));
+    CHECK(result->state == JOBYARD_STATE_CANCELLED);
+    jobyard_free(result);
+    NEEDED(jobyard_array(client, gated, kLimit, &info, &error));
+    CHECK(info->count == 1000 && info->made == 1 && !info->making && info->state == JOBYARD_STATE_CANCELLED);
+    CHECK(info->cancelled == 1 && info->left_cancelled == 1);
+    jobyard_free(info);
+    GIVES(JOBYARD_NOT_DEAD, jobyard_resubmit(client, gated, false, kLimit, &number, &error));
+    NEEDED(jobyard_resubmit(client, gated, true, kLimit, &number, &error));
+    open_gate("gate");
+    NEEDED(jobyard_wait(client, number, kLimit, &result, &error));
+    CHECK(result->state == JOBYARD_STATE_COMPLETED);
+    jobyard_free(result);
+
+    NEEDED(jobyard_arrays(client, kLimit, &list, &error));
+    CHECK(list->count == 4 && list->items[0]->array == number && list->items[0]->resubmits == gated);
+    CHECK(list->items[1]->array == gated && list->items[2]->array == again && list->items[3]->array == first);
+    CHECK(same(list->items[3]->name, "seeds") && list->items[3]->resubmitted_as == again);
+    jobyard_free(list);
+
+    /* A program that was compiled before there were arrays: what is behind its structs is not read. */
+    job = job_of("echo", "");
+    job.array.count = 4;
+    job.size = offsetof(jobyard_job, array);
+    number = submitted(client, &job);
+    NEEDED(jobyard_show(client, number, kLimit, &shown, &error));
+    CHECK(shown->array == 0 && shown->array_index < 0);
+    jobyard_free(shown);
+    filter.type = "echo";
+    filter.array = nothing;
+    CHECK(listed(client, &filter, 0) == 0);
+    filter.size = offsetof(jobyard_job_filter, array);
+    CHECK(listed(client, &filter, number) == 1);
+
+    /* What is none. */
+    GIVES(JOBYARD_UNKNOWN_JOB, jobyard_array(client, nothing, kLimit, &info, &error));
+    CHECK(info == NULL);
+    GIVES(JOBYARD_UNKNOWN_JOB, jobyard_stop_array(client, nothing, kLimit, &error));
+    GIVES(JOBYARD_UNKNOWN_JOB, jobyard_resubmit(client, nothing, false, kLimit, &number, &error));
+    job.size = sizeof job;
+    job.array.step = 0;
+    NEEDED(jobyard_submit(client, &job, &submission, &error));
+    GIVES(JOBYARD_BAD_FIELD, jobyard_submission_id(submission, kLimit, NULL, &error));
+    SAYS("step");
+    jobyard_submission_free(submission);
+    job.array.step = 1;
+    job.array.name = "a\nb";
+    NEEDED(jobyard_submit(client, &job, &submission, &error));
+    GIVES(JOBYARD_BAD_FIELD, jobyard_submission_id(submission, kLimit, NULL, &error));
+    SAYS("array.name");
+    jobyard_submission_free(submission);
     jobyard_client_free(client);
 }
 
@@ -697,6 +877,10 @@ static void wrong(void) {
     NEEDS("info", jobyard_show(client, 1, 0, NULL, &error));
     NEEDS("payload", jobyard_payload(client, 1, 0, NULL, &error));
     NEEDS("page", jobyard_list(client, NULL, 0, 10, 0, NULL, &error));
+    NEEDS("arrays", jobyard_arrays(client, 0, NULL, &error));
+    NEEDS("info", jobyard_array(client, 1, 0, NULL, &error));
+    NEEDS("client", jobyard_stop_array(NULL, 1, 0, &error));
+    NEEDS("number", jobyard_resubmit(client, 1, false, 0, NULL, &error));
     NEEDS("queue", jobyard_set_queue(client, NULL, NULL, &queue, 0, &error));
     NEEDS("change", jobyard_set_queue(client, "q", NULL, NULL, 0, &error));
     NEEDS("queues", jobyard_queues(client, 0, NULL, &error));
@@ -720,6 +904,9 @@ static void wrong(void) {
     jobs[0].type = jobs[1].type = "echo";
     jobs[1].size = 0;
     GIVES(JOBYARD_BAD_FIELD, jobyard_submit_all(client, jobs, 2, two, &error));
+    job.size = offsetof(jobyard_job, array) - 8; /* there never was one like this */
+    GIVES(JOBYARD_BAD_FIELD, jobyard_submit(client, &job, &submission, &error));
+    SAYS("INIT");
     change.size = 4;
     GIVES(JOBYARD_BAD_FIELD, jobyard_change(client, 1, &change, 0, &error));
     edit.size = 4;
@@ -811,7 +998,7 @@ int main(int argc, char** argv) {
     static const struct {
         const char* name;
         void (*run)(void);
-    } scenarios[] = {{"words", words},   {"submit", submit}, {"steer", steer}, {"ask", ask},
+    } scenarios[] = {{"words", words},   {"submit", submit}, {"steer", steer}, {"ask", ask},    {"arrays", arrays},
                      {"queues", queues}, {"watch", watch},   {"away", away},   {"wrong", wrong}};
     size_t i;
     if (argc != 4) return 2;

@@ -144,7 +144,10 @@ typedef enum jobyard_event_kind {
     JOBYARD_EVENT_WORKER_RESUMED = 35,
     JOBYARD_EVENT_QUEUE_PAUSED = 48,
     JOBYARD_EVENT_QUEUE_RESUMED = 49,
-    JOBYARD_EVENT_QUEUE_SET = 50
+    JOBYARD_EVENT_QUEUE_SET = 50,
+    JOBYARD_EVENT_ARRAY_SUBMITTED = 64, /* of arrays, with the array's number as `job` */
+    JOBYARD_EVENT_ARRAY_STOPPED = 65,
+    JOBYARD_EVENT_ARRAY_ENDED = 66
 } jobyard_event_kind;
 
 typedef enum jobyard_task_action {
@@ -240,6 +243,20 @@ typedef struct jobyard_retry {
 #define JOBYARD_RETRY_INIT \
     { JOBYARD_UNSAID, JOBYARD_UNSAID, JOBYARD_UNSAID, JOBYARD_UNSAID, JOBYARD_UNSAID, JOBYARD_UNSAID }
 
+/* Many jobs of one submit, which differ in their index alone: `first`, `first` + `step`, ... The handler of each is
+ * told its index. An array has a number as a job has one, and is watched, waited for and cancelled as a job is: its
+ * result comes when all of its jobs have ended, completed if they all have completed. `held` is not for arrays. */
+typedef struct jobyard_array_range {
+    uint64_t count; /* 0: no array, one job; at most 100,000,000 */
+    uint64_t first;
+    uint64_t step;
+    uint32_t at_once; /* no more of its jobs are unended at a time; 0: as many as there is room for */
+    const char* name; /* for people */
+} jobyard_array_range;
+
+#define JOBYARD_ARRAY_RANGE_INIT \
+    { 0, 0, 1, 0, NULL }
+
 /* A job to make. */
 typedef struct jobyard_job {
     size_t size;
@@ -257,10 +274,14 @@ typedef struct jobyard_job {
     uint64_t deadline_ms;      /* dead (expired) if it has not ended so long after its submit; 0: none */
     uint64_t queue_timeout_ms; /* dead (expired) if no worker was given it so long after it was ready; 0: none */
     jobyard_retry retry;       /* what is UNSAID is as the type's policy says, else the queue's, else the usual */
+    jobyard_array_range array; /* with a count: an array of such jobs; `key` names it as long as it is remembered */
 } jobyard_job;
 
-#define JOBYARD_JOB_INIT \
-    { sizeof(jobyard_job), NULL, NULL, 0, NULL, NULL, 86400000, 5, false, false, 0, 0, 0, 0, JOBYARD_RETRY_INIT }
+#define JOBYARD_JOB_INIT                                                                                           \
+    {                                                                                                              \
+        sizeof(jobyard_job), NULL, NULL, 0, NULL, NULL, 86400000, 5, false, false, 0, 0, 0, 0, JOBYARD_RETRY_INIT, \
+            JOBYARD_ARRAY_RANGE_INIT                                                                               \
+    }
 
 /* How a job ended, or why that is not known. */
 typedef struct jobyard_result {
@@ -375,7 +396,8 @@ typedef struct jobyard_job_edit {
     { sizeof(jobyard_job_edit), NULL, 0, NULL, NULL, 0, JOBYARD_RETRY_INIT }
 
 /* Cancels a job. `outcome` gets JOBYARD_OK (cancelled now), JOBYARD_CANCEL_REQUESTED (it runs; its worker is told) or
- * JOBYARD_ENDED (before, as `state` says); none of these is an error. Either pointer may be NULL. */
+ * JOBYARD_ENDED (before, as `state` says); none of these is an error. Either pointer may be NULL. Of an array no more
+ * jobs are made, and those that are made are cancelled. */
 JOBYARD_C_API jobyard_code jobyard_cancel(jobyard_client* client, uint64_t job, int64_t limit_ms, jobyard_code* outcome,
                                           jobyard_state* state, jobyard_error* error);
 JOBYARD_C_API jobyard_code jobyard_cancel_all(jobyard_client* client, const uint64_t* jobs, size_t count,
@@ -444,7 +466,9 @@ typedef struct jobyard_job_info {
     int64_t result_bytes; /* negative: there is no result */
     size_t attempt_count; /* only from jobyard_show */
     const jobyard_attempt_info* const* attempts;
-    uint64_t edited_at; /* of a dead job */
+    uint64_t edited_at;  /* of a dead job */
+    uint64_t array;      /* one of the jobs of this array; its own number: it is the array; 0: of none */
+    int64_t array_index; /* negative: not a job of an array */
 } jobyard_job_info;
 
 /* All about one job, its attempts included. */
@@ -456,7 +480,7 @@ typedef struct jobyard_bytes {
     size_t size;
 } jobyard_bytes;
 
-/* The payload of a job that is unended or dead; ENDED for others, which have none any more. */
+/* The payload of an array, or of a job that is unended or dead; ENDED for others, which have none any more. */
 JOBYARD_C_API jobyard_code jobyard_payload(jobyard_client* client, uint64_t job, int64_t limit_ms,
                                            jobyard_bytes** payload, jobyard_error* error);
 
@@ -466,10 +490,11 @@ typedef struct jobyard_job_filter {
     jobyard_state state; /* NONE: any */
     const char* queue;   /* not said: any */
     const char* type;
+    uint64_t array; /* the jobs of this array; 0: any */
 } jobyard_job_filter;
 
 #define JOBYARD_JOB_FILTER_INIT \
-    { sizeof(jobyard_job_filter), JOBYARD_STATE_NONE, NULL, NULL }
+    { sizeof(jobyard_job_filter), JOBYARD_STATE_NONE, NULL, NULL, 0 }
 
 typedef struct jobyard_job_page {
     size_t count;
@@ -482,6 +507,54 @@ typedef struct jobyard_job_page {
 JOBYARD_C_API jobyard_code jobyard_list(jobyard_client* client, const jobyard_job_filter* filter, uint64_t cursor,
                                         uint32_t page_size, int64_t limit_ms, jobyard_job_page** page,
                                         jobyard_error* error);
+
+/* ---- arrays ----------------------------------------------------------------------------------------------------- */
+
+/* Many jobs of one submit (jobyard_job.array). Its jobs: jobyard_list with the filter's `array`. */
+typedef struct jobyard_array_info {
+    uint64_t array;
+    const char* name;
+    const char* queue;
+    const char* type;
+    jobyard_state state; /* running; or how it ended: completed, dead (one is), cancelled */
+    uint64_t created_at;
+    uint64_t ended_at;
+    const char* key;
+    uint64_t count; /* jobs in all */
+    uint64_t first; /* indices; not of an array that resubmits, where `step` is 0 */
+    uint64_t step;
+    uint32_t at_once; /* 0: no limit */
+    bool making;      /* there are jobs to make yet */
+    uint64_t made;    /* of these are: */
+    uint64_t waiting;
+    uint64_t running;
+    uint64_t completed;
+    uint64_t dead;
+    uint64_t cancelled;
+    uint64_t left_dead; /* dead and not resubmitted */
+    uint64_t left_cancelled;
+    uint64_t resubmits;      /* it makes what another array left; 0: it does not */
+    uint64_t resubmitted_as; /* the last array that was made of what it left; 0: none was */
+} jobyard_array_info;
+
+typedef struct jobyard_array_list {
+    size_t count;
+    const jobyard_array_info* const* items; /* the newest first */
+} jobyard_array_list;
+
+/* All arrays that are remembered. With more than 1,024 of them `limit_ms` is of each so many. */
+JOBYARD_C_API jobyard_code jobyard_arrays(jobyard_client* client, int64_t limit_ms, jobyard_array_list** arrays,
+                                          jobyard_error* error);
+/* One of those; UNKNOWN_JOB or RETIRED if it is none. */
+JOBYARD_C_API jobyard_code jobyard_array(jobyard_client* client, uint64_t array, int64_t limit_ms,
+                                         jobyard_array_info** info, jobyard_error* error);
+/* Makes no more of its jobs; those that are made go on. ENDED if all were made. To cancel them too: jobyard_cancel. */
+JOBYARD_C_API jobyard_code jobyard_stop_array(jobyard_client* client, uint64_t array, int64_t limit_ms,
+                                              jobyard_error* error);
+/* Another array, of the indices whose jobs are dead and, with `cancelled`, of those whose jobs were cancelled; `number`
+ * gets its number. If that has been done already, the number of that one. NOT_DEAD if there is no such job. */
+JOBYARD_C_API jobyard_code jobyard_resubmit(jobyard_client* client, uint64_t array, bool cancelled, int64_t limit_ms,
+                                            uint64_t* number, jobyard_error* error);
 
 /* ---- queues ----------------------------------------------------------------------------------------------------- */
 
