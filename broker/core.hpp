@@ -670,6 +670,7 @@ class Core {
     std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;
     std::uint64_t ended_at_step_ = 0;  ///< how many jobs had ended at the last one
+    std::int64_t stepped_at_ = 0;      ///< when that was
     [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }
     [[nodiscard]] const Pass& pass_of(Task task) const { return passes_[static_cast<std::size_t>(task)]; }
 };

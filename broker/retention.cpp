@@ -69,8 +69,13 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         step_ = task;
         step_is_for_age_ = for_age;
         next_step_ = turn.now + 1;
-        const std::uint64_t rows = std::clamp(2 * (ended - ended_at_step_), kFewestRows, kMostRows);
+        // Twice what has ended since the step before, so that it catches up. Not what has ended while it rested: a step
+        // of thousands is felt by all whose jobs are in its batch.
+        const bool has_rested = turn.now - stepped_at_ >= kTrimEveryMs / 2;
+        const std::uint64_t rows =
+            has_rested ? kFewestRows : std::clamp(2 * (ended - ended_at_step_), kFewestRows, kMostRows);
         ended_at_step_ = ended;
+        stepped_at_ = turn.now;
         const Pass& pass = pass_of(task);
         const std::string& cursor = for_age ? pass.cursor : pass.trim_cursor;
         return std::vector<Need>{
