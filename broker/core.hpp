@@ -456,6 +456,9 @@ class Core {
 
     // core_steer.cpp
     Answer cancel_job(JobHandle handle, Turn turn, Output& out);
+    /// The rows of a dead job; or why it is none. `of_array`: what to say of the number of an array.
+    [[nodiscard]] std::optional<Answer> read_dead(JobId id, const char* of_array, const Found& found, EndRow& dead,
+                                                  LiveRow& submitted) const;
     Answer redrive_job(JobId id, const Found& found, Turn turn, Output& out);
     void on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
                    Output& out);
@@ -510,9 +513,9 @@ class Core {
     void on_list_arrays(Session& session, RequestId request, const ListArrays& list, Output& out);
     void on_steer_array(Session& session, RequestId request, const SteerArray& steer, const Found& found, Turn turn,
                         Output& out);
-    Answer stop_array(JobId id, Array& array, Turn turn, Output& out);
+    Answer stop_array(JobId id, Array& array, Turn turn);
     Answer resubmit(JobId id, Array& array, bool cancelled, const Found& found, Turn turn, Output& out);
-    Answer cancel_array(JobId id, Turn turn, Output& out);
+    Answer cancel_array(JobId id, Turn turn);
     void append_array_map(JobId id, const Array& array, std::optional<std::string_view> payload,
                           std::string& bytes) const;
     [[nodiscard]] static JobState state_of(const Array& array);

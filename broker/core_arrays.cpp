@@ -320,13 +320,12 @@ void Core::on_steer_array(Session& session, RequestId request, const SteerArray&
     const auto at = arrays_.find(steer.array);
     if (at == arrays_.end())
         answers.items.push_back({code_of_absent(steer.array), steer.array, JobState::none, kNoArray});
-    else if (steer.action == ArrayAction::stop) answers.items.push_back(stop_array(at->first, at->second, turn, out));
+    else if (steer.action == ArrayAction::stop) answers.items.push_back(stop_array(at->first, at->second, turn));
     else answers.items.push_back(resubmit(at->first, at->second, steer.cancelled, found, turn, out));
     answer(session, request, std::move(answers), out);
 }
 
-Answer Core::stop_array(JobId id, Array& array, Turn turn, Output& out) {
-    static_cast<void>(out);
+Answer Core::stop_array(JobId id, Array& array, Turn turn) {
     if (!array.row.makes) return {Code::ended, id, state_of(array)};
     array.row.makes = false;
     dirty_arrays_.insert(id);
@@ -338,10 +337,10 @@ Answer Core::stop_array(JobId id, Array& array, Turn turn, Output& out) {
 }
 
 /// Makes no more, and cancels those made, in steps.
-Answer Core::cancel_array(JobId id, Turn turn, Output& out) {
+Answer Core::cancel_array(JobId id, Turn turn) {
     Array& array = arrays_.at(id);
     if (array.row.ended_at != 0) return {Code::ended, id, state_of(array)};
-    stop_array(id, array, turn, out);
+    stop_array(id, array, turn);
     if (array.row.ended_at != 0) return {Code::ok, id, state_of(array)};
     if (!array.row.cancels) {
         array.row.cancels = true;

@@ -78,20 +78,10 @@ void Core::on_edit(Session& session, RequestId request, const Edit& edit, const 
 
 Answer Core::edit_job(JobId id, const Edit& edit, const KeptBytes& payload, const Found& found, Turn turn,
                       Output& out) {
-    if (const Job* live = job(id)) return {Code::not_dead, id, live->state};
-    if (const auto array = arrays_.find(id); array != arrays_.end())
-        return {Code::not_dead, id, state_of(array->second), "it is an array; its dead jobs can be edited"};
-    const std::string key = job_key(id);
-    const auto dead_bytes = found.get(Table::dead, key);
-    const auto buried_bytes = found.get(Table::buried, key);
     EndRow dead;
     LiveRow row;
-    if (!dead_bytes || !buried_bytes) {
-        const bool ended = find_ended(found, id, dead);
-        return {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none};
-    }
-    if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, row) || (dead.array && !arrays_.contains(dead.array)))
-        return {Code::not_dead, id, JobState::dead, "its record is damaged"};
+    if (const auto refusal = read_dead(id, "it is an array; its dead jobs can be edited", found, dead, row))
+        return *refusal;
     if (const auto refusal = refusal_of(edit, id, dead)) return *refusal;
     take_over(edit.retry, row);
     if (edit.retry.backoff != BackoffPolicy{} && !intern(row.backoff))

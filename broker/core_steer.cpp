@@ -16,7 +16,7 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
             continue;
         }
         if (arrays_.contains(id)) {
-            answers.items.push_back(cancel_array(id, turn, out));
+            answers.items.push_back(cancel_array(id, turn));
             continue;
         }
         EndRow row;
@@ -54,25 +54,28 @@ void Core::on_redrive(Session& session, RequestId request, const Redrive& redriv
     answer(session, request, std::move(answers), out);
 }
 
-Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
-    if (const Job* live = job(id)) {
-        return {Code::not_dead, id, live->state};
-    }
+std::optional<Answer> Core::read_dead(JobId id, const char* of_array, const Found& found, EndRow& dead,
+                                      LiveRow& submitted) const {
+    if (const Job* live = job(id)) return Answer{Code::not_dead, id, live->state};
     if (const auto array = arrays_.find(id); array != arrays_.end())
-        return {Code::not_dead, id, state_of(array->second), "it is an array, which is resubmitted"};
+        return Answer{Code::not_dead, id, state_of(array->second), of_array};
     const std::string key = job_key(id);
     const auto dead_bytes = found.get(Table::dead, key);
     const auto buried_bytes = found.get(Table::buried, key);
-    EndRow dead;
-    LiveRow live;
     if (!dead_bytes || !buried_bytes) {
         const bool ended = find_ended(found, id, dead);
-        return {ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none};
+        return Answer{ended ? Code::not_dead : code_of_absent(id), id, ended ? dead.state : JobState::none};
     }
-    if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, live) ||
-        (live.array && !arrays_.contains(live.array))) {
-        return {Code::not_dead, id, JobState::dead, "its record is damaged"};
-    }
+    if (!read_row(*dead_bytes, dead) || !read_row(*buried_bytes, submitted) ||
+        (submitted.array && !arrays_.contains(submitted.array)))
+        return Answer{Code::not_dead, id, JobState::dead, "its record is damaged"};
+    return std::nullopt;
+}
+
+Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
+    EndRow dead;
+    LiveRow live;
+    if (const auto refusal = read_dead(id, "it is an array, which is resubmitted", found, dead, live)) return *refusal;
     if (free_disk_ < config_.limits.submit_free_bytes) {
         return {Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000};
     }
@@ -104,6 +107,7 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
         batch.put(Table::attempts, attempt_key, append_row(batch, dead.last));
     }
     for (std::uint32_t n = 0; n < dead.result_chunks; ++n) batch.erase(Table::results, job_part_key(id, n));
+    const std::string key = job_key(id);
     batch.erase(Table::dead, key);
     if (key_forgotten) {
         batch.erase(Table::buried, key);
