@@ -55,6 +55,8 @@ class Writer {
         else sized<0xc5, 0xc6>(bytes.size());
         append(bytes);
     }
+    /// A value that was written before.
+    void raw(std::string_view value) { append(value); }
 
  private:
     /// A tag and the lowest `Bytes` bytes of a number, big-endian.
