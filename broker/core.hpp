@@ -46,16 +46,12 @@ struct Turn {
     std::uint64_t random = 0;  ///< for jitter and session numbers
 };
 
-/// A planted bug, so that the simulator can show it would find one. Always none outside the tests.
-enum class PlantedBug : std::uint8_t { none, answer_before_commit, token_reuse_after_restart };
-
 struct CoreConfig {
     Limits limits;
     Timing timing;
     Uuid store;
     std::uint32_t epoch = 1;
     std::string software = "jobyard-broker";
-    PlantedBug bug = PlantedBug::none;
 };
 
 /// What has been answered already of a list that waits for the disk.

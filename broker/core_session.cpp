@@ -4,6 +4,7 @@
 
 #include "core.hpp"
 #include "jobyard/assert.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -250,6 +251,7 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
             window_open_ && claim.token >= job.token && (claim.token.value >> kTokenCounterBits) < config_.epoch &&
             (claim.token >= floor_ || (accepted_before != old_claims_.end() && accepted_before->second == claim.token));
         if (!good) return refused;
+        if (planted(PlantedBug::double_dispatch_after_claim)) return Code::ok;
         if (job.state == JobState::queued) ready_.remove(handle);
         deadlines_.drop(handle);
         job.token = claim.token;

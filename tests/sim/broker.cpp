@@ -36,14 +36,13 @@ struct HeldFrames : Inbox::Frames {
 
 }  // namespace
 
-Broker::Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug)
+Broker::Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan)
     : End(world, "broker"),
       world_(world),
       network_(network),
       disk_(disk),
       model_(model),
       plan_(plan),
-      bug_(bug),
       random_(world.random().fork()) {}
 
 // --- from start to end -----------------------------------------------------------------------------------------------
@@ -71,7 +70,6 @@ void Broker::recover() {
     broker::CoreConfig config;
     config.limits = plan_.limits;
     config.timing = plan_.timing;
-    config.bug = bug_;
     config.epoch = static_cast<std::uint32_t>(number(broker::kMetaEpoch) + 1);
     if (const std::string* store = disk_.get(Table::meta, std::string(broker::kMetaStore))) {
         config.store = uuid_from_bytes(*store);

@@ -23,7 +23,7 @@ namespace jobyard::sim {
 
 class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::Edge {
  public:
-    Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug);
+    Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan);
 
     void start();
     /// kill -9; it is started again some time later.
@@ -112,7 +112,6 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     Disk& disk_;
     Model& model_;
     const Plan& plan_;
-    const broker::PlantedBug bug_;
     Random random_;
     std::int64_t wall_offset_ms_ = 1'700'000'000'000;
     bool calm_ = false;

@@ -32,7 +32,7 @@ class Cluster {
           disk_(world_, [this](const broker::Batch& batch) { model_.durable(batch); }),
           network_(world_, plan_,
                    [this](const End& peer, std::int64_t until) { model_.disturbed(peer.process.name(), until); }),
-          broker_(world_, network_, disk_, model_, plan_, options.bug),
+          broker_(world_, network_, disk_, model_, plan_),
           random_(world_.random().fork()) {
         if (options.fault_seconds != 0) plan_.fault_seconds = options.fault_seconds;
         for (int i = 1; i <= plan_.workers; ++i)
@@ -192,6 +192,7 @@ extern "C" void tell_seed(int) {
 
 Report run(const RunOptions& options) {
     current_seed = options.seed;
+    broker::planted_bug = options.bug;
     Report report;
     report.seed = options.seed;
     Cluster(options).run(report);

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core.hpp"
+#include "simulated.hpp"
 #include "model.hpp"
 #include "world.hpp"
 
