@@ -430,12 +430,13 @@ std::uint64_t Core::rests_on(const Output& out) const {
 }
 
 /// A job that was never out before has had one write, its submit; whatever came of an earlier attempt must be durable
-/// before another. A worker hears nothing before its WELCOME.
+/// before another. A worker hears nothing before its WELCOME, nor of a job in place of one that was taken from it
+/// before it is told to stop that.
 std::uint64_t Core::grant_rests_on(const Session& session, const Job& job, const Output& out) const {
     if (planted(PlantedBug::answer_before_commit)) return 0;
     if (job.has_state_row || job.has_claim_row || job.id >= open_jobs_) return rests_on(out);
     const std::uint64_t submit = job.id >= sealed_jobs_ ? sealed_seq_ : 0;
-    return std::max({submit, session.welcome_rests_on, window_closed_in_});
+    return std::max({submit, session.hears_first, window_closed_in_});
 }
 
 Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,

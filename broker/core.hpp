@@ -182,7 +182,7 @@ class Core {
         std::uint32_t followers = 0;  ///< in followers_
         // A worker:
         std::uint64_t row = 0;
-        std::uint64_t welcome_rests_on = 0;
+        std::uint64_t hears_first = 0;  ///< the batch of its WELCOME, or of the last STOP that took a job from it
         bool draining = false;
         std::uint8_t minor = 0;
         std::string software;

@@ -129,7 +129,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         gone_instances_.erase({instance.gone_at, session.instance_number});
         instance.session = session.index;
     }
-    session.welcome_rests_on = rests_on(out);
+    session.hears_first = rests_on(out);
     answer(session, request, std::move(welcome), out);
     if (session.role == Role::worker) {
         for (JobHandle handle = session.leases; handle != kNoJob; handle = jobs_[handle].next)

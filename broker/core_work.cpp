@@ -310,7 +310,8 @@ void Core::tell_room(ServiceId service) {
 
 void Core::queue_stop(Session& session, const Job& job, StopReason reason, Output& out) {
     if (session.gone_at >= 0) return;  // it will be told in WELCOME
-    answer(session, {}, Stop{{{job.id, job.token, reason}}}, out);
+    const Outgoing& stop = answer(session, {}, Stop{{{job.id, job.token, reason}}}, out);
+    if (reason == StopReason::lease_lost) session.hears_first = stop.rests_on;
 }
 
 std::string_view Core::worker_name(const Job& job) const {
