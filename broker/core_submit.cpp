@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core.hpp"
-#include "simulated.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -287,7 +286,6 @@ JobHandle Core::begin_job(JobId id, const LiveRow& row, Turn turn) {
 void Core::confirm(Instance& instance, std::uint64_t confirmed) {
     if (confirmed <= instance.confirmed) return;
     instance.confirmed = confirmed;
-    if (planted(PlantedBug::window_forgotten_too_early)) confirmed += 2;
     while (!instance.runs.empty() && instance.runs.front().first + instance.runs.front().count - 1 <= confirmed)
         instance.runs.pop_front();
     // Not worth a write of its own: it goes with the next run, and a smaller mark on disk only remembers more.

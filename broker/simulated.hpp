@@ -50,7 +50,7 @@ inline constexpr PlantedBugName kPlantedBugs[] = {
      "a broker that stood still expires leases before it reads what arrived meanwhile"},
     {PlantedBug::dropped_event, "dropped_event", "a cancelled job is no event"},
     {PlantedBug::window_forgotten_too_early, "window_forgotten_too_early",
-     "the last submits that a client has not confirmed are forgotten"},
+     "which submits made which jobs is forgotten when their client reconnects"},
     {PlantedBug::pause_forgotten_on_restart, "pause_forgotten_on_restart", "a paused queue runs again after a restart"},
     {PlantedBug::queue_limit_overrun, "queue_limit_overrun", "one job more of a queue runs than may"},
     {PlantedBug::stale_end_accepted, "stale_end_accepted", "an end counts whatever its token"},
