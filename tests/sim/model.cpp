@@ -29,7 +29,7 @@ std::string text(JobId job, LeaseToken token) { return text(job) + " under " + t
 /// The broker's pause after so many errors, without jitter.
 std::int64_t pause_us(const Backoff& backoff, std::uint32_t errors) {
     const double grown = backoff.initial_ms * std::pow(backoff.factor_percent / 100.0, errors - 1);
-    return static_cast<std::int64_t>(std::min<double>(grown, backoff.max_ms)) * kMs;
+    return static_cast<std::int64_t>(std::min<double>(grown, backoff.max_ms) * kMs);
 }
 
 }  // namespace
@@ -460,6 +460,10 @@ void Model::broker_started(const broker::Core& core, std::set<Uuid> known_worker
 /// The core may think otherwise before anybody is told.
 void Model::claim_decided(const broker::Core& core, JobId job, LeaseToken token) {
     if (!core.is_leased(job, token)) return;
+    const auto execution = executions_.find(token);
+    if (execution != executions_.end() && execution->second.recorded)
+        broken("P7 only what still runs is claimed",
+               "the claim of " + text(job, token) + " was accepted after its end");
     record(job).leased = token;
     touched_.insert(job);
 }
@@ -469,9 +473,7 @@ void Model::claim_answered(JobId job, LeaseToken token, Code code) {
     Record& known = record(job);
     const auto execution = executions_.find(token);
     if (execution == executions_.end() || execution->second.job != job) return;  // never sent: nothing runs
-    if (execution->second.recorded)
-        broken("P7 only what still runs is claimed",
-               "the claim of " + text(job, token) + " was accepted after its end");
+    if (execution->second.recorded) return;                                      // since the claim was accepted
     if (known.newest_sent > token)
         broken(
             "P3 a token is void once a newer one was sent",
@@ -856,7 +858,7 @@ void Model::key_freed(std::string_view row_key) {
     if (known.is_live() && !known.key.empty())  // a redrive in time takes it along
         broken("P4 one job a key", "the key of " + text(job) + " is free, and the job has not ended");
     const std::int64_t wall = wall_offset_ms_ + world_.now_ms();
-    if (plan_.clock_jump == 0 && wall < known.ended_at_ms + ttl)
+    if (plan_.clock_jump == 0 && !known.key.empty() && wall < known.ended_at_ms + ttl)
         broken("P4 a key is kept as long as it was asked to", "that of " + text(job) + " is free too early");
     ++totals_.keys_freed;
     freed_keys_.insert(key);

@@ -102,9 +102,10 @@ bool names(const std::string& line, const std::string& subject) {
 
 /// Something that befalls whoever it is.
 bool is_fate(const std::string& line) {
-    for (const char* words :
-         {" crashes", " starts", " is stopped", " is told to", " has ended", " has left", "could not", "cannot",
-          "  network ", "  disk ", "  cluster ", "  MODEL ", " closes", "clock"})
+    if (line.find("  disk ") != std::string::npos)  // what has become durable of others is of no interest
+        return line.find(" job ") == std::string::npos && line.find(" array ") == std::string::npos;
+    for (const char* words : {" crashes", " starts", " is stopped", " is told to", " has ended", " has left",
+                              "could not", "cannot", "  network ", "  cluster ", "  MODEL ", " closes", "clock"})
         if (line.find(words) != std::string::npos) return true;
     return false;
 }
