@@ -66,6 +66,21 @@ TEST_F(RecoveryTest, AStoreWhoseLogIsGoneIsRefusedEveryTime) {
     }
 }
 
+/// Two empty pages are taken for a store that was never finished; not beside a log that has been used.
+TEST_F(RecoveryTest, AStoreThatIsGoneWhileItsLogIsThereIsRefused) {
+    const auto first = start();
+    ASSERT_TRUE(first) << first.error().text;
+    ASSERT_TRUE(log->append(batch(first->applied_seq + 1)));
+    store.reset();
+    std::filesystem::resize_file(directory / "data.mdb", 0);
+    std::filesystem::resize_file(directory / "data.mdb", 8192);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto refused = start();
+        ASSERT_FALSE(refused) << "attempt " << attempt;
+        EXPECT_NE(refused.error().text.find("another store's"), std::string::npos) << refused.error().text;
+    }
+}
+
 TEST_F(RecoveryTest, ABackupIsNotServed) {
     ASSERT_TRUE(start());
     Batch marked = batch(9);
