@@ -139,8 +139,10 @@ Result<void> Store::open_tables() {
             MDB_val value = to_val(ours);
             if (rc == MDB_NOTFOUND) rc = mdb_put(transaction.get(), handle(table), &key, &value, 0);
             MDB_val relied_key = to_val(kMetaRelied);
-            if (rc == 0 && mdb_get(transaction.get(), handle(table), &relied_key, &found) == 0)
+            if (rc == 0 && mdb_get(transaction.get(), handle(table), &relied_key, &found) == 0) {
+                if (found.mv_size != sizeof(std::uint64_t)) return damaged(kMetaRelied);
                 passing_ = Passing(from_big_endian(to_view(found)));
+            }
         }
         if (rc == 0) {
             Cursor cursor(transaction.get(), tables_[i]);
@@ -294,6 +296,7 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     MDB_val key = to_val(kMetaApplied);
     MDB_val applied;
     int rc = mdb_get(transaction.get(), handle(Table::meta), &key, &applied);
+    if (rc == 0 && applied.mv_size != sizeof(std::uint64_t)) return damaged(kMetaApplied);
     if (rc == 0) snapshot.applied_seq = from_big_endian(to_view(applied));
     if (rc == MDB_NOTFOUND) rc = 0;
     for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i)
@@ -356,6 +359,11 @@ Result<void> Store::check_readers() {
     int dead = 0;
     if (const int rc = mdb_reader_check(env_, &dead); rc != 0) return failure("cannot check the readers", rc);
     return {};
+}
+
+Error Store::damaged(std::string_view name) const {
+    return {Code::internal, "the row " + std::string(name) + " of table meta is damaged (" + path_ +
+                                "); restore a backup of the data directory"};
 }
 
 Error Store::failure(const std::string& what, int error) const {
