@@ -79,8 +79,7 @@ class Writer {
         if (sizeof buffer_ < bytes.size()) {
             out_.append(bytes);
         } else {
-            std::memcpy(buffer_ + size_, bytes.data(), bytes.size());
-            size_ += bytes.size();
+            size_ += bytes.copy(buffer_ + size_, bytes.size());  // not memcpy(): an empty view may point nowhere
         }
     }
 
