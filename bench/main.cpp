@@ -26,7 +26,8 @@ void add_common(CLI::App& command, Options& options) {
     command
         .add_option("--broker", options.broker,
                     "a running broker's endpoint, instead of a broker of its own; workers are still started.\n"
-                    "What needs the broker's process (bytes written, its time) is left out")
+                    "What needs the broker's process (bytes written, its time) is left out. With\n"
+                    "keys: $JOBYARD_SERVER_KEY and $JOBYARD_KEY_FILE")
         ->check([](const std::string& endpoint) {
             return endpoint.empty() ? std::string("expected an endpoint, as in tcp://127.0.0.1:7466") : std::string();
         });

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
 #include <iostream>
 
+#include "access_file.hpp"
 #include "jobyard/assert.hpp"
 #include "jobyard/limits.hpp"
 #include "peer/endpoint.hpp"
@@ -30,6 +32,9 @@ Examples:
       for the members of a group, who find it there
   jobyard-broker --data /var/lib/jobyard --listen tcp://127.0.0.1:7466
       for all users of this machine
+  jobyard-broker --data /var/lib/jobyard --listen tcp://0.0.0.0:7466 \
+      --key-file /etc/jobyard/broker_secret --access-file /etc/jobyard/access.toml
+      for who has a key that the access file names (jobyard keygen makes keys)
   jobyard-broker --data /var/lib/jobyard --listen tcp://0.0.0.0:7466 --insecure
       for whoever can reach this machine: only in a network you trust
   jobyard-broker --config /etc/jobyard/broker.toml --check
@@ -39,7 +44,8 @@ Examples:
 Signals:
   SIGTERM, SIGINT  finish what is in hand, and stop
   SIGHUP           read the settings again: the log says what changes now and what
-                   needs a restart; and open the log file anew
+                   needs a restart; and open the log file anew. Keys that are gone
+                   from the access file are cut off at once
 
 Exit status:
   0  stopped by SIGTERM or SIGINT; everything in hand is on disk
@@ -97,7 +103,7 @@ struct CommandLine {
     program::Flags flags{app, table};
 
     CommandLine() {
-        program::add_generate(app, kManSection, &table);
+        program::add_generate(app, kManSection, &table, {{"access.md", access_reference()}});
         app.set_version_flag("--version", "jobyard-broker " JOBYARD_VERSION);
         app.get_formatter()->column_width(28);
         app.add_flag("--check", check_only,
@@ -124,6 +130,7 @@ struct CommandLine {
             if (!group) return group.error();
             config.group = *group;
         }
+        if (auto read = read_key_files(config); !read) return read;
         return check(config);
     }
 };
@@ -145,9 +152,11 @@ program::Table settings(Config& config) {
          .flag = "--listen",
          .field = &config.listen,
          .takes = "ENDPOINT",
-         .text = "Where peers connect: ipc://PATH, or tcp://ADDRESS:PORT (7466 by custom; 0 is any)",
+         .text = "Where peers connect: ipc://PATH, or tcp://ADDRESS:PORT (7466 by custom; 0 is any), with ?key=FILE "
+                 "to have another key than the others",
          .unset = "$JOBYARD_BROKER, else ipc://$XDG_RUNTIME_DIR/jobyard/broker, else ipc:///tmp/jobyard-UID/broker",
-         .example = {"ipc:///run/jobyard/broker", "tcp://127.0.0.1:7466"}},
+         .example = {"ipc:///run/jobyard/broker", "tcp://127.0.0.1:7466"},
+         .reloadable = true},
         {.key = "group",
          .flag = "--group",
          .field = &config.group_name,
@@ -158,7 +167,21 @@ program::Table settings(Config& config) {
         {.key = "insecure",
          .flag = "--insecure",
          .field = &config.insecure,
-         .text = "Allow addresses that other machines can reach"},
+         .text = "Allow addresses that other machines can reach, without keys"},
+        {.key = "key_file",
+         .flag = "--key-file",
+         .field = &config.key_file,
+         .takes = "FILE",
+         .text = "The broker's secret key (jobyard keygen): all tcp endpoints want keys then",
+         .unset = "no keys",
+         .example = {"/etc/jobyard/broker_secret"}},
+        {.key = "access_file",
+         .flag = "--access-file",
+         .field = &config.access_file,
+         .takes = "FILE",
+         .text = "Which keys may connect and what each may do; SIGHUP reads it again",
+         .unset = "whoever connects may do everything",
+         .example = {"/etc/jobyard/access.toml"}},
         {.key = "map_size",
          .flag = "--map-size",
          .field = &config.map_bytes,
@@ -194,15 +217,62 @@ program::Table settings(Config& config) {
     return table;
 }
 
+WrittenEndpoint split_endpoint(const std::string& listen) {
+    constexpr std::string_view kKey = "?key=";
+    const std::size_t at = listen.starts_with("tcp://") ? listen.find(kKey) : std::string::npos;
+    if (at == std::string::npos) return {listen, ""};
+    return {listen.substr(0, at), listen.substr(at + kKey.size())};
+}
+
+Result<void> read_key_files(Config& config) {
+    config.endpoints.clear();
+    for (const std::string& listen : config.listen) {
+        const WrittenEndpoint written = split_endpoint(listen);
+        Config::Listen endpoint{written.address, {}};
+        const std::string& file = written.key_file.empty() ? config.key_file : written.key_file;
+        if (!file.empty() && listen.starts_with("tcp://")) {
+            auto key = read_key_pair(file);
+            if (!key) return key.error();
+            endpoint.key = *std::move(key);
+        }
+        config.endpoints.push_back(std::move(endpoint));
+    }
+    config.access = nullptr;
+    if (config.access_file.empty()) return {};
+    struct stat info {};
+    // Who can write it decides who may do what.
+    if (::stat(config.access_file.c_str(), &info) == 0 && (info.st_mode & 022U) != 0)
+        return bad("the access file " + config.access_file +
+                   " can be written by others than its owner; run: chmod go-w " + config.access_file);
+    auto access = read_access_file(config.access_file);
+    if (!access) return access.error();
+    config.access = std::make_shared<const Access>(*std::move(access));
+    return {};
+}
+
 Result<void> check(const Config& config) {
     for (const std::string& endpoint : config.listen)
         if (!endpoint.starts_with("ipc://") && !endpoint.starts_with("tcp://"))
             return bad("--listen " + endpoint + " is no endpoint: expected ipc://PATH or tcp://ADDRESS:PORT");
-    for (const std::string& endpoint : config.listen)
-        if (!config.insecure && !is_loopback(endpoint))
-            return bad("--listen " + endpoint +
-                       " lets in whoever can reach it, without a key; if that is what you want, add "
-                       "--insecure, else listen on ipc://PATH or tcp://127.0.0.1:PORT");
+    for (const std::string& listen : config.listen) {
+        const WrittenEndpoint endpoint = split_endpoint(listen);
+        const bool has_key = !config.key_file.empty() || !endpoint.key_file.empty();
+        const bool has_access = !config.access_file.empty();
+        if (listen.starts_with("ipc://")) continue;
+        if (has_key && !has_access)
+            return bad("--listen " + listen +
+                       " has a key, but nothing says whose keys may connect there: add "
+                       "--access-file FILE");
+        if (!has_key && has_access)
+            return bad("--listen " + listen +
+                       " has no key, so nobody who connects there could be told from another, as the access file "
+                       "wants: add --key-file FILE (jobyard keygen makes one), or listen on ipc alone");
+        if (!has_key && !config.insecure && !is_loopback(endpoint.address))
+            return bad("--listen " + listen +
+                       " lets in whoever can reach it, without a key: add --key-file FILE and --access-file FILE "
+                       "(jobyard keygen makes keys); if it is what you want, add --insecure, else listen on ipc://PATH "
+                       "or tcp://127.0.0.1:PORT");
+    }
     const Timing& timing = config.timing;
     const auto text = [](std::uint32_t ms) { return program::exact_duration(std::chrono::milliseconds(ms)); };
     if (timing.lost_after_ms <= timing.heartbeat_ms)
@@ -246,7 +316,10 @@ Result<std::vector<program::Change>> reread(Config& running, int argc, const cha
     line.config.ready_fd = -1;   // was closed when all had been told
     if (const auto finished = line.finish(); !finished) return finished.error();
     program::Table table = settings(running);
-    return program::take_changes(table, line.table);
+    auto changes = program::take_changes(table, line.table);
+    running.endpoints = std::move(line.config.endpoints);
+    if (running.access_file == line.config.access_file) running.access = std::move(line.config.access);
+    return changes;
 }
 
 }  // namespace jobyard::broker

@@ -5,13 +5,16 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "access.hpp"
 #include "jobyard/result.hpp"
 #include "limits.hpp"
+#include "peer/keys.hpp"
 #include "program/settings.hpp"
 
 namespace jobyard::broker {
@@ -33,6 +36,8 @@ struct Config {
     std::string group_name;      ///< whose members may use the ipc sockets; empty: nobody else
     std::optional<gid_t> group;  ///< its number
     bool insecure = false;
+    std::string key_file;     ///< of the secret key that tcp endpoints have; empty: none
+    std::string access_file;  ///< who may connect, and what each may do; empty: everybody, everything
     std::string log_level = "info";
     std::string log_file;  ///< empty: standard error
     std::uint64_t map_bytes = std::uint64_t{64} << 30;
@@ -40,7 +45,25 @@ struct Config {
     Timing timing;
     Limits limits;
     std::vector<std::string> notes;  ///< odd, but no error: for the log
+
+    // What the files say that the settings name:
+    struct Listen {
+        std::string address;  ///< of `listen`, without its key
+        std::optional<KeyPair> key;
+    };
+    std::vector<Listen> endpoints;
+    std::shared_ptr<const Access> access;  ///< null: none
 };
+
+/// The parts of an endpoint "tcp://ADDRESS:PORT?key=FILE".
+struct WrittenEndpoint {
+    std::string address;
+    std::string key_file;  ///< empty: the one of all
+};
+WrittenEndpoint split_endpoint(const std::string& listen);
+
+/// Reads the key files and the access file that the settings name.
+Result<void> read_key_files(Config& config);
 
 /// Every setting, pointing into `config`, which must outlive the table.
 program::Table settings(Config& config);

@@ -287,6 +287,11 @@ void Core::handle(PeerId peer, const Envelope& envelope, const KeptBytes& payloa
         return refuse(peer, session->id, envelope.request, Code::not_allowed,
                       std::string("a ") + (worker ? "worker" : "submitter") + " may not send " + message_name(message),
                       "type", out);
+    if (!session->who->is_admin())
+        if (auto why = may_not(*session, message)) {
+            deny(*session, message_name(message));
+            return refuse(peer, session->id, envelope.request, Code::not_allowed, *std::move(why), "", out);
+        }
     const RequestId request = envelope.request;
     if (std::holds_alternative<Heartbeat>(message)) {
         send(peer, session->id, {}, Heartbeat{}, 0, out);

@@ -11,8 +11,9 @@
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_steer.cpp (cancel, redrive, change),
 // core_edit.cpp (the dead), core_tasks.cpp (the same for many jobs), core_arrays.cpp (many jobs made of one submit),
-// core_queues.cpp (what is set for a queue), core_workers.cpp (who works here, drain), core_events.cpp (the event
-// stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is forgotten, and when).
+// core_queues.cpp (what is set for a queue), core_access.cpp (who may do what), core_workers.cpp (who works here,
+// drain), core_events.cpp (the event stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is
+// forgotten, and when).
 
 #include <cstdint>
 #include <deque>
@@ -25,6 +26,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "access.hpp"
 #include "deadlines.hpp"
 #include "event_packer.hpp"
 #include "found.hpp"
@@ -64,6 +66,13 @@ struct Counters {
     std::uint64_t refused = 0;
     std::uint64_t stale_leases = 0;
     std::uint64_t sessions_lost = 0;
+    std::uint64_t denied = 0;  ///< for want of a right
+};
+
+/// Somebody tried what he may not do: for the log.
+struct Denial {
+    std::string who;
+    std::string what;
 };
 
 class Core {
@@ -111,6 +120,12 @@ class Core {
                 Output& out, std::uint32_t retry_after_ms = 0);
     /// A result was not there any more when it was to be sent: these of its bytes were not pushed.
     void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes);
+    /// With set_access() a connection's HELLO is refused unless it was introduced before. Null: whose key is not known.
+    void introduce(PeerId peer, Who who);
+    /// From now on this holds, for sessions that are there too: those of keys that are gone, or that may not do any
+    /// more what they do, end and are told so. Gives their peers, whose connections are to be closed.
+    std::vector<PeerId> set_access(const Access& access, Turn turn, Output& out);
+    [[nodiscard]] std::vector<Denial> take_denials();
     /// Its connection has closed for certain.
     void peer_gone(PeerId peer, Turn turn);
     void expire(Turn turn, Output& out);
@@ -170,6 +185,8 @@ class Core {
         Role role = Role::submitter;
         Uuid instance;
         std::string name;
+        Who who = anybody();
+        std::vector<std::uint8_t> covered;  ///< of covers(), by queue
         std::int64_t heard_at = 0;
         std::int64_t gone_at = -1;  ///< a worker whose connection has closed: since then
         // A submitter:
@@ -327,6 +344,18 @@ class Core {
         std::uint64_t failed = 0;  ///< attempts, those with lost workers included
         std::uint64_t dead = 0;
     };
+
+    // core_access.cpp
+    [[nodiscard]] Who who_is(PeerId peer) const;
+    [[nodiscard]] bool covers(Session& session, QueueId queue) const;
+    [[nodiscard]] std::optional<std::string_view> queue_of(JobId id, const Found& found) const;
+    [[nodiscard]] std::optional<Answer> may_not(const Session& session, JobId id, const Found& found, Scope scope);
+    [[nodiscard]] std::optional<std::string> may_not(const Session& session, const Message& message) const;
+    [[nodiscard]] std::optional<std::string> may_not(const Who& who, const Hello& hello, const Session* older) const;
+    [[nodiscard]] static std::string roles_text(const Principal& who);
+    void deny(const Session& session, std::string_view what);
+    void deny(const Principal& who, std::string_view what);
+    void revoke(Session& session, Turn turn, Output& out);
 
     // core.cpp
     [[nodiscard]] std::uint64_t rests_on(const Output& out) const;
@@ -607,6 +636,10 @@ class Core {
     std::map<JobId, std::set<SessionIndex>> more_watchers_;
 
     std::map<SessionIndex, std::unique_ptr<Session>> sessions_;
+    bool guarded_ = false;                        // set_access() was called
+    std::unordered_map<PeerId, Who> introduced_;  // connections that are there
+    std::vector<std::pair<std::string, Quota>> queue_quotas_;
+    std::vector<Denial> denials_;
     std::unordered_map<PeerId, SessionIndex> by_peer_;  // 0: a newer session has replaced it
     std::map<Uuid, SessionIndex> by_instance_;
     SessionIndex last_session_ = 0;

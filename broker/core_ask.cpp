@@ -46,6 +46,10 @@ void Core::on_watch(Session& session, RequestId request, const Watch& watched, c
         return Answer{Code::busy, id, {}, "this session watches as many jobs as it may (limit watches)", {}, 1000};
     };
     for (const JobId id : watched.jobs) {
+        if (const auto refusal = may_not(session, id, found, Scope::act)) {
+            answers.items.push_back(*refusal);
+            continue;
+        }
         const JobHandle handle = jobs_.find(id);
         if (handle != kNoJob) {
             if (watches_enough(session, ended.size())) {
@@ -328,18 +332,22 @@ void Core::on_show(Session& session, RequestId request, const Show& show, const 
         const std::size_t at = message.bytes.size();
         EndRow row;
         Code code = Code::ok;
+        // Payloads, and what attempts have written, are for those whose key covers the queue.
+        const bool is_covered = session.who->covers_all() || session.who->covers(queue_of(id, found).value_or(""));
         if (message.bytes.size() > kListBytes) {
             code = Code::busy;  // the answer is full: ask for the rest in another message
+        } else if (may_not(session, id, found, show.payload ? Scope::act : Scope::see)) {
+            code = Code::not_allowed;
         } else if (show.payload) {
             code = append_with_payload(id, found, message.bytes);
         } else if (const Job* live = job(id)) {
-            append_map(*live, &found, {}, message.bytes);
+            append_map(*live, is_covered ? &found : nullptr, {}, message.bytes);
         } else if (const auto array = arrays_.find(id); array != arrays_.end()) {
             append_array_map(id, array->second, {}, message.bytes);
         } else if (find_ended(found, id, row)) {
             std::vector<AttemptRow> attempts = attempts_of(found, id);
             if (row.last.outcome != Outcome::none) attempts.push_back(row.last);
-            append_ended_map(id, row, &attempts, {}, message.bytes);
+            append_ended_map(id, row, is_covered ? &attempts : nullptr, {}, message.bytes);
         } else {
             code = code_of_absent(id);
         }
@@ -488,6 +496,7 @@ void Core::append_stats(std::string& bytes) const {
     map.boolean("claim_window", window_open_);
     map.uint("dispatched", counters_.dispatched);
     map.uint("refused", counters_.refused);
+    map.uint("denied", counters_.denied);
     map.uint("stale_leases", counters_.stale_leases);
     map.uint("workers_lost", counters_.sessions_lost);
     map.uint("next_event", numbers_.next_event);

@@ -72,7 +72,10 @@ void Core::on_edit(Session& session, RequestId request, const Edit& edit, const 
                        "the payload, once for each job, has more than " + std::to_string(kEditBytes) +
                            " bytes: send fewer jobs at a time");
     Answers answers;
-    for (const JobId id : edit.jobs) answers.items.push_back(edit_job(id, edit, payload, found, turn, out));
+    for (const JobId id : edit.jobs) {
+        const auto refusal = may_not(session, id, found, Scope::act);
+        answers.items.push_back(refusal ? *refusal : edit_job(id, edit, payload, found, turn, out));
+    }
     answer(session, request, std::move(answers), out);
 }
 

@@ -69,6 +69,11 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
                       "min_version", out);
     const auto place = by_instance_.find(hello.instance);
     Session* older = place == by_instance_.end() ? nullptr : sessions_.at(place->second).get();
+    const Who who = who_is(peer);
+    if (auto why = may_not(who, hello, older)) {
+        deny(who ? *who : Principal{.name = "unknown"}, "HELLO");
+        return refuse(peer, {}, request, Code::not_allowed, *std::move(why), "role", out);
+    }
     if (const auto refusal = check(hello, older)) {
         send(peer, {}, request, *refusal, 0, out);
         ++counters_.refused;
@@ -92,6 +97,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.role = hello.role;
     session.instance = hello.instance;
     session.name = hello.name;
+    session.who = who;
     session.heard_at = turn.now;
 
     Welcome welcome;
@@ -241,6 +247,8 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
     const JobHandle handle = jobs_.find(claim.job);
     if (handle == kNoJob) return refused;
     Job& job = jobs_[handle];
+    // A number and a token can be guessed.
+    if (!covers(session, ready_.info(job.class_id).queue)) return refused;
     if (job.leased()) {
         if (older == nullptr || job.worker != older->index || job.token != claim.token) return refused;
         const std::int64_t hard_end = job.hard_end;
@@ -362,6 +370,7 @@ void Core::lose_worker(Session& session, Turn turn, Output& out) {
 }
 
 void Core::peer_gone(PeerId peer, Turn turn) {
+    introduced_.erase(peer);
     const auto found = by_peer_.find(peer);
     if (found == by_peer_.end()) return;
     if (found->second == 0) {

@@ -11,6 +11,10 @@ void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, 
                      Output& out) {
     Answers answers;
     for (const JobId id : cancel.jobs) {
+        if (const auto refusal = may_not(session, id, found, Scope::act)) {
+            answers.items.push_back(*refusal);
+            continue;
+        }
         const JobHandle handle = jobs_.find(id);
         if (handle != kNoJob) {
             answers.items.push_back(cancel_job(handle, turn, out));
@@ -51,7 +55,10 @@ Answer Core::cancel_job(JobHandle handle, Turn turn, Output& out) {
 void Core::on_redrive(Session& session, RequestId request, const Redrive& redrive, const Found& found, Turn turn,
                       Output& out) {
     Answers answers;
-    for (const JobId id : redrive.jobs) answers.items.push_back(redrive_job(id, found, turn, out));
+    for (const JobId id : redrive.jobs) {
+        const auto refusal = may_not(session, id, found, Scope::act);
+        answers.items.push_back(refusal ? *refusal : redrive_job(id, found, turn, out));
+    }
     answer(session, request, std::move(answers), out);
 }
 
@@ -147,7 +154,9 @@ void Core::on_change(Session& session, RequestId request, const Change& change, 
         return bad("queue", "1 to 255 bytes of UTF-8 without control characters");
     Answers answers;
     for (const JobId id : change.jobs) {
-        if (const auto refusal = refusal_of(change, id, found)) {
+        auto refusal = may_not(session, id, found, Scope::act);
+        if (!refusal) refusal = refusal_of(change, id, found);
+        if (refusal) {
             answers.items.push_back(*refusal);
             continue;
         }

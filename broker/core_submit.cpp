@@ -50,6 +50,11 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         const auto known_class = ready_.find_class(item.queue, item.type);
         auto refusal = refusal_of(item, known_class, number, session, instance, watched.size(), turn, texts);
         if (!refusal && array != nullptr) refusal = refusal_of(*array);
+        if (!refusal && !session.who->covers_all() &&
+            !(known_class ? covers(session, ready_.info(*known_class).queue) : session.who->covers(item.queue))) {
+            deny(session, "submit to this queue");
+            refusal = Answer{Code::not_allowed, {}, {}, "this key does not cover the queue", "queue"};
+        }
         if (refusal) {
             ++counters_.refused;
             answers.items.push_back(*refusal);

@@ -88,11 +88,17 @@ void tell_ready(const Config& config, const Socket& socket, const service::Notif
     ::close(config.ready_fd);
 }
 
+std::vector<Endpoint> endpoints_of(const Config& config) {
+    std::vector<Endpoint> endpoints;
+    for (const Config::Listen& listen : config.endpoints) endpoints.emplace_back(listen.address, listen.key);
+    return endpoints;
+}
+
 /// What SIGHUP asks for. The log says what came of it.
 class Reload {
  public:
     Reload(Config& running, int argc, const char* const* argv) : running_(running), argc_(argc), argv_(argv) {}
-    std::optional<Limits> operator()() {
+    std::optional<Server::Settings> operator()() {
         const auto changes = reread(running_, argc_, argv_);
         if (!changes) {
             spdlog::error("nothing is reloaded: {}", changes.error().text);
@@ -101,7 +107,7 @@ class Reload {
         if (const auto opened = program::reopen_log(log_options(running_)); !opened)
             spdlog::error("{}; it goes on where it was", opened.error().text);
         program::log_changes(*changes, running_.log_level);
-        return running_.limits;
+        return Server::Settings{running_.limits, endpoints_of(running_), running_.group, running_.access};
     }
 
  private:
@@ -132,10 +138,19 @@ int run(Config& config, int argc, const char* const* argv) {
     if (const std::string warning = (*directory)->warning(); !warning.empty()) spdlog::warn("{}", warning);
     const auto opened = open_store_or_make_room(config, **directory);
     if (!opened) return fail(Exit::data_directory, opened.error());
-    auto socket = Socket::open(config.listen, config.group);  // last, so that nobody meets half a broker
+    std::shared_ptr<SharedAccess> access;
+    IsKnownKey is_known;
+    if (config.access) {
+        access = std::make_shared<SharedAccess>();
+        access->set(config.access);
+        is_known = [access](std::string_view key) { return access->get()->find(key) != nullptr; };
+    }
+    // Last, so that nobody meets half a broker.
+    auto socket = Socket::open(endpoints_of(config), config.group, std::move(is_known));
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
     Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket, manager);
+    if (access) server.set_access(access);
     server.set_reload(Reload(config, argc, argv));
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
     tell_ready(config, **socket, manager);

@@ -29,6 +29,8 @@ constexpr std::int64_t kStallUs = 500'000;
 constexpr std::int64_t kDiskLookMs = 1000;
 constexpr std::int64_t kReaderCheckMs = 60'000;
 constexpr int kLongestSleepMs = 1000;
+constexpr std::int64_t kHearsWhyMs = 500;  // from a session's end to its connection's
+constexpr std::int64_t kDenialLogMs = 1000;
 /// While few jobs go through, each waits for the broker: for its commit, a tenth of a millisecond, and after its
 /// handler, which may take no longer. A processor that sleeps meanwhile adds a tenth to a job's time by waking up.
 /// While many do, others need the processor more.
@@ -60,6 +62,7 @@ class ReceivedFrames : public Inbox::Frames {
     explicit ReceivedFrames(Incoming frames) : frames_(std::move(frames)) {}
     [[nodiscard]] std::string_view header() const { return frames_.header(); }
     [[nodiscard]] std::string_view payload() const { return frames_.payload(); }
+    [[nodiscard]] std::string user() const { return frames_.header_frame.user(); }
     void detach(Inbox::Message& message) override {
         frames_.detach();
         message.envelope = std::move(std::get<Envelope>(decode_header(header(), payload().size())));
@@ -154,9 +157,62 @@ bool Server::take_signals() {
             return false;
         }
         if (!reload_) continue;
-        if (const auto limits = reload_()) core_.set_limits(*limits);
+        if (const auto settings = reload_()) take_settings(*settings);
     }
     return true;
+}
+
+// --- who may do what -------------------------------------------------------------------------------------------------
+
+void Server::take_settings(const Settings& settings) {
+    core_.set_limits(settings.limits);
+    if (access_ && settings.access) guard(settings.access);
+    const std::vector<std::string> before = socket_.endpoints();
+    if (auto listens = socket_.listen(settings.endpoints, settings.group); !listens)
+        spdlog::error("{}; the rest is reloaded", listens.error().text);
+    const std::vector<std::string> now = socket_.endpoints();
+    const auto has = [](const auto& list, const std::string& endpoint) {
+        return std::find(list.begin(), list.end(), endpoint) != list.end();
+    };
+    for (const std::string& endpoint : now)
+        if (!has(before, endpoint)) spdlog::info("listening on {}", endpoint);
+    for (const std::string& endpoint : before)
+        if (!has(now, endpoint)) spdlog::info("not listening on {} any more", endpoint);
+}
+
+void Server::set_access(std::shared_ptr<SharedAccess> shared) {
+    access_ = std::move(shared);
+    guard(access_->get());
+}
+
+void Server::guard(const std::shared_ptr<const Access>& access) {
+    access_->set(access);  // first: who reconnects meets the new one
+    Output out = output();
+    const Turn now = turn();
+    const std::vector<PeerId> revoked = core_.set_access(*access, now, out);
+    for (const PeerId peer : revoked) revoked_.emplace_back(now.now + kHearsWhyMs, peer);
+    outbox_.post(out);
+    spdlog::info("access: {} keys; {} sessions were ended by this", access->keys.size(), revoked.size());
+}
+
+void Server::introduce(PeerId peer, const std::string& user) {
+    const auto access = access_->get();
+    core_.introduce(peer, user == kLocalUser ? access->local : access->find(user));
+}
+
+void Server::close_revoked(Turn now) {
+    for (; !revoked_.empty() && revoked_.front().first <= now.now; revoked_.pop_front())
+        socket_.kick(revoked_.front().second);
+}
+
+/// A line for each, but not more than a few a second: who is refused may be anybody.
+void Server::log_denials() {
+    const std::vector<Denial> denials = core_.take_denials();
+    if (denials.empty() || clock_.now() < next_denial_log_) return;
+    next_denial_log_ = clock_.now() + kDenialLogMs;
+    for (const Denial& denial : denials)
+        spdlog::warn("refused: the key {} may not {} ({} refusals so far)", denial.who, denial.what,
+                     core_.counters().denied);
 }
 
 Result<void> Server::one_turn() {
@@ -188,6 +244,8 @@ Result<void> Server::one_turn() {
                          std::move(error->field), out);
             continue;
         }
+        if (access_ && std::holds_alternative<Hello>(std::get<Envelope>(decoded).message))
+            introduce(peer, frames->user());
         const std::string_view payload = frames->payload();
         const std::size_t bytes = frames->header().size() + payload.size();
         Inbox::Message message{std::move(std::get<Envelope>(decoded)), payload, std::move(frames), bytes};
@@ -223,6 +281,8 @@ Result<void> Server::one_turn() {
         inbox_.drop(peer);
         outbox_.drop(peer);
     }
+    close_revoked(now);
+    log_denials();
     core_.expire(now, out);
     if (auto needs = core_.agenda_needs(now); !needs.empty()) ask({Asked::For::agenda, {}, 0}, std::move(needs));
     core_.dispatch(now, out);
@@ -345,6 +405,11 @@ void Server::watch_disk() {
     core_.set_free_disk(directory_.free_bytes());
     directory_.ensure_ballast();
     watch_descriptors();
+    if (const std::uint64_t refused = socket_.refused_keys(); refused != keys_refused_) {
+        spdlog::warn("{} connections were refused for their keys, the last from {}", refused - keys_refused_,
+                     socket_.last_refused_key());
+        keys_refused_ = refused;
+    }
     if (clock_.now() < next_reader_check_) return;
     next_reader_check_ = clock_.now() + kReaderCheckMs;
     if (auto checked = store_.check_readers(); !checked) spdlog::warn("{}", checked.error().text);
@@ -394,6 +459,8 @@ std::string Server::edge_map() const {
     map.uint("wrong_frames", socket.wrong_frames);
     map.uint("wrong_routing_id", socket.wrong_routing_id);
     map.uint("kicked", socket.kicked);
+    map.uint("keys_refused", socket_.refused_keys());
+    map.uint("handshakes_failed", socket.handshakes_failed);
     std::string bytes;
     map.append_to(bytes);
     return bytes;

@@ -29,6 +29,7 @@
 #include "service/notifier.hpp"
 #include "socket.hpp"
 #include "store.hpp"
+#include "zap.hpp"
 
 namespace jobyard::broker {
 
@@ -53,10 +54,19 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     /// The core holds what the store holds, up to batch `applied_seq` (recovery.hpp).
     Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, Store& store, CommitLog& log,
            Socket& socket, service::Notifier& manager);
-    /// Called on SIGHUP, in the loop, so it must not take long: reads the settings again and gives the limits from now
-    /// on; nothing if something is wrong with them.
-    using Reload = std::function<std::optional<Limits>()>;
+    /// What holds from a SIGHUP on.
+    struct Settings {
+        Limits limits;
+        std::vector<Endpoint> endpoints;
+        std::optional<gid_t> group;
+        std::shared_ptr<const Access> access;  ///< null: as it was
+    };
+    /// Called on SIGHUP, in the loop, so it must not take long: reads the settings again; nothing if something is wrong
+    /// with them.
+    using Reload = std::function<std::optional<Settings>()>;
     void set_reload(Reload reload) { reload_ = std::move(reload); }
+    /// Before run(), if there is an access file. `shared` is what the socket's connections are let in by.
+    void set_access(std::shared_ptr<SharedAccess> shared);
 
     /// Until a signal. An error: the store failed, and nothing that was not durable has been answered.
     Result<void> run();
@@ -71,6 +81,11 @@ class Server : private Inbox::Edge, private Outbox::Edge {
 
     /// False if the broker is to stop.
     bool take_signals();
+    void take_settings(const Settings& settings);
+    void guard(const std::shared_ptr<const Access>& access);
+    void introduce(PeerId peer, const std::string& user);
+    void close_revoked(Turn now);
+    void log_denials();
     [[nodiscard]] Turn turn();
     [[nodiscard]] Output output();
     Result<void> one_turn();
@@ -104,6 +119,10 @@ class Server : private Inbox::Edge, private Outbox::Edge {
 
     Fd signals_;
     Reload reload_;
+    std::shared_ptr<SharedAccess> access_;                 ///< null: whoever connects may do everything
+    std::deque<std::pair<std::int64_t, PeerId>> revoked_;  ///< whose connections are closed then
+    std::int64_t next_denial_log_ = 0;
+    std::uint64_t keys_refused_ = 0;  ///< of which the log has told
     Batches batches_;
     Inbox inbox_;
     Outbox outbox_;

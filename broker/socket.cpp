@@ -29,6 +29,10 @@ using std::chrono::steady_clock;
 
 constexpr std::string_view kIpc = "ipc://";
 constexpr std::string_view kTcp = "tcp://";
+/// Of libzmq: one goes to the limit of one core with ciphers.
+constexpr int kThreadsWithKeys = 2;
+/// Not in zmq.h of a stable libzmq, but in the library.
+constexpr int kZapEnforceDomain = 93;
 constexpr const char* kMonitorAddress = "inproc://jobyard-monitor";
 
 /// More than a mistake: who sends so many frames in a message loses its connection.
@@ -140,6 +144,11 @@ std::string_view Frame::view() const {
     return {static_cast<const char*>(zmq_msg_data(message)), zmq_msg_size(message)};
 }
 
+std::string Frame::user() const {
+    const char* user = zmq_msg_gets(as_message(const_cast<std::byte*>(message_)), "User-Id");
+    return user == nullptr ? "" : user;
+}
+
 void Frame::detach() {
     const std::string_view bytes = view();
     if (bytes.empty() || bytes.size() > kReceiveBufferBytes) return;
@@ -149,17 +158,21 @@ void Frame::detach() {
     zmq_msg_close(&copy);
 }
 
-Result<std::unique_ptr<Socket>> Socket::open(const std::vector<std::string>& endpoints, std::optional<gid_t> group) {
-    std::unique_ptr<Socket> socket(new Socket);
-    for (const std::string& endpoint : endpoints)
+Result<std::unique_ptr<Socket>> Socket::open(const std::vector<Endpoint>& endpoints, std::optional<gid_t> group,
+                                             IsKnownKey is_known) {
+    std::unique_ptr<Socket> socket(new Socket(is_known != nullptr));
+    if (is_known)
+        if (auto ready = socket->authenticate(std::move(is_known)); !ready) return ready.error();
+    for (const Endpoint& endpoint : endpoints)
         if (auto bound = socket->bind(endpoint, group); !bound) return bound.error();
     return socket;
 }
 
-Socket::Socket() {
+Socket::Socket(bool with_keys) {
     seed_routing_ids();
     context_ = zmq_ctx_new();
     JOBYARD_ASSERT(context_ != nullptr);
+    if (with_keys) JOBYARD_ASSERT(zmq_ctx_set(context_, ZMQ_IO_THREADS, kThreadsWithKeys) == 0);
     router_ = zmq_socket(context_, ZMQ_ROUTER);
     monitor_ = zmq_socket(context_, ZMQ_PAIR);
     JOBYARD_ASSERT(router_ != nullptr && monitor_ != nullptr);
@@ -173,7 +186,57 @@ Socket::~Socket() {
     zmq_socket_monitor(router_, nullptr, 0);
     zmq_close(monitor_);
     zmq_close(router_);
+    if (zap_) zmq_ctx_shutdown(context_);  // which ends its thread
+    zap_.reset();
     while (zmq_ctx_term(context_) != 0 && errno == EINTR) continue;
+}
+
+std::vector<std::string> Socket::endpoints() const {
+    std::vector<std::string> endpoints;
+    for (const Bound& bound : bound_) endpoints.push_back(plain(bound.at));
+    return endpoints;
+}
+
+Result<void> Socket::authenticate(IsKnownKey is_known) {
+    if (zmq_has("curve") == 0)
+        return Error{Code::internal,
+                     "this libzmq was built without CURVE, so there can be no keys; install one that "
+                     "has it (Debian's does)"};
+    auto handler = ZapHandler::start(context_, std::move(is_known));
+    if (!handler) return handler.error();
+    zap_ = *std::move(handler);
+    return zap_->probe();
+}
+
+Result<void> Socket::listen(const std::vector<Endpoint>& endpoints, std::optional<gid_t> group) {
+    for (Bound& bound : bound_) bound.stays = false;
+    std::vector<const Endpoint*> fresh;
+    for (const Endpoint& endpoint : endpoints) {
+        const auto there = std::ranges::find(bound_, endpoint.address, &Bound::given);
+        if (there == bound_.end()) {
+            fresh.push_back(&endpoint);
+            continue;
+        }
+        if (there->public_key != (endpoint.key ? endpoint.key->public_key : ""))
+            return Error{Code::bad_field, endpoint.address +
+                                              " has another key, which cannot change while it is used: "
+                                              "listen with the new one at another address too"};
+        there->stays = true;
+    }
+    for (const Endpoint* endpoint : fresh)
+        if (auto bound = bind(*endpoint, group); !bound) return bound;
+    for (auto at = bound_.begin(); at != bound_.end();) {
+        if (at->stays) {
+            ++at;
+            continue;
+        }
+        if (zmq_unbind(router_, at->at.c_str()) != 0)
+            return Error{Code::internal, "cannot stop to listen on " + at->given + ": " + zmq_strerror(errno)};
+        at = bound_.erase(at);
+        // Its connections end with it, and no event says which they were.
+        for (const auto& [peer, connection] : connections_) suspects_[peer] = {0, steady_clock::now()};
+    }
+    return {};
 }
 
 void Socket::set_options() {
@@ -205,16 +268,43 @@ void Socket::open_monitor() {
     const int unbounded = 0;
     JOBYARD_ASSERT(zmq_setsockopt(monitor_, ZMQ_RCVHWM, &unbounded, sizeof unbounded) == 0);
     JOBYARD_ASSERT(zmq_setsockopt(monitor_, ZMQ_LINGER, &unbounded, sizeof unbounded) == 0);
-    JOBYARD_ASSERT(zmq_socket_monitor(router_, kMonitorAddress, ZMQ_EVENT_DISCONNECTED) == 0);
+    constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+    JOBYARD_ASSERT(zmq_socket_monitor(router_, kMonitorAddress, kEvents) == 0);
     JOBYARD_ASSERT(zmq_connect(monitor_, kMonitorAddress) == 0);
 }
 
-Result<void> Socket::bind(const std::string& endpoint, std::optional<gid_t> group) {
+/// libzmq copies the options when it binds: each endpoint has its own.
+Result<void> Socket::set_mechanism(const Endpoint& endpoint) {
+    const bool ipc = endpoint.address.starts_with(kIpc);
+    if (!endpoint.key && !zap_) return {};
+    if (endpoint.key && (!zap_ || ipc))
+        return Error{Code::internal, "cannot listen on " + endpoint.address + " with a key: " +
+                                         (ipc ? "the system guards ipc" : "nobody says which keys are known")};
+    if (!endpoint.key && !ipc)
+        return Error{Code::internal, "cannot listen on " + endpoint.address + " without a key: others are told apart"};
+    const std::string_view domain = endpoint.key ? kKeyDomain : kLocalDomain;
+    const int server = endpoint.key ? 1 : 0;
+    const int enforce = 1;
+    const bool all_set =
+        (!endpoint.key || zmq_setsockopt(router_, ZMQ_CURVE_SECRETKEY, endpoint.key->secret_key.c_str(),
+                                         endpoint.key->secret_key.size() + 1) == 0) &&
+        zmq_setsockopt(router_, ZMQ_CURVE_SERVER, &server, sizeof server) == 0 &&
+        zmq_setsockopt(router_, ZMQ_ZAP_DOMAIN, domain.data(), domain.size()) == 0 &&
+        zmq_setsockopt(router_, kZapEnforceDomain, &enforce, sizeof enforce) == 0;
+    if (all_set) return {};
+    return Error{Code::internal,
+                 std::string("this libzmq cannot be made to let in only known keys: ") + zmq_strerror(errno)};
+}
+
+Result<void> Socket::bind(const Endpoint& listen, std::optional<gid_t> group) {
+    const std::string& endpoint = listen.address;
     const bool ipc = endpoint.starts_with(kIpc);
     if (!ipc && !endpoint.starts_with(kTcp))
         return Error{Code::bad_field, "cannot listen on " + endpoint + ": expected ipc://PATH or tcp://ADDRESS:PORT"};
     if (ipc)
         if (auto prepared = prepare_ipc(endpoint, endpoint.substr(kIpc.size()), group); !prepared) return prepared;
+    if (auto set = set_mechanism(listen); !set) return set;
     const int send_buffer = send_buffer_bytes(endpoint);  // of the connections made here
     JOBYARD_ASSERT(zmq_setsockopt(router_, ZMQ_SNDBUF, &send_buffer, sizeof send_buffer) == 0);
     // An ipc socket is for this user alone, until it is given to a group: without keys nothing else tells who connects.
@@ -235,7 +325,7 @@ Result<void> Socket::bind(const std::string& endpoint, std::optional<gid_t> grou
     char bound[256];
     std::size_t size = sizeof bound;
     JOBYARD_ASSERT(zmq_getsockopt(router_, ZMQ_LAST_ENDPOINT, bound, &size) == 0);
-    endpoints_.push_back(plain(bound));
+    bound_.push_back({endpoint, listen.key ? listen.key->public_key : "", bound, true});
     return {};
 }
 
@@ -399,7 +489,10 @@ void Socket::read_monitor() {
         JOBYARD_ASSERT(event.view().size() == sizeof what + sizeof value);
         std::memcpy(&what, event.view().data(), sizeof what);
         std::memcpy(&value, event.view().data() + sizeof what, sizeof value);
-        if (what != ZMQ_EVENT_DISCONNECTED) continue;
+        if (what != ZMQ_EVENT_DISCONNECTED) {
+            ++counters_.handshakes_failed;
+            continue;
+        }
         const auto owner = owners_.find(static_cast<int>(value));
         if (owner != owners_.end()) suspects_[owner->second] = {0, steady_clock::now()};
     }

@@ -26,6 +26,8 @@
 #include "jobyard/kept_bytes.hpp"
 #include "jobyard/result.hpp"
 #include "output.hpp"
+#include "peer/keys.hpp"
+#include "zap.hpp"
 
 namespace jobyard::broker {
 
@@ -37,6 +39,8 @@ class Frame {
     Frame(Frame&& other) noexcept;
     Frame& operator=(Frame&& other) noexcept;
     [[nodiscard]] std::string_view view() const;
+    /// Who has sent it, as ZAP has named the connection; empty without keys. Not of a frame that was detached.
+    [[nodiscard]] std::string user() const;
     /// To be called on what is kept for long: a small frame otherwise keeps the 8 KiB it was received in.
     void detach();
 
@@ -64,27 +68,43 @@ enum class Sent : std::uint8_t {
     stuck,  ///< the peer does not read and its queue is full
 };
 
+/// Where to listen. With a key, whoever connects must have one that is known.
+struct Endpoint {
+    std::string address;
+    std::optional<KeyPair> key = {};
+    Endpoint(std::string listen, std::optional<KeyPair> own = {}) : address(std::move(listen)), key(std::move(own)) {}
+    Endpoint(const char* listen) : address(listen) {}
+};
+
 struct SocketCounters {
     std::uint64_t received = 0;
     std::uint64_t sent = 0;
     std::uint64_t wrong_frames = 0;      ///< messages without exactly two frames, dropped
     std::uint64_t wrong_routing_id = 0;  ///< messages from peers that chose their routing id, dropped
     std::uint64_t kicked = 0;
+    std::uint64_t handshakes_failed = 0;
 };
 
 class Socket {
  public:
     /// Binds every endpoint: `ipc://PATH` (the path is locked, so that a second broker cannot take it over), `tcp://…`.
     /// An ipc socket is for this user, and for the members of `group` if there is one.
-    static Result<std::unique_ptr<Socket>> open(const std::vector<std::string>& endpoints,
-                                                std::optional<gid_t> group = {});
+    /// With `is_known`, connections are authenticated: through an endpoint with a key by theirs, and ipc by the system.
+    /// Then an endpoint that is neither is an error.
+    static Result<std::unique_ptr<Socket>> open(const std::vector<Endpoint>& endpoints, std::optional<gid_t> group = {},
+                                                IsKnownKey is_known = {});
     /// Gives what was sent last half a second to leave.
     ~Socket();
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
 
     /// The endpoints as bound: with the port, where it was left to the system.
-    [[nodiscard]] const std::vector<std::string>& endpoints() const { return endpoints_; }
+    [[nodiscard]] std::vector<std::string> endpoints() const;
+    /// Listens from now on at these: begins with what is new, then ends what is not among them any more, and with it
+    /// the connections that came through it. An error says what it could not do. The key of an endpoint that is there
+    /// does not change.
+    Result<void> listen(const std::vector<Endpoint>& endpoints, std::optional<gid_t> group);
+    [[nodiscard]] bool has_keys() const { return zap_ != nullptr; }
 
     /// Returns when there is a message or a disconnect, one of `fds` is readable, or the time is over (-1: never).
     /// Stays awake for the first `awake` of it, giving way to threads that can run: for what will come at once.
@@ -104,6 +124,9 @@ class Socket {
     void take_disconnected(std::vector<PeerId>& peers);
 
     [[nodiscard]] const SocketCounters& counters() const { return counters_; }
+    /// Connections whose key was not known.
+    [[nodiscard]] std::uint64_t refused_keys() const { return zap_ == nullptr ? 0 : zap_->refused(); }
+    [[nodiscard]] std::string last_refused_key() const { return zap_ == nullptr ? "" : zap_->last_refused(); }
 
  private:
     struct Connection {
@@ -115,9 +138,18 @@ class Socket {
         std::chrono::steady_clock::time_point due;
     };
 
-    Socket();
+    struct Bound {
+        std::string given;       ///< as in the settings
+        std::string public_key;  ///< empty: without
+        std::string at;          ///< as libzmq names it
+        bool stays = true;
+    };
+
+    explicit Socket(bool with_keys);
     void set_options();
-    Result<void> bind(const std::string& endpoint, std::optional<gid_t> group);
+    Result<void> authenticate(IsKnownKey is_known);
+    Result<void> set_mechanism(const Endpoint& endpoint);
+    Result<void> bind(const Endpoint& endpoint, std::optional<gid_t> group);
     Result<void> prepare_ipc(const std::string& endpoint, const std::string& path, std::optional<gid_t> group);
     void open_monitor();
     void read_monitor();
@@ -129,7 +161,8 @@ class Socket {
     void* router_;
     void* monitor_;
     std::vector<pollfd> polled_;
-    std::vector<std::string> endpoints_;
+    std::vector<Bound> bound_;
+    std::unique_ptr<ZapHandler> zap_;
 
     /// Connections whose descriptor is known, from their first message on. A descriptor has one owner, the newest.
     std::unordered_map<PeerId, Connection> connections_;

@@ -38,7 +38,9 @@ Result<Client::Options> options_from(const jobyard_client_options& given) {
                            .retry_refused = taken->retry_refused,
                            .max_pending = taken->max_pending,
                            .max_pending_bytes = taken->max_pending_bytes,
-                           .linger = to_limit(taken->linger_ms)};
+                           .linger = to_limit(taken->linger_ms),
+                           .server_key = to_string(taken->server_key),
+                           .key_file = to_string(taken->key_file)};
 }
 
 /// A word's number is that of the C++ enum; any other is no word.
@@ -47,7 +49,7 @@ const char* word(int number, Enum last, const char* unknown) {
     return number >= 0 && number <= static_cast<int>(last) ? jobyard::to_string(static_cast<Enum>(number)) : unknown;
 }
 
-static_assert(JOBYARD_UNKNOWN_TASK == static_cast<int>(Code::unknown_task));
+static_assert(JOBYARD_OVER_QUOTA == static_cast<int>(Code::over_quota));
 static_assert(JOBYARD_STATE_RETIRED == static_cast<int>(JobState::retired));
 static_assert(JOBYARD_REASON_QUEUE_LIMIT == static_cast<int>(Reason::queue_limit));
 static_assert(JOBYARD_EVENT_ARRAY_ENDED == static_cast<int>(EventKind::array_ended));
@@ -61,7 +63,7 @@ using namespace jobyard::c_api;  // all that follows is of this interface, and a
 
 const char* jobyard_code_word(jobyard_code code) {
     if (code == JOBYARD_NO_MEMORY) return "no_memory";
-    return word(code, jobyard::Code::unknown_task, "unknown");
+    return word(code, jobyard::Code::over_quota, "unknown");
 }
 const char* jobyard_state_word(jobyard_state state) { return word(state, jobyard::JobState::retired, "unknown"); }
 const char* jobyard_reason_word(jobyard_reason reason) { return word(reason, jobyard::Reason::queue_limit, "unknown"); }

@@ -58,6 +58,7 @@ struct Room {
     std::shared_ptr<Turns> turns;      ///< where one may wait first; null if there is no network
     bool welcomed = false;             ///< there is a session now; guarded by `mutex`
     std::optional<Error> ended;        ///< nothing will be answered any more; guarded by `mutex`
+    std::optional<Error> trouble;      ///< why there may be no session, as it seems; guarded by `mutex`
 
     [[nodiscard]] bool is_forked() const { return forks != fork_count(); }
     [[nodiscard]] std::size_t door_of(const Call& call) const {

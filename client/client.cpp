@@ -85,6 +85,7 @@ void Room::stop_awaiting(Call& call) {
 
 std::string Room::why_silent() const {
     if (welcomed) return {};
+    if (trouble) return "; " + trouble->text;
     return "; the broker at " + endpoint +
            " cannot be reached: start jobyard-broker, or name the endpoint it listens on";
 }
@@ -208,9 +209,12 @@ Result<void> Client::connect(std::chrono::milliseconds limit) {
     if (impl_->is_forked()) return client::forked_error();
     client::Room& room = *impl_->network.room();
     std::unique_lock lock(room.mutex);
-    room.link_changed.wait_until(lock, deadline_after(limit), [&] { return room.welcomed || room.ended; });
+    room.link_changed.wait_until(lock, deadline_after(limit), [&] {
+        return room.welcomed || room.ended || (room.trouble && room.trouble->code == Code::not_allowed);
+    });
     if (room.ended) return *room.ended;
     if (room.welcomed) return {};
+    if (room.trouble && room.trouble->code == Code::not_allowed) return *room.trouble;
     return Error{Code::timeout, "no connection within " + std::to_string(limit.count()) + " ms" + room.why_silent(), 0};
 }
 

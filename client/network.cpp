@@ -86,7 +86,10 @@ Network::Network(const Client::Options& options)
     room_->endpoint = client_endpoint(options.broker);
     if (Result<void> checked = check_endpoint(room_->endpoint); !checked) {
         refusal_ = checked.error();
-    } else if (auto socket = PeerSocket::open({room_->endpoint, kReconnectMaxMs, kSocketLingerMs}); !socket) {
+    } else if (auto keys = keys_for(room_->endpoint, options.server_key, options.key_file); !keys) {
+        refusal_ = keys.error();
+    } else if (auto socket = PeerSocket::open({room_->endpoint, kReconnectMaxMs, kSocketLingerMs, *std::move(keys)});
+               !socket) {
         refusal_ = socket.error();
     } else {
         socket_ = *std::move(socket);
@@ -319,8 +322,16 @@ Ticket Network::take_ticket(Open call) {
 /// False if more may be there. `woke`: somebody who waited.
 bool Network::receive(bool& woke) {
     for (Connection event{}; socket_->next_event(event);) {
-        if (event == Connection::connected) session_.on_connected(steady_ms());
-        else session_.on_disconnected();
+        switch (event) {
+            case Connection::connected: session_.on_connected(steady_ms()); break;
+            case Connection::disconnected: session_.on_disconnected(); break;
+            case Connection::refused: session_.end(socket_->trouble()); break;
+            case Connection::troubled: {
+                const std::lock_guard lock(room_->mutex);
+                room_->trouble = socket_->trouble();
+                room_->link_changed.notify_all();
+            }
+        }
     }
     for (int i = 0; i < kMessagesPerTurn; ++i) {
         PeerSocket::Frames frames;
@@ -462,6 +473,7 @@ void Network::publish_link() {
     was_welcomed_ = session_.is_welcomed();
     const std::lock_guard lock(room_->mutex);
     room_->welcomed = was_welcomed_;
+    if (was_welcomed_) room_->trouble.reset();
     room_->ended = session_.ended();
     room_->link_changed.notify_all();
 }

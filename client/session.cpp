@@ -27,7 +27,9 @@ struct Overloaded : Fs... {
 template <class... Fs>
 Overloaded(Fs...) -> Overloaded<Fs...>;  // clang 14 does not deduce it by itself
 
-bool may_succeed_later(Code code) { return code == Code::busy || code == Code::queue_full || code == Code::disk_full; }
+bool may_succeed_later(Code code) {
+    return code == Code::busy || code == Code::queue_full || code == Code::disk_full || code == Code::over_quota;
+}
 
 Answer answer_of(Code code, std::string_view text = {}) {
     Answer answer;
@@ -81,6 +83,8 @@ std::string text_of(const Answer& answer) {
         case Code::not_dead: return "it is not in the dead letter queue, so it cannot be redriven or edited";
         case Code::busy: return "the broker is at one of its limits; try again later";
         case Code::queue_full: return "the queue holds as many jobs as it may; try again when some have ended";
+        case Code::over_quota: return "this key or this queue has as much as it may; try again later";
+        case Code::not_allowed: return "this key may not do that";
         case Code::disk_full: return "the broker's disk is nearly full; somebody must free space";
         default: return std::string("the broker answered ") + to_string(answer.code);
     }
@@ -307,6 +311,10 @@ void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::
         on_connected(now_ms);  // the connection is there, the session is not: HELLO, and all of it again
     } else if (refusal.code == Code::replaced) {
         end({Code::replaced, "another session of this client's instance has taken over; make a new client", 0});
+    } else if (refusal.code == Code::not_allowed && !envelope.request) {
+        // It came at once, and answers that wait for the disk after it are not heard any more.
+        end({Code::not_allowed,
+             std::string(refusal.text) + "; what was sent and not answered may or may not have been made", 0});
     } else if (const std::optional<Request> request = take_request(envelope.request)) {
         if (request->submits > 0 && may_succeed_later(refusal.code)) return send_again_later(*request, refusal, now_ms);
         answer_all(*request, {refusal.code, {}, JobState::none, refusal.text, refusal.field, refusal.retry_after_ms},

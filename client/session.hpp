@@ -166,6 +166,8 @@ class Session {
     /// Ends everything with `closed`. If no submit is unanswered then a GOODBYE is the last message, else the broker
     /// keeps the window for a day.
     void close();
+    /// Ends everything with this error, and nothing is sent any more.
+    void end(Error error);
 
     // --- the connection
 
@@ -275,7 +277,6 @@ class Session {
     void forget_ask(AskKey key);
     void retire_instance(const char* why);
     void forget_other_store();
-    void end(Error error);
 
     Options options_;
     std::vector<Completion> completions_;

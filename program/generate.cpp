@@ -26,7 +26,8 @@ bool write(const std::filesystem::path& path, const std::string& text) {
     return false;
 }
 
-bool generate(const std::string& directory, const CLI::App& app, int section, const Table* table) {
+bool generate(const std::string& directory, const CLI::App& app, int section, const Table* table,
+              const std::map<std::string, std::string>& more) {
     const std::filesystem::path into = directory;
     bool written = true;
     for (const ManPage& page : man_pages(app, section, table)) written &= write(into / "man" / page.file, page.text);
@@ -35,15 +36,16 @@ bool generate(const std::string& directory, const CLI::App& app, int section, co
         written &= write(settings.string() + ".md", reference_markdown(*table));
         written &= write(settings.string() + ".toml", commented_file(*table));
     }
+    for (const auto& [file, text] : more) written &= write(into / "settings" / file, text);
     return written;
 }
 
 }  // namespace
 
-void add_generate(CLI::App& app, int section, const Table* table) {
+void add_generate(CLI::App& app, int section, const Table* table, const std::map<std::string, std::string>& more) {
     // Before anything is required of the rest of the command line.
-    const auto run = [&app, section, table](const std::string& directory) {
-        throw CLI::RuntimeError(generate(directory, app, section, table) ? 0 : 1);
+    const auto run = [&app, section, table, more](const std::string& directory) {
+        throw CLI::RuntimeError(generate(directory, app, section, table, more) ? 0 : 1);
     };
     app.add_option_function<std::string>("--generate", run, "Write man pages and references there")->group("");
 }

@@ -60,6 +60,14 @@ std::string reference_markdown(const Table& table) {
     return text;
 }
 
+std::string section_markdown(const Table& table) {
+    std::string text = "### [" + table.program + "]\n\n| Key | Default | Takes | Meaning |\n|---|---|---|---|\n";
+    for (const Setting& setting : table.settings)
+        text += "| " + code(setting.key) + " | " + initial(setting) + " | " + cell(accepted(setting)) + " | " +
+                cell(setting.text) + " |\n";
+    return text;
+}
+
 std::string commented_file(const Table& table) {
     std::string text = "# Settings of " + table.program +
                        ". A line that begins with #name shows a setting and its default, or an\n"

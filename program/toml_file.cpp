@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -114,21 +115,88 @@ std::string expanded(const std::string& file) {
     return (configured.empty() ? variable("HOME") + "/.config" : configured) + file.substr(kUsers.size());
 }
 
-Result<void> read_toml_file(Table& table, const std::string& path) {
+namespace {
+
+/// An error of any kind becomes one that names file and line.
+template <class Use>
+Result<void> with_file(const std::string& what, const std::string& path, Use use) {
     errno = 0;
     std::ifstream file(path, std::ios::binary);
     file.peek();  // a directory can be opened, and not read
     if (!file.is_open() || file.bad())
         return Error{Code::bad_field,
-                     "the configuration file " + path + " cannot be read: " + std::strerror(errno == 0 ? EIO : errno)};
+                     "the " + what + " " + path + " cannot be read: " + std::strerror(errno == 0 ? EIO : errno)};
     std::ostringstream text;
     text << file.rdbuf();
     try {
-        return Reader{table, path}.read(toml::parse(text.str(), path), "");
+        return use(toml::parse(text.str(), path));
     } catch (const toml::parse_error& error) {
         return Error{Code::bad_field, path + ":" + std::to_string(error.source().begin.line) +
                                           ": this is not TOML: " + std::string(error.description())};
     }
+}
+
+struct NamedTable {
+    std::string name;
+    const toml::table* table = nullptr;
+    std::string place;
+    std::uint32_t line = 0;
+};
+
+Result<void> read_kind(const toml::table& from, const SectionKind& kind, const std::string& path) {
+    std::vector<NamedTable> sections;
+    const auto place = [&](const toml::source_region& source) {
+        return path + ":" + std::to_string(source.begin.line);
+    };
+    if (!kind.has_names) sections.push_back({"", &from, place(from.source()), 0});
+    else
+        for (const auto& [key, value] : from) {
+            const std::string name(key.str());
+            const toml::table* table = value.as_table();
+            if (table == nullptr)
+                return Error{Code::bad_field,
+                             place(key.source()) + ": expected sections [" + kind.kind + ".NAME], not a value"};
+            sections.push_back({name, table, place(key.source()), key.source().begin.line});
+        }
+    std::stable_sort(sections.begin(), sections.end(),
+                     [](const NamedTable& a, const NamedTable& b) { return a.line < b.line; });
+    for (const NamedTable& section : sections) {
+        Table settings = kind.settings(section.name);
+        if (auto read = Reader{settings, path}.read(*section.table, ""); !read) return read;
+        for (const Setting& setting : settings.settings)
+            if (setting.required && setting.from == "default")
+                return Error{Code::bad_field, section.place + ": [" + kind.kind + "." + section.name + "] has no " +
+                                                  setting.key + ": " + setting.text};
+        if (auto done = kind.done(section.place); !done) return done;
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> read_toml_file(Table& table, const std::string& path) {
+    return with_file("configuration file", path, [&](const toml::table& file) {
+        return Reader{table, path}.read(file, "");
+    });
+}
+
+Result<void> read_sections(const std::string& path, const std::vector<SectionKind>& kinds) {
+    return with_file("file", path, [&](const toml::table& file) -> Result<void> {
+        for (const auto& [key, value] : file) {
+            const auto kind = std::find_if(kinds.begin(), kinds.end(),
+                                           [&](const SectionKind& each) { return each.kind == key.str(); });
+            const std::string place = path + ":" + std::to_string(key.source().begin.line);
+            if (kind == kinds.end() || !value.is_table()) {
+                std::vector<std::string> names;
+                for (const SectionKind& each : kinds) names.push_back(each.kind);
+                return Error{Code::bad_field, place + ": there is no section [" + std::string(key.str()) +
+                                                  "] here; the nearest is [" + nearest(std::string(key.str()), names) +
+                                                  "]"};
+            }
+            if (auto read = read_kind(*value.as_table(), *kind, path); !read) return read;
+        }
+        return {};
+    });
 }
 
 }  // namespace jobyard::program

@@ -44,6 +44,7 @@ const char* to_string(Code code) {
         case Code::not_waiting: return "not_waiting";
         case Code::unknown_queue: return "unknown_queue";
         case Code::unknown_task: return "unknown_task";
+        case Code::over_quota: return "over_quota";
     }
     return "unknown_code";
 }

@@ -195,7 +195,22 @@ class Yard {
     void hello(Peer& peer, const WorkerSpec& spec = {}) {
         peer.id = {++last_peer_};
         connected_.insert(peer.id);
+        if (who) core->introduce(peer.id, who);
         hello_here(peer, spec);
+    }
+    /// From now on connections are known: those that say HELLO next are `who`.
+    void guard(const Access& access) {
+        run([&](Output& out) { revoked = core->set_access(access, now(), out); });
+    }
+    /// A connection of `who` that has not said HELLO.
+    Peer stranger(Who somebody, Role role = Role::submitter, std::string_view name = "s") {
+        Peer peer;
+        peer.id = {++last_peer_};
+        peer.role = role;
+        peer.instance = uuid(name);
+        connected_.insert(peer.id);
+        core->introduce(peer.id, std::move(somebody));
+        return peer;
     }
     /// HELLO on the connection the peer has.
     void hello_here(Peer& peer, const WorkerSpec& spec = {}) {
@@ -588,6 +603,8 @@ class Yard {
     std::deque<Received> inbox;
     std::int64_t now_ms = 0;
     std::int64_t wall_ms = 1'700'000'000'000;
+    Who who;                       ///< who says HELLO; null: nobody asks
+    std::vector<PeerId> revoked;   ///< by guard()
     std::string* trace = nullptr;  ///< every batch and message is appended, byte for byte
 
  private:

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <future>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -37,6 +38,7 @@ class Dealer {
         std::string routing_id;
         int receive_mark = 0;
         int linger_ms = 0;
+        std::optional<PeerKeys> keys = {};
     };
     explicit Dealer(const std::string& endpoint) : Dealer(endpoint, Options{}) {}
     Dealer(const std::string& endpoint, const Options& options)
@@ -50,6 +52,14 @@ class Dealer {
         zmq_setsockopt(socket_, ZMQ_RCVHWM, &options.receive_mark, sizeof options.receive_mark);
         if (!options.routing_id.empty())
             zmq_setsockopt(socket_, ZMQ_ROUTING_ID, options.routing_id.data(), options.routing_id.size());
+        if (options.keys) {
+            const auto set_key = [this](int option, const std::string& key) {
+                zmq_setsockopt(socket_, option, key.c_str(), key.size() + 1);
+            };
+            set_key(ZMQ_CURVE_SERVERKEY, options.keys->server);
+            set_key(ZMQ_CURVE_PUBLICKEY, options.keys->own.public_key);
+            set_key(ZMQ_CURVE_SECRETKEY, options.keys->own.secret_key);
+        }
         connect(endpoint);
     }
     ~Dealer() {
@@ -623,6 +633,156 @@ TEST(Loopback, IsWhereASendBufferIsBounded) {
         EXPECT_EQ(send_buffer_bytes(endpoint), 512 << 10) << endpoint;
     for (const char* endpoint : {"tcp://10.0.0.1:7466", "tcp://*:7466", "ipc:///tmp/broker"})
         EXPECT_EQ(send_buffer_bytes(endpoint), -1) << endpoint << ": far away it would bound the rate";
+}
+
+// --- keys ------------------------------------------------------------------------------------------------------------
+
+TEST(Zap, LetsInKnownKeysOfItsDomainAndTheSystemsOwnAndNobodyElse) {
+    const std::string bytes(32, 'k');
+    const std::string key = key_text(reinterpret_cast<const unsigned char*>(bytes.data()));
+    const auto is_known = [&](std::string_view asked) { return asked == key; };
+    const auto ask = [&](std::vector<std::string> frames) { return zap_reply(frames, is_known); };
+    const std::string keys(kKeyDomain);
+    const std::string local(kLocalDomain);
+    const ZapReply good = ask({"1.0", "1", keys, "10.0.0.1", "", "CURVE", bytes});
+    EXPECT_STREQ(good.status, "200");
+    EXPECT_EQ(good.user, key);
+    EXPECT_EQ(ask({"1.0", "1", local, "", "", "NULL"}).user, "local");
+    const std::vector<std::string> refused[] = {{},
+                                                {"1.0"},
+                                                {"1.0", "1", keys, "", "", "CURVE"},
+                                                {"2.0", "1", keys, "", "", "CURVE", bytes},
+                                                {"1.0", "1", keys, "", "", "CURVE", std::string(32, 'x')},
+                                                {"1.0", "1", keys, "", "", "CURVE", bytes + "k"},
+                                                {"1.0", "1", keys, "", "", "CURVE", bytes, "more"},
+                                                {"1.0", "1", keys, "", "", "NULL"},
+                                                {"1.0", "1", keys, "", "", "PLAIN", "user", "password"},
+                                                {"1.0", "1", local, "", "", "CURVE", bytes},
+                                                {"1.0", "1", "", "", "", "NULL"},
+                                                {"1.0", "1", "", "", "", "CURVE", bytes}};
+    for (const auto& frames : refused) {
+        const ZapReply reply = ask(frames);
+        EXPECT_STREQ(reply.status, "400") << testing::PrintToString(frames);
+        EXPECT_EQ(reply.user, "");
+    }
+}
+
+struct GuardedSocket : testing::Test {
+    test::TemporaryDirectory directory;
+    KeyPair server = *make_key_pair();
+    KeyPair known = *make_key_pair();
+    std::unique_ptr<Socket> socket;
+    std::vector<Incoming> messages;
+    std::vector<PeerId> closed;
+
+    void open(IsKnownKey is_known) {
+        auto opened = Socket::open({Endpoint("tcp://127.0.0.1:0", server), Endpoint("ipc://" + (directory / "broker"))},
+                                   {}, std::move(is_known));
+        ASSERT_TRUE(opened) << opened.error().text;
+        socket = std::move(*opened);
+    }
+    static Dealer::Options with_keys(const std::string& of_server, const KeyPair& own) {
+        Dealer::Options options;
+        options.keys = PeerKeys{of_server, own};
+        return options;
+    }
+    [[nodiscard]] std::unique_ptr<Dealer> dealer(const KeyPair& own) const {
+        return std::make_unique<Dealer>(socket->endpoints()[0], with_keys(server.public_key, own));
+    }
+    template <class Done>
+    bool run_until(Done done) {
+        for (const auto deadline = steady_clock::now() + kPatience; steady_clock::now() < deadline;) {
+            socket->take_disconnected(closed);
+            while (socket->receive(messages, 100, std::size_t{1} << 20)) continue;
+            if (done()) return true;
+            socket->wait({}, 20);
+        }
+        return false;
+    }
+};
+
+TEST_F(GuardedSocket, EachMessageSaysWhoHasSentIt) {
+    open([&](std::string_view key) { return key == known.public_key; });
+    const auto remote = dealer(known);
+    remote->send({"hello", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 1; }));
+    EXPECT_EQ(messages[0].header_frame.user(), known.public_key);
+    Dealer local(socket->endpoints()[1]);
+    local.send({"hello", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 2; }));
+    EXPECT_EQ(messages[1].header_frame.user(), kLocalUser);
+    EXPECT_EQ(socket->refused_keys(), 0U);
+}
+
+TEST_F(GuardedSocket, WhoIsNotKnownOrHasNoKeyDoesNotGetIn) {
+    open([&](std::string_view key) { return key == known.public_key; });
+    const KeyPair stranger = *make_key_pair();
+    const auto refused = dealer(stranger);
+    ASSERT_TRUE(run_until([&] { return socket->refused_keys() > 0; }));
+    EXPECT_NE(socket->last_refused_key().find(stranger.public_key), std::string::npos);
+    const std::uint64_t failed = socket->counters().handshakes_failed;
+    const Dealer plain(socket->endpoints()[0]);
+    EXPECT_TRUE(run_until([&] { return socket->counters().handshakes_failed > failed; }));
+    EXPECT_TRUE(messages.empty());
+}
+
+TEST_F(GuardedSocket, WhileTheHandlerIsStalledWhoIsThereGoesOnAndWhoComesWaits) {
+    const KeyPair late = *make_key_pair();
+    std::promise<void> go_on;
+    std::promise<void> asked;
+    const auto gate = go_on.get_future().share();
+    open([&](std::string_view key) {
+        if (key == late.public_key) {
+            asked.set_value();
+            gate.wait();
+        }
+        return key == late.public_key || key == known.public_key;
+    });
+    const auto first = dealer(known);
+    first->send({"1", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 1; }));
+    const auto second = dealer(late);
+    ASSERT_EQ(asked.get_future().wait_for(kPatience), std::future_status::ready);
+    first->send({"2", ""});
+    EXPECT_TRUE(run_until([&] { return messages.size() == 2; })) << "the handler held up who was there";
+    go_on.set_value();
+    second->send({"3", ""});
+    EXPECT_TRUE(run_until([&] { return messages.size() == 3; }));
+}
+
+TEST_F(GuardedSocket, ListensElsewhereWithAnotherKeyAndThenNoMoreWhereItDid) {
+    open([&](std::string_view key) { return key == known.public_key; });
+    const auto first = dealer(known);
+    first->send({"1", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 1; }));
+    const KeyPair next = *make_key_pair();
+    EXPECT_FALSE(socket->listen({Endpoint("tcp://127.0.0.1:0", next)}, {})) << "the same address with another key";
+    EXPECT_EQ(socket->endpoints().size(), 2U);
+    ASSERT_TRUE(socket->listen({Endpoint("tcp://127.0.0.1:0", server), Endpoint("tcp://127.0.0.1:*", next)}, {}));
+    ASSERT_EQ(socket->endpoints().size(), 2U) << "ipc is not among them any more";
+    Dealer second(socket->endpoints()[1], with_keys(next.public_key, known));
+    second.send({"2", ""});
+    first->send({"3", ""});
+    ASSERT_TRUE(run_until([&] { return messages.size() == 3; })) << "both keys are in use";
+    ASSERT_TRUE(socket->listen({Endpoint("tcp://127.0.0.1:*", next)}, {}));
+    const PeerId left = messages[0].peer;
+    EXPECT_TRUE(run_until([&] {
+        const bool is_named = std::find(closed.begin(), closed.end(), left) != closed.end();
+        return is_named && socket->send(left, "probe", {}) == Sent::gone;
+    })) << "libzmq closes the connections of an endpoint with it";
+    second.send({"4", ""});
+    EXPECT_TRUE(run_until([&] { return messages.size() == 4; }));
+    EXPECT_FALSE(socket->listen({Endpoint("tcp://127.0.0.1:0")}, {})) << "an endpoint without a key among others";
+}
+
+TEST(SocketKeys, AHandlerThatLetsInWhatItDoesNotKnowIsNoStart) {
+    const auto opened = Socket::open({Endpoint("tcp://127.0.0.1:0", *make_key_pair())}, {}, [](auto) { return true; });
+    ASSERT_FALSE(opened);
+    EXPECT_NE(opened.error().text.find("lets in what it does not know"), std::string::npos);
+}
+
+TEST(SocketKeys, AKeyWithNobodyToSayWhichAreKnownIsAnError) {
+    EXPECT_FALSE(Socket::open({Endpoint("tcp://127.0.0.1:0", *make_key_pair())}));
 }
 
 }  // namespace

@@ -273,6 +273,8 @@ void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::
     heard_ms_ = now_ms;
     if (refusal.code == Code::replaced) {
         refuse({refusal.code, "another worker process has taken over this instance"});
+    } else if (refusal.code == Code::not_allowed && !envelope.request) {
+        refuse({refusal.code, "the broker cut this worker off: " + text});
     } else {
         on_refused_list(envelope.request, refusal, now_ms);
     }

@@ -125,6 +125,8 @@ class Session {
     /// Takes no more jobs, hands back what has not begun, and says GOODBYE when every end was answered. May be called
     /// again with earlier times.
     void drain(const Drain& times);
+    /// There will be no connection: ends as if the broker had refused this worker.
+    void refuse(Error error);
 
     // --- time
 
@@ -190,7 +192,6 @@ class Session {
     void on_refusal(const Envelope& envelope, const Refusal& refusal, std::int64_t now_ms);
     void on_refused_list(RequestId request, const Refusal& refusal, std::int64_t now_ms);
     void on_stop(const Stop& stop);
-    void refuse(Error error);
 
     Held* find(LeaseToken token);
     void stop(const Held& held, StopCause cause);

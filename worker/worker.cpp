@@ -135,6 +135,10 @@ class Run {
         while (socket_.next_event(event)) {
             if (event == Connection::connected) {
                 session_.on_connected(steady_ms());
+            } else if (event == Connection::refused) {
+                session_.refuse(socket_.trouble());
+            } else if (event == Connection::troubled) {
+                log(LogLevel::warning, socket_.trouble().text);
             } else {
                 if (session_.is_welcomed())
                     log(LogLevel::warning, "the connection to the broker closed; connecting again");
@@ -305,7 +309,9 @@ Result<WorkerEnd> Worker::Impl::run() {
     if (Result<void> ok = check_endpoint(options.broker); !ok) return ok.error();
     const Result<Uuid> instance = new_instance();
     if (!instance) return instance.error();
-    auto opened = PeerSocket::open({.endpoint = options.broker});
+    auto keys = keys_for(options.broker, options.server_key, options.key_file);
+    if (!keys) return keys.error();
+    auto opened = PeerSocket::open({.endpoint = options.broker, .keys = *std::move(keys)});
     if (!opened) return opened.error();
     socket = std::move(*opened);
     to_wake = socket.get();

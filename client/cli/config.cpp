@@ -139,7 +139,7 @@ int print_version(const Globals& globals, bool client_only) {
     std::string text = "jobyard " JOBYARD_VERSION ", protocol " + protocol_text(kProtocolVersion, protocol_minor());
     if (!client_only) {
         const std::string endpoint = broker_endpoint(globals.broker);
-        Client client(Client::Options{.broker = globals.broker});
+        Client client(globals.client_options());
         const Result<void> connected = client.connect(limit);
         const Result<BrokerStats> stats = connected ? client.stats(limit) : connected.error();
         ordered_json broker;

@@ -19,6 +19,7 @@
 
 #include "doctor.hpp"
 #include "peer/endpoint.hpp"
+#include "peer/keys.hpp"
 #include "verbs.hpp"
 
 namespace jobyard::cli {
@@ -38,6 +39,15 @@ Told check_endpoint_directory(const std::string& endpoint) {
     if (!checked)
         return wrong("endpoint", checked.error().text, "mend what it says, or name another endpoint (--broker)");
     return fine("endpoint", endpoint);
+}
+
+Told check_keys(const Globals& globals, const std::string& endpoint) {
+    const auto keys = keys_for(endpoint, globals.server_key, globals.key_file);
+    if (!keys) return wrong("keys", keys.error().text, "mend what it says; jobyard keygen makes keys");
+    if (*keys) return fine("keys", "there are a key of the broker and one of ours, for its owner alone");
+    if (is_loopback(endpoint)) return fine("keys", "none, and inside this machine only its broker may want some");
+    return wrong("keys", "none, and the broker is on another machine: who is between hears all",
+                 "give the broker and this machine keys (SECURITY.md)");
 }
 
 Told check_descriptors(int broker) {
@@ -212,10 +222,14 @@ int doctor(const Globals& globals, const std::string& data, const std::string& r
     const std::string endpoint = broker_endpoint(globals.broker);
     std::vector<Told> told;
     told.push_back(check_endpoint_directory(endpoint));
+    const bool is_trusted = told.back().what_to_do.empty();
+    if (is_trusted && endpoint.starts_with("tcp://")) told.push_back(check_keys(globals, endpoint));
     std::unique_ptr<Client> client;
     Result<void> connected = Error{Code::closed, "its endpoint is not to be trusted", 0};
-    if (told.back().what_to_do.empty()) {
-        client = std::make_unique<Client>(Client::Options{.broker = endpoint});
+    if (is_trusted) {
+        Client::Options client_options = globals.client_options();
+        client_options.broker = endpoint;
+        client = std::make_unique<Client>(client_options);
         connected = client->connect(kAnswerLimit);
     }
     told.push_back(connected ? fine("broker", "answers at " + endpoint)
@@ -288,7 +302,7 @@ int doctor(const Globals& globals, const std::string& data, const std::string& r
 void add_doctor(CLI::App& app, Globals& globals) {
     CLI::App* verb = app.add_subcommand("doctor", "Say what is wrong with this installation, and what to do");
     auto data = std::make_shared<std::string>();
-    verb->add_option("--broker", globals.broker, "Endpoint of the broker [$JOBYARD_BROKER, else this user's own]");
+    add_broker(*verb, globals);
     verb->add_option("--data", *data, "Data directory of the broker, on its machine: looked at too")
         ->option_text("DIR");
     auto root = std::make_shared<std::string>();

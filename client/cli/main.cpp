@@ -36,6 +36,8 @@ int main(int argc, char** argv) try {
     jobyard::program::add_generate(app, 1, &table);
     app.set_version_flag("--version", "jobyard " JOBYARD_VERSION);
     app.add_option("--broker", globals.broker, "Endpoint of the broker")->option_text("ENDPOINT");
+    app.add_option("--server-key", globals.server_key, "The broker's public key, or its file")->option_text("KEY");
+    app.add_option("--key-file", globals.key_file, "File of the secret key to come with")->option_text("FILE");
     app.add_option("--config", globals.config, "File of settings")->option_text("FILE");
     add_submit(app, globals);
     add_wait(app, globals);
@@ -56,6 +58,7 @@ int main(int argc, char** argv) try {
     add_completion(app, globals);
     add_store(app);
     add_doctor(app, globals);
+    add_keygen(app, globals);
     add_version(app, globals);
     jobyard::program::check_numbers(app);
     // The command's words are its own, whatever they look like.

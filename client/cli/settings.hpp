@@ -11,6 +11,8 @@ namespace jobyard::cli {
 
 struct Settings {
     std::string broker;
+    std::string server_key;
+    std::string key_file;
     std::chrono::milliseconds time_limit = kDefaultTimeLimit;
 };
 

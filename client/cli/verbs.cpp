@@ -21,9 +21,22 @@ std::chrono::milliseconds Globals::wait_limit() const {
     return time_limit.empty() ? kNoTimeLimit : duration_of(time_limit);
 }
 
-void add_common(CLI::App& verb, Globals& globals) {
+Client::Options Globals::client_options() const {
+    return {.broker = broker, .submit_limit = call_limit(), .server_key = server_key, .key_file = key_file};
+}
+
+void add_broker(CLI::App& verb, Globals& globals) {
     verb.add_option("--broker", globals.broker,
                     "Endpoint of the broker [$JOBYARD_BROKER, else this user's own, else the machine's]");
+    verb.add_option("--server-key", globals.server_key,
+                    "The broker's public key, or its file, if it has one [$JOBYARD_SERVER_KEY]")
+        ->option_text("KEY");
+    verb.add_option("--key-file", globals.key_file, "File of the secret key to come with [$JOBYARD_KEY_FILE]")
+        ->option_text("FILE");
+}
+
+void add_common(CLI::App& verb, Globals& globals) {
+    add_broker(verb, globals);
     verb.add_flag("--json", globals.json, "Print JSON, one object a line");
     verb.add_option("--time-limit", globals.time_limit, "Give up after this long [30s; waiting for jobs: never]")
         ->check(is_duration(std::chrono::days(3650)));
@@ -37,6 +50,8 @@ Result<void> read_settings(Globals& globals) {
     if (auto read = read_files_and_environment(table, globals.config, notes); !read) return read;
     for (const std::string& note : notes) complain(note);
     if (globals.broker.empty()) globals.broker = globals.settings.broker;
+    if (globals.server_key.empty()) globals.server_key = globals.settings.server_key;
+    if (globals.key_file.empty()) globals.key_file = globals.settings.key_file;
     return {};
 }
 
@@ -91,8 +106,7 @@ std::chrono::milliseconds duration_of(const std::string& given) {
 }
 
 std::unique_ptr<Client> connected_client(const Globals& globals) {
-    auto client =
-        std::make_unique<Client>(Client::Options{.broker = globals.broker, .submit_limit = globals.call_limit()});
+    auto client = std::make_unique<Client>(globals.client_options());
     const std::string endpoint = client_endpoint(globals.broker);
     const std::chrono::milliseconds at_first = std::min(globals.call_limit(), std::chrono::milliseconds(1'000));
     Result<void> connected = client->connect(at_first);

@@ -24,8 +24,10 @@ enum Exit : int {
 };
 
 struct Globals {
-    std::string config;  ///< the file of settings; empty: where they are by custom
-    std::string broker;  ///< as given; once settings are read, as they say
+    std::string config;      ///< the file of settings; empty: where they are by custom
+    std::string broker;      ///< as given; once settings are read, as they say
+    std::string server_key;  ///< likewise
+    std::string key_file;    ///< likewise
     bool json = false;
     std::vector<std::string> command;  ///< what stands after --
     std::string time_limit;            ///< as given; empty: each verb's own
@@ -35,6 +37,8 @@ struct Globals {
 
     /// For calls that are answered at once.
     [[nodiscard]] std::chrono::milliseconds call_limit() const;
+    /// Where the broker is, and the keys.
+    [[nodiscard]] Client::Options client_options() const;
     /// For waiting for jobs.
     [[nodiscard]] std::chrono::milliseconds wait_limit() const;
 };
@@ -59,6 +63,7 @@ void add_completion(CLI::App& app, Globals& globals);
 void add_version(CLI::App& app, Globals& globals);
 void add_store(CLI::App& app);
 void add_doctor(CLI::App& app, Globals& globals);
+void add_keygen(CLI::App& app, Globals& globals);
 
 /// Becomes jobyard-store, whose words are its own; argv[0] is "store". Comes back only if there is none.
 int run_store(char** argv);
@@ -68,7 +73,9 @@ std::string sibling_program(const std::string& name);
 /// File and environment under what was given on the command line.
 Result<void> read_settings(Globals& globals);
 
-/// --broker, --json, --time-limit, --config.
+/// --broker, --server-key, --key-file.
+void add_broker(CLI::App& verb, Globals& globals);
+/// The same, --json, --time-limit, --config.
 void add_common(CLI::App& verb, Globals& globals);
 /// Refuses what is none, with what was expected.
 CLI::Validator is_duration(std::chrono::milliseconds most);

@@ -303,7 +303,9 @@ int watch(const Globals& globals) {
         return client ? print_snapshot(globals, *client, view) : kExitUnreachable;
     }
     const Signals signals;
-    Client client(Client::Options{.broker = globals.broker, .linger = std::chrono::milliseconds(0)});
+    Client::Options client_options = globals.client_options();
+    client_options.linger = std::chrono::milliseconds(0);
+    Client client(client_options);
     return watch_screen(client, view, signals);
 }
 

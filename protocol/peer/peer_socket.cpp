@@ -27,6 +27,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+/// A broker that cannot read a handshake, because its key is not the one it is taken for, closes the connection: as one
+/// that is killed meanwhile does, or a proxy with no broker behind it. So often in a row it is worth a word.
+constexpr int kTroubledHandshakes = 3;
 constexpr std::chrono::duration<int, std::milli> kReconnect{100};  // the first time; then it doubles, up to the option
 
 /// libzmq takes its reconnect jitter from rand(), which it never seeds: without this every peer of a restarted broker
@@ -122,6 +125,9 @@ struct PeerSocket::Impl {
     std::atomic<Sleeper> sleeper{Sleeper::none};
     std::array<pollfd, 3> watched{};                      ///< by the sleeper
     std::optional<steady_clock::time_point> sleep_until;  ///< with regard to `connect_at`
+    int handshakes_failed = 0;                            ///< since one succeeded
+    bool refused = false;
+    Error trouble;
     Frame header;
     Frame payload;
 
@@ -150,21 +156,64 @@ struct PeerSocket::Impl {
             set(ZMQ_SNDBUF, send_buffer_bytes(options.endpoint)) && set(ZMQ_LINGER, options.linger_ms) &&
             set(ZMQ_IPV6, 1) && set(ZMQ_TCP_KEEPALIVE, 1) && set(ZMQ_TCP_KEEPALIVE_IDLE, 15) &&
             set(ZMQ_TCP_KEEPALIVE_INTVL, 5) && set(ZMQ_TCP_KEEPALIVE_CNT, 3) && set(ZMQ_TCP_MAXRT, 20000);
+        if (!all_set || !set_keys()) return zmq_failed("cannot set a socket option");
         // No routing id: the broker drops peers that set one. No ZMTP heartbeats: the application's decide.
         // Not ZMQ_IMMEDIATE: with it a connection that ends between two frames of a message that is being received ends
         // the process (fq.cpp, `!_more`; libzmq#3663). What it is for, that nothing queued for one connection is sent
         // on the next, a new socket for each connection gives.
-        if (!all_set) return zmq_failed("cannot set a socket option");
 
         const std::string address = "inproc://monitor-" + std::to_string(monitors_made++);
-        if (zmq_socket_monitor(socket, address.c_str(), ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
-            return zmq_failed("cannot watch the connection");
+        constexpr int kEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                                ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                                ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+        if (zmq_socket_monitor(socket, address.c_str(), kEvents) != 0) return zmq_failed("cannot watch the connection");
         monitor = zmq_socket(context, ZMQ_PAIR);
         if (monitor == nullptr || zmq_connect(monitor, address.c_str()) != 0)
             return zmq_failed("cannot watch the connection");
         if (zmq_connect(socket, options.endpoint.c_str()) != 0)
             return zmq_failed("cannot connect to \"" + options.endpoint + "\"");
         return {};
+    }
+
+    [[nodiscard]] bool set_keys() const {
+        if (!options.keys) return true;
+        const auto set_key = [this](int option, const std::string& key) {
+            return zmq_setsockopt(socket, option, key.c_str(), key.size() + 1) == 0;
+        };
+        return set_key(ZMQ_CURVE_SERVERKEY, options.keys->server) &&
+               set_key(ZMQ_CURVE_PUBLICKEY, options.keys->own.public_key) &&
+               set_key(ZMQ_CURVE_SECRETKEY, options.keys->own.secret_key);
+    }
+
+    /// What of a failed handshake is worth telling.
+    std::optional<Connection> handshake_failed(int event, std::uint32_t detail) {
+        ++handshakes_failed;
+        const std::string broker = "the broker at " + options.endpoint;
+        const auto tell = [this](Connection what, std::string text) {
+            // Without keys it may be a proxy with no broker behind it, as well.
+            trouble = {what == Connection::refused || options.keys ? Code::not_allowed : Code::timeout,
+                       std::move(text)};
+            refused = what == Connection::refused;
+            return what;
+        };
+        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+            return tell(Connection::refused, broker + " refused this key (" +
+                                                 (options.keys ? options.keys->own.public_key : "none") +
+                                                 "): its access file does not name it");
+        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && detail == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+            return tell(Connection::refused,
+                        options.keys ? broker +
+                                           " has no key at this endpoint, and here one is expected of it: it may be "
+                                           "another than it is taken for"
+                                     : broker +
+                                           " wants a key; name its public key with --server-key and the file of "
+                                           "your own with --key-file (or $JOBYARD_SERVER_KEY, $JOBYARD_KEY_FILE)");
+        if (handshakes_failed != kTroubledHandshakes) return std::nullopt;
+        // A broker with keys may close the connection before it is known here that it has some.
+        return tell(Connection::troubled,
+                    "no answer to the handshake from " + broker +
+                        (options.keys ? ": is the server key right? (Or the broker has no key at this endpoint.)"
+                                      : ": it may want a key"));
     }
 
     void wake() {
@@ -286,10 +335,23 @@ bool PeerSocket::next_event(Connection& event) {
     Frame frame;
     while (frame.receive(impl_->monitor)) {  // two frames: 16 bits of event and 32 of value; an address
         std::uint16_t kind = 0;
-        if (frame.view().size() >= sizeof kind) std::memcpy(&kind, frame.view().data(), sizeof kind);
+        std::uint32_t value = 0;
+        if (frame.view().size() >= sizeof kind + sizeof value) {
+            std::memcpy(&kind, frame.view().data(), sizeof kind);
+            std::memcpy(&value, frame.view().data() + sizeof kind, sizeof value);
+        }
         while (frame.more() && frame.receive(impl_->monitor)) {
         }
+        const bool failed = kind == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL ||
+                            kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL || kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+        if (failed)
+            if (const auto told = impl_->handshake_failed(kind, value)) {
+                if (*told == Connection::refused) impl_->disconnect();
+                event = *told;
+                return true;
+            }
         if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            impl_->handshakes_failed = 0;
             // The new connection stands in the socket's mailbox, which a send does not always look into; asking for the
             // socket's events does, so that the HELLO that follows finds it.
             int ready = 0;
@@ -308,9 +370,12 @@ bool PeerSocket::next_event(Connection& event) {
     return false;
 }
 
+const Error& PeerSocket::trouble() const { return impl_->trouble; }
+
 void PeerSocket::wake() { impl_->wake(); }
 
 void PeerSocket::reopen() {
+    if (impl_->refused) return;  // it would only be refused again
     static_cast<void>(impl_->set(ZMQ_LINGER, 0));
     impl_->disconnect();
     impl_->connect_at.reset();

@@ -10,18 +10,22 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "jobyard/kept_bytes.hpp"
 #include "jobyard/result.hpp"
+#include "peer/keys.hpp"
 
 namespace jobyard {
 
 enum class Connection : std::uint8_t {
     connected,     ///< a handshake completed: say HELLO
     disconnected,  ///< the connection closed
+    refused,       ///< it is of no use to go on: trouble() says why
+    troubled,      ///< handshakes fail; trouble() says what may be the cause; it goes on trying
 };
 
 class PeerSocket {
@@ -30,6 +34,7 @@ class PeerSocket {
         std::string endpoint;
         int reconnect_max_ms = 1000;  ///< a worker 1 s, a submitter 5 s
         int linger_ms = 1000;         ///< how long the destructor waits for what was sent
+        std::optional<PeerKeys> keys = {};
     };
     /// Opens the socket and starts to connect (in the background; a broker that is not there yet is no error).
     static Result<std::unique_ptr<PeerSocket>> open(const Options& options);
@@ -66,6 +71,9 @@ class PeerSocket {
     std::shared_ptr<const void> keep_payload();
     /// The next connection event, without waiting; false if none.
     bool next_event(Connection& event);
+
+    /// After Connection::refused or troubled: keys that do not fit, or one side that has none.
+    [[nodiscard]] const Error& trouble() const;
 
     /// Ends a current or the next sleep(). From any thread and from signal handlers; cheap when nobody sleeps.
     void wake();

@@ -92,11 +92,13 @@ class AsyncClient:
         max_pending: int = 65_536,
         max_pending_bytes: int = 64 << 20,
         grant: int = 16 << 20,
+        server_key: str = "",
+        key_file: str = "",
     ) -> None:
         self._submit_limit = submit_limit
         self._events = asyncio.get_running_loop()
         self._core = ClientCore(grant, max_pending, max_pending_bytes)
-        self._link = Link(self._core, broker_endpoint(broker))
+        self._link = Link(self._core, broker_endpoint(broker), server_key, key_file)
         self._read: tuple[int, ...] = ()
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -114,6 +114,9 @@ class Client:
     A broker that is not there yet is no error: what is submitted waits for it up to `submit_limit` seconds, as it does
     for a broker that is too busy. Beyond `max_pending` unanswered jobs, or so many bytes of them, submit() waits.
     `grant` is how many bytes of results the broker may have under way to this client.
+
+    For a broker with keys: `server_key` is its public key or the file of it, `key_file` that of this client's secret key
+    (`jobyard keygen`); without them $JOBYARD_SERVER_KEY and $JOBYARD_KEY_FILE.
     """
 
     def __init__(
@@ -124,11 +127,13 @@ class Client:
         max_pending: int = 65_536,
         max_pending_bytes: int = 64 << 20,
         grant: int = 16 << 20,
+        server_key: str = "",
+        key_file: str = "",
     ) -> None:
         self._submit_limit = submit_limit
         self._process = os.getpid()
         self._core = ClientCore(grant, max_pending, max_pending_bytes)
-        self._loop = LinkLoop(self._core, broker_endpoint(broker))
+        self._loop = LinkLoop(self._core, broker_endpoint(broker), server_key, key_file)
         self._lock = self._loop.lock
         self._closing = False
         self._waiters = 0  # for room, or for the last answer

@@ -434,7 +434,13 @@ class ClientCore(Conversation):
                 if at > now:
                     return
                 if not submit.sent:  # of one that was sent, the answer decides
-                    self._fail(submit, submit.refused or TimedOut("the broker was away: the job was never sent"))
+                    self._fail(
+                        submit,
+                        submit.refused
+                        or TimedOut(
+                            f"the broker was away: the job was never sent{'; ' * bool(self.trouble)}{self.trouble}"
+                        ),
+                    )
             heapq.heappop(self._time_limits)
 
     def _forget_window(self) -> None:

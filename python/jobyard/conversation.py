@@ -39,6 +39,7 @@ class Conversation(ABC):
         self.outbox: list[tuple[bytes, bytes]] = []
         self.hang_up = False  # the driver must close the socket and call lost()
         self.over: JobyardError | None = None  # why nothing will ever come of it
+        self.trouble = ""  # why there may be no connection, as it seems
         self.welcome: m.Welcome | None = None  # the newest
         self.phase = Phase.away
         self._chance = chance or random.SystemRandom()
@@ -237,6 +238,9 @@ class Conversation(ABC):
             self._hello(now)
         elif error.code == Code.replaced:
             self.close(refusal(error.code, error.text or "a newer session of this instance exists"))
+        elif error.code == Code.not_allowed and request == 0:
+            text = f"{error.text}; what was sent and not answered may or may not have been made"
+            self.close(refusal(error.code, text))
         else:
             self._request_refused(error, request, now)
 

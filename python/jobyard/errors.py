@@ -41,6 +41,18 @@ class DiskFull(Busy):
     code = Code.disk_full
 
 
+class OverQuota(Busy):
+    """This key, or this queue, has as much as the broker lets it."""
+
+    code = Code.over_quota
+
+
+class NotAllowed(Refused):
+    """The key may not do that, or the broker does not know it."""
+
+    code = Code.not_allowed
+
+
 class Conflict(Refused):
     """The key names a job with other content."""
 
@@ -166,6 +178,8 @@ _REFUSALS: dict[int, type[Refused]] = {
         Busy,
         QueueFull,
         DiskFull,
+        OverQuota,
+        NotAllowed,
         Conflict,
         UnknownJob,
         Retired,

@@ -17,9 +17,10 @@ from collections.abc import Callable
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from jobyard.conversation import Conversation
+from jobyard.conversation import Conversation, log
 from jobyard.endpoint import require_private
-from jobyard.errors import JobyardError
+from jobyard.errors import JobyardError, NotAllowed
+from jobyard.keys import PeerKeys, keys_for
 from jobyard.words import MAX_FRAME_BYTES, Code
 
 _GONE = (
@@ -30,14 +31,22 @@ _GONE = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
 _MESSAGES_PER_TURN = 256
+_TROUBLED = 3  # handshakes in a row that the broker broke off: as one does that cannot read them
+_MECHANISM_MISMATCH = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: one side has keys, the other none
 
 
 class Link:
     """Carries messages between a conversation and its broker. `turn` never waits; one thread at a time may call it."""
 
-    def __init__(self, conversation: Conversation, endpoint: str) -> None:
+    def __init__(self, conversation: Conversation, endpoint: str, server_key: str = "", key_file: str = "") -> None:
         self._conversation = conversation
         self._endpoint = endpoint
+        self._keys: PeerKeys | None = None
+        try:
+            self._keys = keys_for(endpoint, server_key, key_file)
+        except JobyardError as wrong:
+            conversation.close(wrong)
+        self._failed_handshakes = 0
         self._context = zmq.Context(io_threads=1)
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -87,6 +96,10 @@ class Link:
             # No limits here: what may be on its way is limited by windows, credit and grants.
             dealer.setsockopt(zmq.SNDHWM, 0)
             dealer.setsockopt(zmq.RCVHWM, 0)
+            if self._keys is not None:
+                dealer.curve_serverkey = self._keys.server
+                dealer.curve_publickey = self._keys.public
+                dealer.curve_secretkey = self._keys.secret
             self._monitor = dealer.get_monitor_socket(int(_GONE | zmq.Event.HANDSHAKE_SUCCEEDED))
             dealer.connect(self._endpoint)
         except zmq.ZMQError as wrong:
@@ -110,8 +123,30 @@ class Link:
     def _read_monitor(self) -> int:
         events = 0
         while self._monitor is not None and self._readable(self._monitor):
-            events |= int(parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"])
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            events |= int(event["event"])
+            self._look_at_handshake(int(event["event"]), int(event["value"]))
         return events
+
+    def _look_at_handshake(self, event: int, value: int) -> None:
+        broker = f"the broker at {self._endpoint}"
+        if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+            self._failed_handshakes = 0
+            self._conversation.trouble = ""
+        elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+            self._conversation.close(NotAllowed(f"{broker} refused this key: its access file does not name it"))
+        elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
+            if self._keys is None:
+                text = f"{broker} wants a key: give its public key as server_key and the file of your own as key_file"
+            else:
+                text = f"{broker} has no key at this endpoint, and here one is expected of it"
+            self._conversation.close(NotAllowed(text))
+        elif event in (zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, zmq.Event.HANDSHAKE_FAILED_PROTOCOL):
+            self._failed_handshakes += 1
+            if self._failed_handshakes == _TROUBLED:
+                cause = "it may want a key" if self._keys is None else "is the server key right?"
+                self._conversation.trouble = f"no answer to the handshake from {broker}: {cause}"
+                log.warning(self._conversation.trouble)
 
     def _receive(self, now: float) -> bool:
         for _ in range(_MESSAGES_PER_TURN):
@@ -141,10 +176,10 @@ class LinkLoop:
     """A thread's loop around a link. The lock guards the conversation; whoever changes it holds the lock and may then
     wake() the loop."""
 
-    def __init__(self, conversation: Conversation, endpoint: str) -> None:
+    def __init__(self, conversation: Conversation, endpoint: str, server_key: str = "", key_file: str = "") -> None:
         self.lock = threading.Condition()
         self._conversation = conversation
-        self._link = Link(conversation, endpoint)
+        self._link = Link(conversation, endpoint, server_key, key_file)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._asleep = False
 

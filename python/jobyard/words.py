@@ -135,6 +135,7 @@ class Code(IntEnum):
     not_waiting = 27
     unknown_queue = 28
     unknown_task = 29
+    over_quota = 30
 
 
 class Outcome(IntEnum):

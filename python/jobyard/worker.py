@@ -122,8 +122,11 @@ class Worker:
         queues: Sequence[str] = ("default",),
         drain: float = 25.0,
         stop_grace: float = 15.0,
+        server_key: str = "",
+        key_file: str = "",
     ) -> None:
         self._broker = broker
+        self._keys = (server_key, key_file)
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._slots = slots or max((os.cpu_count() or 1) // 2, 1)
         self._credit = credit or self._slots
@@ -167,7 +170,7 @@ class Worker:
             host=host if host.isprintable() else "",  # a broker would refuse it
             pid=os.getpid(),
         )
-        self._loop = LinkLoop(self._core, broker_endpoint(self._broker))
+        self._loop = LinkLoop(self._core, broker_endpoint(self._broker), *self._keys)
         threads = 0
         if any(not inspect.iscoroutinefunction(handler) for handler in self._handlers.values()):
             threads = self._slots

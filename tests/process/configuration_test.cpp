@@ -122,6 +122,8 @@ TEST(Sources, ConfigShowTellsWhatIsInForceAndWhereItIsFrom) {
     for (const std::string& line : lines_of(ran.output)) shown.insert(line);
     EXPECT_EQ(shown, (std::set<std::string>{
                          R"({"key":"broker","value":"ipc:///here","from":"$JOBYARD_BROKER"})",
+                         R"x({"key":"key_file","value":"(none)","from":"default"})x",
+                         R"x({"key":"server_key","value":"(a broker without keys)","from":"default"})x",
                          R"({"key":"time_limit","value":"5s","from":")" + files / "client.toml" + ":1\"}"}));
     EXPECT_THAT(run({"jobyard", "config", "show", "--for", "broker"}).output,
                 ContainsRegex("limits.jobs +20000000 +default"));

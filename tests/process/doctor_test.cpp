@@ -67,6 +67,18 @@ TEST(Doctor, AnEndpointDirectoryThatOthersMayOpen) {
     EXPECT_TRUE(says(told, "endpoint", files / "jobyard"));
 }
 
+TEST(Doctor, KeysThatAreOpenToOthersOrMissing) {
+    const TemporaryDirectory files;
+    ASSERT_EQ(jobyard_command("", {"keygen", "web", "--output", files / ""}).exit, 0);
+    const std::vector<std::string> keys{"--server-key", files / "web", "--key-file", files / "web_secret"};
+    const std::string nobody = "tcp://127.0.0.1:1";
+    EXPECT_TRUE(says(doctor(nobody, keys), "keys", "ok"));
+    ASSERT_EQ(::chmod((files / "web_secret").c_str(), 0644), 0);
+    EXPECT_TRUE(says(doctor(nobody, keys), "keys", "can be used by others"));
+    EXPECT_TRUE(says(doctor(nobody), "keys", "ok"));
+    EXPECT_TRUE(says(doctor("tcp://192.0.2.1:7466"), "keys", "who is between hears all"));  // a machine that is none
+}
+
 TEST(Doctor, ADataDirectoryThatIsOpenOrNotThere) {
     BrokerProcess broker;
     ASSERT_EQ(::chmod(broker.data().c_str(), 0755), 0);

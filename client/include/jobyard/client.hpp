@@ -197,6 +197,11 @@ class JOBYARD_API Client {
         std::size_t max_pending_bytes = std::size_t{64} << 20;
         /// How long the destructor waits for answers.
         std::chrono::milliseconds linger{2'000};
+        /// For a broker with keys, over tcp. Its public key: the 40 characters, or the file that has them; empty:
+        /// $JOBYARD_SERVER_KEY.
+        std::string server_key = {};
+        /// The file of this client's secret key (jobyard keygen); empty: $JOBYARD_KEY_FILE.
+        std::string key_file = {};
     };
 
     /// Starts to connect in the background; a broker that is not there yet is no error. If the client can never work
@@ -208,7 +213,8 @@ class JOBYARD_API Client {
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    /// Waits until the broker has taken this client in, for those who want to know before they begin.
+    /// Waits until the broker has taken this client in, for those who want to know before they begin. Code::not_allowed
+    /// if its key is refused, or handshakes fail so that the broker's is probably another.
     Result<void> connect(std::chrono::milliseconds limit = kDefaultTimeLimit);
     /// Waits until every submit is answered (Code::timeout if they are not), then ends the client: calls that wait, and
     /// all that come later, get Code::closed. May wait a second more for the last message to leave.

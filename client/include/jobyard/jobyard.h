@@ -80,7 +80,7 @@ typedef enum jobyard_code {
     JOBYARD_VERSION_NOT_SPOKEN = 16,
     JOBYARD_NO_SESSION = 17,
     JOBYARD_REPLACED = 18,
-    JOBYARD_NOT_ALLOWED = 19,
+    JOBYARD_NOT_ALLOWED = 19,     /* this key may not do that, or is not known to the broker */
     JOBYARD_OUTCOME_UNKNOWN = 20, /* it cannot be known whether the submit was taken */
     JOBYARD_TIMEOUT = 21,         /* no answer within the time limit */
     JOBYARD_CLOSED = 22,          /* the client was closed */
@@ -91,7 +91,8 @@ typedef enum jobyard_code {
     JOBYARD_NOT_WAITING = 27, /* change: the job runs */
     JOBYARD_UNKNOWN_QUEUE = 28,
     JOBYARD_UNKNOWN_TASK = 29,
-    JOBYARD_NO_MEMORY = 256 /* of this interface only */
+    JOBYARD_OVER_QUOTA = 30, /* this key, or this queue, has as much as it may: try again, as BUSY */
+    JOBYARD_NO_MEMORY = 256  /* of this interface only */
 } jobyard_code;
 
 typedef enum jobyard_state {
@@ -201,10 +202,14 @@ typedef struct jobyard_client_options {
     size_t max_pending;       /* jobs that may be unanswered; beyond them jobyard_submit waits */
     size_t max_pending_bytes; /* and the bytes of their payloads */
     int64_t linger_ms;        /* how long jobyard_client_free waits for answers */
+    /* For a broker with keys, over tcp. Its public key, 40 characters or the file that has them; not said:
+     * $JOBYARD_SERVER_KEY. */
+    const char* server_key;
+    const char* key_file; /* of this client's secret key (jobyard keygen); not said: $JOBYARD_KEY_FILE */
 } jobyard_client_options;
 
 #define JOBYARD_CLIENT_OPTIONS_INIT \
-    { sizeof(jobyard_client_options), NULL, 30000, true, 65536, 67108864, 2000 }
+    { sizeof(jobyard_client_options), NULL, 30000, true, 65536, 67108864, 2000, NULL, NULL }
 
 /* Makes a client, which starts to connect in the background; a broker that is not there yet is no error. `options` may
  * be NULL. Free it with jobyard_client_free. If the client can never work (an endpoint that is none, a directory that

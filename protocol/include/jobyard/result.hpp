@@ -33,7 +33,7 @@ enum class Code : std::uint8_t {
     version_not_spoken = 16,
     no_session = 17,       ///< say HELLO (again)
     replaced = 18,         ///< a newer session of this instance has taken over
-    not_allowed = 19,      ///< not a message for this role
+    not_allowed = 19,      ///< not for this role, or not for this key
     outcome_unknown = 20,  ///< library only: it cannot be known whether the submit was taken
     timeout = 21,          ///< library only: no answer within the time limit
     closed = 22,           ///< library only: the client or worker was closed
@@ -44,6 +44,7 @@ enum class Code : std::uint8_t {
     not_waiting = 27,      ///< change: the job runs
     unknown_queue = 28,    ///< no queue of this name was ever used or set here
     unknown_task = 29,     ///< no task of this number runs or is remembered
+    over_quota = 30,       ///< this key, or this queue, has as much as it may; try again after retry_after_ms
 };
 
 /// The word for a code, as PROTOCOL.md writes it ("stale_lease").
@@ -53,7 +54,7 @@ JOBYARD_API const char* to_string(Code code);
 struct Error {
     Code code = Code::internal;
     std::string text;
-    std::uint32_t retry_after_ms = 0;  ///< with `busy`, `queue_full`, `disk_full`
+    std::uint32_t retry_after_ms = 0;  ///< with `busy`, `queue_full`, `disk_full`, `over_quota`
 };
 
 /// A T or an Error. Test it, then use `*r` or `r->`; `value()` throws std::runtime_error with the error's text.

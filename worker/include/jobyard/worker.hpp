@@ -114,6 +114,11 @@ struct WorkerEnd {
 struct WorkerOptions {
     /// Where the broker is ("ipc://…", "tcp://host:7466"); empty: $JOBYARD_BROKER, else the user's default endpoint.
     std::string broker = {};
+    /// For a broker with keys, over tcp. Its public key: the 40 characters, or the file that has them; empty:
+    /// $JOBYARD_SERVER_KEY.
+    std::string server_key = {};
+    /// The file of this worker's secret key (jobyard keygen); empty: $JOBYARD_KEY_FILE.
+    std::string key_file = {};
     /// For people, in logs and in the records of attempts; empty: host name and process number.
     std::string name = {};
     /// Handlers that may run at once, each in a thread of its own; at most 1,024. 0: half as many as there are cores,
