@@ -27,8 +27,10 @@ void must_say(const Result<T>& read) {
 void read_command(std::string_view payload) {
     const auto text = cli::command_text(payload);
     must_say(text);
-    must_say(worker::decode_command(payload));
-    if (text) must(cli::command_payload_of(*text).has_value(), "a command that is shown can be taken back");
+    const auto taken = worker::decode_command(payload);
+    must_say(taken);
+    // One that no worker would run is shown as it is, and mended by who edits it.
+    if (text && taken) must(cli::command_payload_of(*text).has_value(), "a command that is shown can be taken back");
 }
 
 void read_maps(std::string_view map) {
