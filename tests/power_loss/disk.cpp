@@ -230,8 +230,9 @@ void Disk::rebuild(const std::string& to, std::uint64_t seed) const {
 void Disk::add_contents(const Node& node, const std::string& path, std::map<std::string, std::string>& files) const {
     for (const auto& [name, number] : names_of(node)) {
         const Node& inside = nodes_[number];
-        if (inside.is_directory) add_contents(inside, path + name + "/", files);
-        else files[path + name] = without_zeros(bytes_of(inside).data);
+        const std::string inside_path = path + name;
+        if (inside.is_directory) add_contents(inside, inside_path + "/", files);
+        else files[inside_path] = without_zeros(bytes_of(inside).data);
     }
 }
 
