@@ -365,7 +365,8 @@ void Broker::read_next() {
 
 void Broker::hand_over(Turn now, Output& out) {
     if (life_->batches->in_flight() != nullptr || !life_->core->has_writes(out)) return;
-    if (plan_.unapplied_batches != 0 && disk_.unapplied() > static_cast<std::size_t>(plan_.unapplied_batches)) return;
+    if (plan_.unapplied_batches != 0 && disk_.unapplied() > static_cast<std::size_t>(plan_.unapplied_batches))
+        return model_.broker_disturbed(world_.now());  // a lease may be over before its DISPATCH leaves
     life_->core->seal(now, out);
     const Batch& sealed = life_->batches->hand_over({life_->core->numbers().next_job});
     out.batch = &life_->batches->open();

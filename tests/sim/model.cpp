@@ -78,8 +78,12 @@ bool Model::cancel_was_asked(JobId job, const Record& known) const {
 bool Model::is_in_task(TaskAction action, JobId job, const Record& known) const {
     return std::any_of(tasks_asked_.begin(), tasks_asked_.end(), [&](const TaskAsked& asked) {
         const StartTask& task = asked.task;
-        return task.action == action && !task.count_only && (task.queue.empty() || task.queue == known.is.queue) &&
-               (task.type.empty() || task.type == known.is.type) && (asked.jobs.empty() || asked.jobs.contains(job)) &&
+        // It may have been edited between being looked at and its turn.
+        const bool fits = std::any_of(known.was.begin(), known.was.end(), [&](const Settings& settings) {
+            return (task.queue.empty() || task.queue == settings.queue) &&
+                   (task.type.empty() || task.type == settings.type);
+        });
+        return task.action == action && !task.count_only && fits && (asked.jobs.empty() || asked.jobs.contains(job)) &&
                (task.reason == Reason::none || (!known.ends.empty() && known.ends.back().reason == task.reason));
     });
 }

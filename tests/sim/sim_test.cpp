@@ -21,6 +21,7 @@ Sum run_seeds(std::uint64_t seeds, const RunOptions& each = {}, std::uint64_t fa
     many.each = each;
     many.seeds = seeds;
     many.failures = failures;
+    many.processes = 2;
     return run_many(many, [](const Sum&) {});
 }
 
