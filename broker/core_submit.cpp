@@ -176,8 +176,7 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item, std::optional<Cl
     if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
         return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
     if (known_class ? queue_is_full(ready_.info(*known_class).queue) : queue_is_full(item.queue))
-        return full(Code::queue_full,
-                    "this queue holds as many jobs as it may (limit queue_jobs)");
+        return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");
     if (!item.key.empty() && numbers_.key_rows >= limits.keys)
         return full(Code::busy, "as many idempotency keys are remembered as may be (limit keys)", 60'000);
     return std::nullopt;
