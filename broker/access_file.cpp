@@ -14,6 +14,8 @@ namespace {
 using program::Setting;
 using program::Unit;
 
+constexpr const char* kLocalName = "local";
+
 /// A section as it is written.
 struct Entry {
     std::string name;
@@ -112,6 +114,7 @@ Result<Access> read_access_file(const std::string& path) {
     };
     const auto end_key = [&](const std::string& from) -> Result<void> {
         if (!is_name(entry.name)) return wrong(from, "a name has 1 to 255 bytes of UTF-8 without control characters");
+        if (entry.name == kLocalName) return wrong(from, "local is the name of those who come through ipc");
         auto who = principal_of(entry, from);
         if (!who) return who.error();
         const auto key = read_public_key(entry.public_key);
@@ -123,7 +126,7 @@ Result<Access> read_access_file(const std::string& path) {
         return {};
     };
     const auto end_local = [&](const std::string& from) -> Result<void> {
-        entry.name = "local";
+        entry.name = kLocalName;
         auto who = principal_of(entry, from);
         if (!who) return who.error();
         access.local = std::make_shared<const Principal>(*std::move(who));

@@ -81,10 +81,13 @@ JobHandle Core::add_job(JobId id, const LiveRow& row) {
         job.has_key = true;
         keys_[id] = {name_pair_key(row.queue, row.key), std::string(row.key), row.content, row.key_ttl_ms};
     }
-    queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
-    ++queue_counts_[ready_.info(job.class_id).queue].unended;
+    count_new_queues();
+    const QueueId queue = ready_.info(job.class_id).queue;
+    ++queue_counts_[queue].unended;
+    job.owner = owner_of(row.owner);
+    ++owners_[job.owner].jobs;
     if (row.array) join_array(job, row.array, row.array_index);
-    else counters_.payload_bytes += row.payload_size;
+    else count_payload(job.owner, queue, row.payload_size, true);
     return handle;
 }
 
@@ -93,9 +96,11 @@ void Core::forget_job(JobHandle handle) {
     if (job.state == JobState::queued) ready_.remove(handle);
     deadlines_.drop(handle);
     set_state(job, JobState::none);
-    --queue_counts_[ready_.info(job.class_id).queue].unended;
+    const QueueId queue = ready_.info(job.class_id).queue;
+    --queue_counts_[queue].unended;
+    --owners_[job.owner].jobs;
     if (job.in_array) leave_array(job);
-    else counters_.payload_bytes -= job.payload_size;
+    else count_payload(job.owner, queue, job.payload_size, false);
     if (job.has_key) keys_.erase(job.id);
     if (job.expires) expiries_.erase(handle);
     jobs_.remove(handle);
@@ -591,6 +596,13 @@ void Core::check_invariants() const {
     Counters counted;
     std::map<SessionIndex, std::uint32_t> outstanding;
     std::map<JobId, std::pair<std::uint64_t, std::uint64_t>> in_arrays;
+    std::map<OwnerId, std::pair<std::uint64_t, std::uint64_t>> owned;  // jobs, bytes
+    std::map<QueueId, std::uint64_t> queued_bytes;
+    const auto count_bytes = [&](OwnerId owner, QueueId queue, std::uint64_t bytes) {
+        counted.payload_bytes += bytes;
+        owned[owner].second += bytes;
+        queued_bytes[queue] += bytes;
+    };
     for (JobHandle handle = 0; handle < jobs_.handles(); ++handle) {
         const Job& job = jobs_[handle];
         if (job.state == JobState::none) continue;
@@ -600,8 +612,9 @@ void Core::check_invariants() const {
             ++unended;
             if (job.leased()) ++running;
         } else {
-            counted.payload_bytes += job.payload_size;
+            count_bytes(job.owner, ready_.info(job.class_id).queue, job.payload_size);
         }
+        ++owned[job.owner].first;
         JOBYARD_ASSERT(job.leased() == (job.worker != 0));
         JOBYARD_ASSERT(job.leased() || job.state == JobState::queued || job.held || job.timer != 0xffffffff);
         JOBYARD_ASSERT(!job.cancel_requested || job.leased() || window_open_);
@@ -621,8 +634,12 @@ void Core::check_invariants() const {
         JOBYARD_ASSERT(row.made <= row.count);
         JOBYARD_ASSERT(row.buried <= row.left_dead && row.left_dead <= row.dead);
         in_runs -= array.unended;
-        if (row.ended_at == 0) counted.payload_bytes += array.job.payload_size;
+        if (row.ended_at == 0) count_bytes(array.owner, *ready_.find_queue(array.queue), array.job.payload_size);
     }
+    for (OwnerId owner = 0; owner < owners_.size(); ++owner)
+        JOBYARD_ASSERT(owned[owner] == std::pair(owners_[owner].jobs, owners_[owner].bytes));
+    for (QueueId queue = 0; queue < queue_counts_.size(); ++queue)
+        JOBYARD_ASSERT(queued_bytes[queue] == queue_counts_[queue].bytes);
     JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);
     JOBYARD_ASSERT(counted.payload_bytes == counters_.payload_bytes);

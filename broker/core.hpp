@@ -11,9 +11,9 @@
 // Its parts by file: core.cpp (turn, routing, start-up), core_session.cpp (HELLO to loss, claims), core_submit.cpp
 // (windows, keys, submit), core_work.cpp (grants, leases, ends), core_steer.cpp (cancel, redrive, change),
 // core_edit.cpp (the dead), core_tasks.cpp (the same for many jobs), core_arrays.cpp (many jobs made of one submit),
-// core_queues.cpp (what is set for a queue), core_access.cpp (who may do what), core_workers.cpp (who works here,
-// drain), core_events.cpp (the event stream), core_ask.cpp (watch, show, list, stats), retention.cpp (what is
-// forgotten, and when).
+// core_queues.cpp (what is set for a queue), core_access.cpp (who may do what), core_quota.cpp (and how much),
+// core_workers.cpp (who works here, drain), core_events.cpp (the event stream), core_ask.cpp (watch, show, list,
+// stats), retention.cpp (what is forgotten, and when).
 
 #include <cstdint>
 #include <deque>
@@ -30,6 +30,7 @@
 #include "deadlines.hpp"
 #include "event_packer.hpp"
 #include "found.hpp"
+#include "job.hpp"
 #include "job_table.hpp"
 #include "jobyard/codec.hpp"
 #include "limits.hpp"
@@ -187,6 +188,7 @@ class Core {
         std::string name;
         Who who = anybody();
         std::vector<std::uint8_t> covered;  ///< of covers(), by queue
+        OwnerId owner = 0;
         std::int64_t heard_at = 0;
         std::int64_t gone_at = -1;  ///< a worker whose connection has closed: since then
         // A submitter:
@@ -247,6 +249,7 @@ class Core {
         std::string queue;
         std::string type;
         std::string key;
+        OwnerId owner = 0;
         std::uint64_t unended = 0;
         std::uint64_t running = 0;          ///< out to a worker
         std::set<SessionIndex> watchers;    ///< sessions that are gone may be among them
@@ -333,8 +336,25 @@ class Core {
         std::string_view result;
         std::uint64_t delay_ms = 0;  ///< released: not before so long from now
     };
+    /// Lets through so many a second; what was not used stays for a second.
+    struct Bucket {
+        std::int64_t at = 0;
+        std::uint64_t milli_jobs = 0;
+        bool full_once = false;  ///< begun: it begins full
+    };
+    /// A key with a quota, and what counts to it. It stays when the key is gone: its jobs do.
+    struct Owner {
+        std::string name;
+        Quota quota;
+        std::uint64_t jobs = 0;
+        std::uint64_t bytes = 0;
+        Bucket bucket;
+    };
     struct QueueCounts {
         std::uint64_t unended = 0;
+        std::uint64_t bytes = 0;  ///< of their payloads; an array's counts once
+        Quota quota;
+        Bucket bucket;
         std::uint64_t queued = 0;
         std::uint64_t running = 0;
         std::uint32_t max_running = 0;  ///< 0: no limit
@@ -356,6 +376,17 @@ class Core {
     void deny(const Session& session, std::string_view what);
     void deny(const Principal& who, std::string_view what);
     void revoke(Session& session, Turn turn, Output& out);
+
+    // core_quota.cpp
+    OwnerId owner_of(std::string_view name);
+    OwnerId owner_of(const Principal& who);
+    void set_quotas(const Access& access);
+    [[nodiscard]] Quota quota_of_queue(std::string_view name) const;
+    void count_new_queues();
+    void count_payload(OwnerId owner, QueueId queue, std::uint64_t bytes, bool comes);
+    void count_payload(const Array& array, bool comes);
+    [[nodiscard]] std::optional<Answer> over_quota(OwnerId owner, std::string_view queue, std::uint64_t bytes,
+                                                   bool spend, Turn turn);
 
     // core.cpp
     [[nodiscard]] std::uint64_t rests_on(const Output& out) const;
@@ -433,7 +464,7 @@ class Core {
     [[nodiscard]] bool queue_is_full(std::string_view queue) const;
     [[nodiscard]] bool queue_is_full(QueueId queue) const;
     Answer make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& kept, const ContentHash& content,
-                    Turn turn, Output& out);
+                    std::string_view owner, Turn turn, Output& out);
     /// The row of what was submitted, as `live`, `arrays` and `buried` have it, and its payload; gives where that
     /// stands.
     static Slice put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& payload, Batch& batch);
@@ -639,6 +670,8 @@ class Core {
     bool guarded_ = false;                        // set_access() was called
     std::unordered_map<PeerId, Who> introduced_;  // connections that are there
     std::vector<std::pair<std::string, Quota>> queue_quotas_;
+    std::deque<Owner> owners_{{}};  // by OwnerId; a name is not moved
+    std::unordered_map<std::string_view, OwnerId> owner_ids_;
     std::vector<Denial> denials_;
     std::unordered_map<PeerId, SessionIndex> by_peer_;  // 0: a newer session has replaced it
     std::map<Uuid, SessionIndex> by_instance_;

@@ -131,7 +131,7 @@ std::optional<std::string> Core::may_not(const Who& who, const Hello& hello, con
 
 std::vector<PeerId> Core::set_access(const Access& access, Turn turn, Output& out) {
     guarded_ = true;
-    queue_quotas_ = access.queues;
+    set_quotas(access);
     const auto now_of = [&access](const Who& who) -> Who {
         if (!who) return nullptr;
         return who->public_key.empty() ? access.local : access.find(who->public_key);
@@ -151,6 +151,7 @@ std::vector<PeerId> Core::set_access(const Access& access, Turn turn, Output& ou
         }
         const bool may_be_less = now->roles != session->who->roles || now->queues != session->who->queues;
         if (session->role == Role::submitter && may_be_less) again.push_back(index);
+        session->owner = owner_of(*now);
         session->who = std::move(now);
         session->covered.clear();
     }

@@ -123,11 +123,13 @@ Core::Array& Core::add_array(JobId id, const LiveRow& submitted, const ArrayRow&
     array.job.queue = array.queue;
     array.job.type = array.type;
     array.job.key = array.job.payload = {};
+    array.owner = owner_of(submitted.owner);
+    array.job.owner = owners_[array.owner].name;
     if (!array.key.empty()) array_keys_[name_pair_key(array.queue, array.key)] = id;
     ready_.class_of(array.queue, array.type);
-    queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+    count_new_queues();
     if (row.ended_at != 0) ended_arrays_.insert({row.ended_at, id});
-    else counters_.payload_bytes += array.job.payload_size;
+    else count_payload(array, true);
     return array;
 }
 
@@ -181,7 +183,7 @@ void Core::redriven_in_array(const ArrayPlace& place, Output& out) {
     if (row.ended_at == 0) return;
     ended_arrays_.erase({row.ended_at, place.array});
     row.ended_at = 0;
-    counters_.payload_bytes += array.job.payload_size;
+    count_payload(array, true);
 }
 
 /// A dead one has another final record, which counts for as much.
@@ -205,7 +207,7 @@ void Core::end_array(JobId id, Array& array, Turn turn) {
     array.row.ended_at = turn.wall;
     schedule(id, array, INT64_MAX);
     dirty_arrays_.insert(id);
-    counters_.payload_bytes -= array.job.payload_size;
+    count_payload(array, false);
     ended_arrays_.insert({turn.wall, id});
     if (ended_arrays_.size() > kEndedKept) next_array_look_ = std::min(next_array_look_, turn.now + kLookSoonMs);
     const PendingResult result = result_of(id, array);
@@ -491,7 +493,9 @@ bool Core::may_make(JobId id, Array& array, Turn turn, const Output& out) {
     SubmitItem item;
     item.queue = array.queue;
     item.type = array.type;
-    if (!no_room_for(item, ready_.find_class(array.queue, array.type))) return true;
+    if (!no_room_for(item, ready_.find_class(array.queue, array.type)) &&
+        !over_quota(array.owner, array.queue, 0, false, turn))
+        return true;
     schedule(id, array, turn.now + kRestMs);
     return false;
 }

@@ -115,10 +115,10 @@ void Core::on_set_queue(Session& session, RequestId request, const SetQueue& set
         row.retry = changed(type_policies_[id], set.retry);
         type_policies_[id] = row.retry;
         if (row.retry == RetryPolicy{}) type_policies_.erase(id);
-        queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+        count_new_queues();
     } else {
         const QueueId id = ready_.queue_of(set.queue);
-        queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+        count_new_queues();
         QueueCounts& counts = queue_counts_[id];
         QueueSettings& settings = queue_settings_[id];
         if (set.paused) {
@@ -151,11 +151,11 @@ void Core::load_queue(std::string_view key, const QueueRow& row) {
     const std::size_t end = key.find('\0');
     if (end != std::string_view::npos) {
         type_policies_[ready_.class_of(key.substr(0, end), key.substr(end + 1))] = row.retry;
-        queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+        count_new_queues();
         return;
     }
     const QueueId id = ready_.queue_of(key);
-    queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
+    count_new_queues();
     queue_counts_[id].paused = row.paused && !planted(PlantedBug::pause_forgotten_on_restart);
     queue_counts_[id].max_running = row.max_running;
     queue_settings_[id] = {row.paused_at, std::string(row.by), std::string(row.why), row.retry};

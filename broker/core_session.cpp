@@ -98,6 +98,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.instance = hello.instance;
     session.name = hello.name;
     session.who = who;
+    session.owner = owner_of(*who);
     session.heard_at = turn.now;
 
     Welcome welcome;

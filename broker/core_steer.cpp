@@ -208,9 +208,12 @@ void Core::apply(const Change& change, JobHandle handle, Turn turn, Output& out)
     const auto& info = ready_.info(job.class_id);
     if (!change.queue.empty() && change.queue != info.queue_name) {
         --queue_counts_[info.queue].unended;
+        if (!job.in_array) count_payload(job.owner, info.queue, job.payload_size, false);
         job.class_id = ready_.class_of(change.queue, info.type_name);
-        queue_counts_.resize(std::max(queue_counts_.size(), ready_.queues()));
-        ++queue_counts_[ready_.info(job.class_id).queue].unended;
+        count_new_queues();
+        const QueueId now = ready_.info(job.class_id).queue;
+        ++queue_counts_[now].unended;
+        if (!job.in_array) count_payload(job.owner, now, job.payload_size, true);
         job.changed = true;
     }
     const bool let_go = job.held && change.held == false;

@@ -83,6 +83,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         }
         // Only what makes a job needs room: a key that names one is answered however full the broker is.
         refusal = array != nullptr ? no_room_for_array(item, known_class) : no_room_for(item, known_class);
+        if (!refusal) refusal = over_quota(session.owner, item.queue, item.payload_length, true, turn);
         if (refusal) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
@@ -96,10 +97,11 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         }
         Answer answer;
         if (array == nullptr) {
-            answer = make_job(item, retries, item_payload, content, turn, out);
+            answer = make_job(item, retries, item_payload, content, owners_[session.owner].name, turn, out);
         } else {
             LiveRow row = row_of(item, retries, turn);
             row.content = content;
+            row.owner = owners_[session.owner].name;
             ArrayRow range;
             range.name = array->name;
             range.count = array->count;
@@ -207,7 +209,11 @@ bool Core::queue_is_full(std::string_view queue) const {
     return id && queue_is_full(*id);
 }
 
-bool Core::queue_is_full(QueueId queue) const { return queue_counts_[queue].unended >= config_.limits.queue_jobs; }
+bool Core::queue_is_full(QueueId queue) const {
+    const QueueCounts& counts = queue_counts_[queue];
+    return counts.unended >= config_.limits.queue_jobs ||
+           (counts.quota.jobs != 0 && counts.unended >= counts.quota.jobs);
+}
 
 LiveRow Core::row_of(const SubmitItem& item, const Retries& retries, Turn turn) {
     LiveRow row;
@@ -233,7 +239,8 @@ Slice Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& 
     const std::string_view payload = kept.bytes;
     row.payload_size = static_cast<std::uint32_t>(payload.size());
     row.chunks = 0;
-    const std::size_t fixed = kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size();
+    const std::size_t fixed =
+        kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + row.owner.size();
     const std::string row_key = job_key(id);
     if (fixed + payload.size() <= kRowBytes) {
         row.payload = payload;
@@ -259,11 +266,12 @@ Slice Core::put_submitted(Table table, JobId id, LiveRow& row, const KeptBytes& 
 }
 
 Answer Core::make_job(const SubmitItem& item, const Retries& retries, const KeptBytes& payload,
-                      const ContentHash& content, Turn turn, Output& out) {
+                      const ContentHash& content, std::string_view owner, Turn turn, Output& out) {
     Batch& batch = *out.batch;
     const JobId id{numbers_.next_job++};
     LiveRow row = row_of(item, retries, turn);
     row.content = content;
+    row.owner = owner;
     batch.note_payload(id, put_submitted(Table::live, id, row, payload, batch));
     const JobHandle handle = begin_job(id, row, turn);
     const Job& job = jobs_[handle];

@@ -16,6 +16,7 @@ inline constexpr JobHandle kNoJob = 0xffffffff;
 using QueueId = std::uint16_t;
 using TypeId = std::uint16_t;        ///< of a name of a type
 using ClassId = std::uint16_t;       ///< a (queue, type) pair: what decides which workers can take a job
+using OwnerId = std::uint16_t;       ///< a key with a quota; 0: none
 using SessionIndex = std::uint32_t;  ///< a session in memory; never used again for another; 0: none
 
 struct Job {
@@ -41,6 +42,7 @@ struct Job {
     std::uint16_t chunks = 0;    ///< rows of its payload outside its own row
     ClassId class_id = 0;
     std::uint16_t backoff = 0;  ///< interned
+    OwnerId owner = 0;          ///< whose quota it counts to
     JobState state = JobState::none;
     std::uint8_t priority = 0;
     std::uint8_t crashes = 0;  ///< of this round, charged to the crash budget

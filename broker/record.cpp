@@ -100,6 +100,7 @@ void fields(A& a, LiveRow& r, const LiveRow& u) {
     a.rare(r.deadline_ms, u.deadline_ms), a.rare(r.queue_timeout_ms, u.queue_timeout_ms), a.rare(r.held, u.held);
     a.rare(r.key_ttl_ms, u.key_ttl_ms);
     a.rare(r.array, u.array), a.rare(r.array_index, u.array_index);
+    a.rare(r.owner, u.owner);
 }
 template <class A>
 void fields(A& a, EndRow& r, const EndRow& u) {

@@ -50,6 +50,7 @@ struct LiveRow {
     std::uint64_t key_ttl_ms = kDefaultKeyTtlMs;
     JobId array = {};  ///< 0: it is of none
     std::uint64_t array_index = 0;
+    std::string_view owner = {};  ///< name of the key whose quota it counts to; empty: none
     std::string_view payload = {};
 };
 

@@ -104,7 +104,8 @@ Server::Server(Core& core, std::uint64_t applied_seq, DataDirectory& directory, 
       outbox_(batches_, *this),
       applier_(store, log, applied_seq, {}),
       committer_(log),
-      reader_(store) {
+      reader_(store),
+      backlog_(kBacklogBytes) {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -231,9 +232,8 @@ Result<void> Server::one_turn() {
         send(probe, {});
     }
     more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
-    // Work first, then what waited for room, then the rest; each session's own order is kept, because a session is
-    // either a worker's or a submitter's.
-    std::vector<std::pair<PeerId, Inbox::Message>> rest;
+    // Work first, then the rest, peers in turns; each session's own order is kept, because a session is either a
+    // worker's or a submitter's.
     for (Incoming& incoming : incoming_) {
         const PeerId peer = incoming.peer;
         core_.heard(peer, now);
@@ -249,35 +249,26 @@ Result<void> Server::one_turn() {
         const std::string_view payload = frames->payload();
         const std::size_t bytes = frames->header().size() + payload.size();
         Inbox::Message message{std::move(std::get<Envelope>(decoded)), payload, std::move(frames), bytes};
-        if (is_work(message.envelope.message)) inbox_.take(peer, std::move(message), now, out);
-        else rest.emplace_back(peer, std::move(message));
+        if (is_work(message.envelope.message)) {
+            inbox_.take(peer, std::move(message), now, out);
+        } else if (backlog_.has_room(peer, bytes)) {
+            backlog_.push(peer, std::move(message));
+        } else {
+            core_.refuse(peer, message.envelope.session, message.envelope.request, Code::busy,
+                         "the disk is slower than what arrives", "", out, 100);
+        }
     }
     incoming_.clear();
     while (!backlog_.empty() && !full()) {
-        auto [peer, message] = std::move(backlog_.front());
-        backlog_.pop_front();
-        backlog_bytes_ -= message.bytes;
+        auto [peer, message] = backlog_.pop();
         inbox_.take(peer, std::move(message), now, out);
     }
-    for (auto& [peer, message] : rest) {
-        if (backlog_.empty() && !full()) {
-            inbox_.take(peer, std::move(message), now, out);
-            continue;
-        }
-        if (backlog_bytes_ + message.bytes > kBacklogBytes) {
-            core_.refuse(peer, message.envelope.session, message.envelope.request, Code::busy,
-                         "the disk is slower than what arrives", "", out, 100);
-            continue;
-        }
-        ++held_back_;
-        message.frames->detach(message);
-        backlog_bytes_ += message.bytes;
-        backlog_.emplace_back(peer, std::move(message));
-    }
+    held_back_ += backlog_.keep();
     if (auto answered = take_answers(now, out); !answered) return answered;
     // Whoever is gone is known to be before anything is handed out, but after what it said last: that may be goodbye.
     for (const PeerId peer : std::exchange(gone_, {})) {
         core_.peer_gone(peer, now);
+        backlog_.drop(peer);
         inbox_.drop(peer);
         outbox_.drop(peer);
     }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "applier.hpp"
+#include "backlog.hpp"
 #include "batches.hpp"
 #include "commit_log.hpp"
 #include "committer.hpp"
@@ -131,8 +132,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Reader reader_;
 
     std::size_t last_ops_ = 0;  ///< of the batch last handed over
-    std::deque<std::pair<PeerId, Inbox::Message>> backlog_;
-    std::size_t backlog_bytes_ = 0;
+    Backlog backlog_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;
     std::vector<PeerId> gone_;

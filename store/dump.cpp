@@ -126,6 +126,7 @@ class Dump {
         if (row.queue_timeout_ms != 0) job["queue_timeout_ms"] = row.queue_timeout_ms;
         if (row.held) job["held"] = true;
         if (!row.key.empty()) job["key_ttl_ms"] = row.key_ttl_ms;
+        if (!row.owner.empty()) job["owner"] = row.owner;
         job["backoff"] = {{"initial_ms", row.backoff.initial_ms},
                           {"factor_percent", row.backoff.factor_percent},
                           {"max_ms", row.backoff.max_ms},

@@ -184,6 +184,7 @@ class Load {
         if (line.has("queue_timeout_ms")) row.queue_timeout_ms = line.number<std::uint64_t>("queue_timeout_ms");
         if (line.has("held")) row.held = line.flag("held");
         if (line.has("key_ttl_ms")) row.key_ttl_ms = line.number<std::uint64_t>("key_ttl_ms");
+        if (line.has("owner")) row.owner = line.name("owner");
         row.backoff.initial_ms = backoff.number<std::uint32_t>("initial_ms");
         row.backoff.factor_percent = backoff.number<std::uint32_t>("factor_percent");
         row.backoff.max_ms = backoff.number<std::uint32_t>("max_ms");
@@ -202,7 +203,8 @@ class Load {
         }
         if (payload.size() > kMaxMessageBytes) wrong("the payload is larger than any message");
         row.payload_size = static_cast<std::uint32_t>(payload.size());
-        const std::size_t fixed = kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size();
+        const std::size_t fixed =
+            kLiveFieldsAtMost + row.queue.size() + row.type.size() + row.key.size() + row.owner.size();
         if (fixed + payload.size() <= kRowBytes) row.payload = payload;
         else row.chunks = put_pieces(Table::chunks, id, payload);
         return row;

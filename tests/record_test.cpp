@@ -53,6 +53,7 @@ LiveRow a_live_row() {
     row.key_ttl_ms = 12;
     row.array = {13};
     row.array_index = 14;
+    row.owner = "web";
     row.payload = std::string_view("pay\0oad", 7);
     return row;
 }
@@ -116,6 +117,7 @@ TEST(Record, LiveRowRoundTrips) {
     EXPECT_EQ(row.key, made.key);
     EXPECT_EQ(row.content, made.content);
     EXPECT_EQ(row.array, made.array);
+    EXPECT_EQ(row.owner, made.owner);
     EXPECT_EQ(row.array_index, made.array_index);
     EXPECT_EQ(row.payload, made.payload);
 }
@@ -127,6 +129,7 @@ TEST(Record, RowOfAJobWithoutAKeyIsShorterAndReadsAsWithoutOne) {
     with_key.key_ttl_ms = kDefaultKeyTtlMs;
     with_key.array = {};
     with_key.array_index = 0;
+    with_key.owner = {};
     LiveRow without = with_key;
     without.key = {};
     without.content = {};

@@ -558,7 +558,9 @@ struct StoreToolsWithArrays : StoreTools {
         LiveRow job = live_row("images");
         job.payload_size = 3'000;
         job.array = {6};
+        job.owner = "greedy";
         put_row(batch, Table::live, job_key({7}), job);
+        job.owner = {};
         job.array_index = 1;
         put_row(batch, Table::buried, job_key({8}), job);
         EndRow dead = end_row(JobState::dead, "images");
@@ -615,6 +617,7 @@ TEST_F(StoreToolsWithArrays, AJobWithoutItsArrayIsFound) {
 TEST_F(StoreToolsWithArrays, WhatWasDumpedAndLoadedIsDumpedTheSame) {
     const std::string first = dumped(data);
     EXPECT_THAT(first, HasSubstr("\"array_index\":\"1\""));
+    EXPECT_THAT(first, HasSubstr("\"owner\":\"greedy\""));
     std::istringstream in(first);
     const auto loaded = load(in, directory / "loaded", kQuiet);
     ASSERT_TRUE(loaded) << loaded.error().text;

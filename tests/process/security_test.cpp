@@ -336,6 +336,27 @@ TEST(SecurityRotation, TheServersKeyChangesUnderLoadAndNoJobIsLost) {
     EXPECT_EQ(counter(after, "jobs.submitted_total"), made);
 }
 
+TEST_F(Security, AQuotaIsToldWithAPauseAndALibraryWaitsForRoom) {
+    ring.allow("greedy", "\"submit\", \"operate\"", "\"*\"", "max_jobs = 1\n");
+    reload();
+    Client::Options at_once = as("greedy");
+    at_once.retry_refused = false;
+    Client client(at_once);
+    const auto first = client.submit({.type = "t"}).id(kPatience);
+    ASSERT_TRUE(first) << first.error().text;
+    const auto refused = client.submit({.type = "t"}).id(kPatience);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::over_quota);
+    EXPECT_GT(refused.error().retry_after_ms, 0U);
+    EXPECT_THAT(refused.error().text, HasSubstr("max_jobs"));
+    Client patient(as("greedy"));
+    const auto waits = patient.submit({.type = "t"});
+    Client root(as("root"));
+    ASSERT_TRUE(eventually([&] { return counter(root, "refused") >= 2; }));
+    EXPECT_TRUE(client.cancel(*first, kPatience));
+    EXPECT_TRUE(waits.id(kPatience)) << "it does not try again";
+}
+
 // --- secrets ---------------------------------------------------------------------------------------------------------
 
 TEST_F(Security, NoSecretKeyIsInAnyLogStatisticsEventOrFileOfTheBroker) {
