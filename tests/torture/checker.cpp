@@ -191,8 +191,9 @@ class Checker {
                                                story.results[1] + "\"");
         for (const std::string& result : story.results) {
             if (!state.empty() && first_word(result) != state)
-                verdict_.breaks("ended_twice",
-                                name(story) + " ended as " + state + ", and a client was told " + result);
+                verdict_.breaks(
+                    "ended_twice",
+                    name(story).append(" ended as ").append(state).append(", and a client was told ") + result);
             if (first_word(result) == "completed") judge_result(story, second_word(result));
         }
     }

@@ -44,7 +44,7 @@ std::vector<int> connect_often(int port) {
     for (std::size_t i = 0; i < kFlood; ++i) {
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0) break;
-        ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+        static_cast<void>(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address));
         sockets.push_back(fd);
     }
     return sockets;
@@ -57,15 +57,15 @@ std::vector<Fault> faults(Yard& yard, Place& place, std::mt19937_64& random) {
     const auto add = [&](std::string kind, Ground ground, double longest_s, std::function<Heal()> begin) {
         all.push_back({std::move(kind), ground, longest_s, std::move(begin)});
     };
-    const Heal restart = [&yard] { yard.hold_broker(false); };
+    const auto restart = [&yard]() -> Heal { return [&yard] { yard.hold_broker(false); }; };
 
     add("broker_killed", Ground::broker, 3, [&yard, restart] {
         yard.stop_broker(SIGKILL);
-        return restart;
+        return restart();
     });
     add("broker_restarted", Ground::broker, 1, [&yard, restart] {
         yard.stop_broker(SIGTERM);
-        return restart;
+        return restart();
     });
     add("broker_stopped", Ground::broker, 8, [&yard]() -> Heal {
         yard.broker().signal(SIGSTOP);

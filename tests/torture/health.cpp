@@ -67,6 +67,7 @@ class Judge {
     template <class T>
     static std::uint64_t median_of(const std::vector<Sample>& samples, T Sample::*field) {
         std::vector<std::uint64_t> values;
+        values.reserve(samples.size());
         for (const Sample& sample : samples) values.push_back(sample.*field);
         return median(std::move(values));
     }
@@ -119,7 +120,13 @@ class Judge {
                          static_cast<unsigned long long>(health_.descriptors_after)));
     }
 
-    void judge_p99(const std::vector<Sample>& first, const std::vector<Sample>& last) {
+    void judge_p99(std::vector<Sample> first, std::vector<Sample> last) {
+        for (std::vector<Sample>* half : {&first, &last}) {
+            std::erase_if(*half, [](const Sample& sample) { return sample.answers == 0; });
+            if (half->size() >= kFewest) continue;
+            health_.broken.emplace_back("in a half nearly no submit was answered: the load was not steady");
+            return;
+        }
         health_.p99_us_first = median_of(first, &Sample::p99_us);
         health_.p99_us_last = median_of(last, &Sample::p99_us);
         health_.p99_ratio = static_cast<double>(health_.p99_us_last) /

@@ -144,6 +144,13 @@ TEST_F(HealthTest, ABrokerMayBeKilledInTheFirstHalf) {
     EXPECT_EQ(wrong(), "nothing");
 }
 
+TEST_F(HealthTest, ATimeWithoutAnswersIsNotTakenForAQuickOne) {
+    in(0, 200, [](Sample& sample) { sample.answers = sample.p99_us = 0; });
+    EXPECT_EQ(wrong(), "nothing");
+    in(0, 357, [](Sample& sample) { sample.answers = sample.p99_us = 0; });
+    expect_wrong("nearly no submit was answered");
+}
+
 TEST_F(HealthTest, TooFewSamplesAreNoProof) {
     in(360, 480, [](Sample& sample) { sample.disturbed = true; });
     expect_wrong("too few samples");

@@ -29,9 +29,9 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// Below that a broker is still getting to the size that its limits give it.
-constexpr double kMinutesToJudge = 10;
-constexpr double kFaults = 30;  ///< in a run
+/// In less the last half would begin before the broker, killed in the first third, is as large as its work makes it:
+/// that takes some minutes.
+constexpr double kMinutesToJudge = 20;
 constexpr double kSamples = 720;
 constexpr std::chrono::milliseconds kAnswerLimit = 1s;
 
@@ -39,6 +39,7 @@ std::atomic<bool> interrupted{false};
 
 struct Options {
     double minutes = 60;
+    unsigned faults = 30;
     std::uint64_t seed = std::random_device{}();
     Yard::Options yard;
     std::string svg;
@@ -82,9 +83,10 @@ struct Planned {
 };
 
 /// One after the other, at equal distances. The broker is killed in the first third alone: in the last half its process
-/// is to be one that has served for some time (health.hpp says why).
+/// is to be one that has served for some time (health.hpp says why). Before that half it has had one of each other
+/// kind, so that its memory is as large as the work makes it that waits while it is stopped or cut off.
 std::vector<Planned> plan(double seconds, double every_s, bool has_far_machine) {
-    std::vector<std::string> kinds{"broker_killed", "half_open", "worker_killed"};
+    std::vector<std::string> kinds{"broker_killed", "broker_stopped", "half_open", "worker_killed"};
     if (has_far_machine) kinds.emplace_back("link_down");
     std::vector<Planned> all;
     std::size_t next = 0;
@@ -99,7 +101,7 @@ class Soak {
  public:
     Soak(const Options& options, Yard& yard, Place& place)
         : seconds_(options.minutes * 60),
-          every_s_(std::clamp(seconds_ / kFaults, 3.0, 180.0)),
+          every_s_(std::max(seconds_ / (options.faults + 1), 3.0)),
           sample_s_(std::clamp(seconds_ / kSamples, 0.5, 5.0)),
           yard_(yard),
           client_({.broker = yard.endpoint()}),
@@ -120,7 +122,7 @@ class Soak {
             if (!heal_ && next_ < plan_.size() && now >= plan_[next_].at_s) begin(now);
             yard_.tend();
             if (now >= next_sample) {
-                next_sample += sample_s_;
+                next_sample = now + sample_s_;
                 sample();
             }
             if (now >= next_word) {
@@ -224,6 +226,20 @@ nlohmann::ordered_json to_json(const std::vector<Sample>& samples) {
     return all;
 }
 
+/// Of the picture.
+std::string words_below(const Verdict& verdict, const Health& health) {
+    char text[200];
+    std::snprintf(text, sizeof text,
+                  "jobyard " JOBYARD_VERSION
+                  ": %llu jobs, %s; in the last half memory %+.2f %%, descriptors %+lld; p99 of "
+                  "the last half %.2f times that of the first",
+                  static_cast<unsigned long long>(verdict.acknowledged),
+                  verdict.kept() ? "nothing lost" : "a promise was broken", 100 * health.memory_growth,
+                  static_cast<long long>(health.descriptors_after) - static_cast<long long>(health.descriptors_before),
+                  health.p99_ratio);
+    return text;
+}
+
 int run(const Options& options) {
     Place place(options.directory, std::uint64_t{2} << 30);
     for (const std::string& missing : place.missing()) std::cerr << "not possible here: " << missing << '\n';
@@ -242,17 +258,17 @@ int run(const Options& options) {
     add_what_clients_saw(samples, history, soak.settle_us());
     const Health health = judge_health(samples, bounds);
     const bool is_judged = options.minutes >= kMinutesToJudge && !interrupted;
+    const bool is_good = verdict.kept() && (!is_judged || health.broken.empty());
     if (!options.svg.empty())
-        test::write_file(options.svg,
-                         draw(samples, disturbances(history), bounds,
-                              "jobyard " JOBYARD_VERSION ", seed " + std::to_string(options.seed) + ", " +
-                                  std::to_string(verdict.acknowledged) + " jobs, " +
-                                  std::to_string(verdict.broken_count.size()) + " kinds of broken promises"));
+        test::write_file(options.svg, draw(samples, disturbances(history), bounds, words_below(verdict, health)));
     nlohmann::ordered_json told{{"version", JOBYARD_VERSION}, {"seed", options.seed}};
     told.update(report(verdict));
     told.update(report(health, bounds, is_judged));
     told["not_possible_here"] = place.missing();
-    if (options.json) told["sampled"] = to_json(samples);
+    if (options.json) {
+        if (is_judged) told["unwell"] = health.broken;
+        told["sampled"] = to_json(samples);
+    }
     tell(told, options.json);
     tell_what_is_broken(verdict);
     if (is_judged)
@@ -260,7 +276,6 @@ int run(const Options& options) {
     else
         std::cerr << "memory, descriptors, files and p99 are shown and not judged: that takes a run of "
                   << kMinutesToJudge << " minutes\n";
-    const bool is_good = verdict.kept() && (!is_judged || health.broken.empty());
     if (options.keep || !is_good) keep_record(yard, place);
     return is_good ? 0 : 1;
 }
@@ -276,14 +291,16 @@ int main(int argc, char** argv) {
         options.yard.jobs_per_s = 25;
         CLI::App app{
             "A real broker, workers and clients at a steady rate, with small retention limits and a fault every few\n"
-            "minutes: kill -9 of a worker, a partition, and in the first third kill -9 of the broker. The broker is\n"
-            "sampled meanwhile. Exit status 1, and a sentence for each, if\n"
+            "minutes: kill -9 of a worker, a partition, a stopped broker, and in the first third kill -9 of it. The\n"
+            "broker is sampled meanwhile. Exit status 1, and a sentence for each, if\n"
             "  in the last half its own memory grows by 2 % or more, or its descriptors become more or fewer;\n"
             "  its files are larger than its limits let them be;\n"
             "  99 of 100 submits are answered 1.5 times as late in the last half as in the first;\n"
             "  anything that was acknowledged is lost, or another promise broken, as jobyard-torture has it.\n"
             "Samples in a fault, and for a third of the time between two faults after it, are drawn and not judged."};
-        app.add_option("--minutes", options.minutes, "How long; below 10 only promises are judged")
+        app.add_option("--minutes", options.minutes, "How long; below 20 only promises are judged")
+            ->capture_default_str();
+        app.add_option("--faults", options.faults, "How many things go wrong; at most one in 3 seconds")
             ->capture_default_str();
         app.add_option("--svg", options.svg, "Draw the samples into this file");
         app.add_option("--seed", options.seed, "Of the jobs; the same seed gives the same jobs, not the same run");

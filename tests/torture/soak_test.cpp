@@ -20,7 +20,7 @@ TEST(Soak, SamplesDisturbsLosesNothingAndDraws) {
     EXPECT_EQ(told.at("broken"), nlohmann::json::object());
     EXPECT_EQ(told.at("judged"), false);
     EXPECT_GT(told.at("retired"), 0) << "retention works meanwhile";
-    for (const char* kind : {"broker_killed", "worker_killed", "half_open"})
+    for (const char* kind : {"broker_killed", "broker_stopped", "half_open", "worker_killed"})
         EXPECT_GE(told.at("faults").value(kind, 0), 1) << kind;
     const nlohmann::json& samples = told.at("sampled");
     ASSERT_GE(samples.size(), 5U);
