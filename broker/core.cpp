@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "jobyard/assert.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 
@@ -434,17 +435,18 @@ void Core::stop(Output& out) {
 // --- the open batch --------------------------------------------------------------------------------------------------
 
 std::uint64_t Core::rests_on(const Output& out) const {
-    if (config_.bug == PlantedBug::answer_before_commit) return 0;
+    if (planted(PlantedBug::answer_before_commit)) return 0;
     return has_writes(out) ? out.batch->seq : sealed_seq_;
 }
 
 /// A job that was never out before has had one write, its submit; whatever came of an earlier attempt must be durable
-/// before another. A worker hears nothing before its WELCOME.
+/// before another. A worker hears nothing before its WELCOME, nor of a job in place of one that was taken from it
+/// before it is told to stop that.
 std::uint64_t Core::grant_rests_on(const Session& session, const Job& job, const Output& out) const {
-    if (config_.bug == PlantedBug::answer_before_commit) return 0;
+    if (planted(PlantedBug::answer_before_commit)) return 0;
     if (job.has_state_row || job.has_claim_row || job.id >= open_jobs_) return rests_on(out);
     const std::uint64_t submit = job.id >= sealed_jobs_ ? sealed_seq_ : 0;
-    return std::max({submit, session.welcome_rests_on, window_closed_in_});
+    return std::max({submit, session.hears_first, window_closed_in_});
 }
 
 Outgoing& Core::send(PeerId peer, SessionId session, RequestId request, Message message, std::uint64_t rests_on,
@@ -545,6 +547,7 @@ void Core::set_state(Job& job, JobState state) {
     };
     count(job.state, std::uint64_t{0} - 1);
     const bool was_leased = job.leased();
+    saw(job.id, job.state, state);
     job.state = state;
     count(job.state, 1);
     if (job.in_array && was_leased != job.leased()) {

@@ -49,16 +49,12 @@ struct Turn {
     std::uint64_t random = 0;  ///< for jitter and session numbers
 };
 
-/// A planted bug, so that the simulator can show it would find one. Always none outside the tests.
-enum class PlantedBug : std::uint8_t { none, answer_before_commit, token_reuse_after_restart };
-
 struct CoreConfig {
     Limits limits;
     Timing timing;
     Uuid store;
     std::uint32_t epoch = 1;
     std::string software = "jobyard-broker";
-    PlantedBug bug = PlantedBug::none;
 };
 
 /// What has been answered already of a list that waits for the disk.
@@ -205,7 +201,7 @@ class Core {
         std::uint32_t followers = 0;  ///< in followers_
         // A worker:
         std::uint64_t row = 0;
-        std::uint64_t welcome_rests_on = 0;
+        std::uint64_t hears_first = 0;  ///< the batch of its WELCOME, or of the last STOP that took a job from it
         bool draining = false;
         std::uint8_t minor = 0;
         std::string software;

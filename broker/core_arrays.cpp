@@ -526,6 +526,8 @@ void Core::make_some(JobId id, Array& array, Turn turn, Output& out) {
     }
     if (row.made < row.count) return;
     row.makes = false;
+    dirty_arrays_.insert(id);
+    touched_ = true;  // this step may have made nothing; but who stops the array now is told that it had stopped
     schedule(id, array, INT64_MAX);
 }
 
@@ -569,6 +571,8 @@ void Core::make_leftovers(JobId id, Array& array, const Found& found, Turn turn,
     if (more) return;
     array.row.makes = false;
     array.row.count = array.row.made;  // or were redriven
+    dirty_arrays_.insert(id);
+    touched_ = true;  // as in make_some
     schedule(id, array, INT64_MAX);
     if (array.unended == 0) end_array(id, array, turn);
 }

@@ -5,6 +5,7 @@
 
 #include "core.hpp"
 #include "job_map.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -155,7 +156,7 @@ void Core::load_queue(std::string_view key, const QueueRow& row) {
     }
     const QueueId id = ready_.queue_of(key);
     count_new_queues();
-    queue_counts_[id].paused = row.paused;
+    queue_counts_[id].paused = row.paused && !planted(PlantedBug::pause_forgotten_on_restart);
     queue_counts_[id].max_running = row.max_running;
     queue_settings_[id] = {row.paused_at, std::string(row.by), std::string(row.why), row.retry};
     reconsider(id);
@@ -232,7 +233,8 @@ void Core::on_list_queues(Session& session, RequestId request, const ListQueues&
 /// Whether jobs of the queue may be picked.
 void Core::reconsider(QueueId id) {
     const QueueCounts& counts = queue_counts_[id];
-    ready_.set_open(id, !counts.paused && (counts.max_running == 0 || counts.running < counts.max_running));
+    const std::uint64_t most = counts.max_running + (planted(PlantedBug::queue_limit_overrun) ? 1U : 0U);
+    ready_.set_open(id, !counts.paused && (counts.max_running == 0 || counts.running < most));
 }
 
 }  // namespace jobyard::broker

@@ -4,6 +4,7 @@
 
 #include "core.hpp"
 #include "jobyard/assert.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -135,7 +136,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         gone_instances_.erase({instance.gone_at, session.instance_number});
         instance.session = session.index;
     }
-    session.welcome_rests_on = rests_on(out);
+    session.hears_first = rests_on(out);
     answer(session, request, std::move(welcome), out);
     if (session.role == Role::worker) {
         for (JobHandle handle = session.leases; handle != kNoJob; handle = jobs_[handle].next)
@@ -152,6 +153,7 @@ bool Core::join_instance(Session& session, const Hello& hello, Welcome& welcome,
         session.instance_number = known->second;
         welcome.instance = InstanceState::resumed;
         confirm(instances_.at(known->second), hello.confirmed);
+        if (planted(PlantedBug::window_forgotten_too_early)) instances_.at(known->second).runs.clear();
         return true;
     }
     if (hello.resumed) {
@@ -259,6 +261,7 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
             window_open_ && claim.token >= job.token && (claim.token.value >> kTokenCounterBits) < config_.epoch &&
             (claim.token >= floor_ || (accepted_before != old_claims_.end() && accepted_before->second == claim.token));
         if (!good) return refused;
+        if (planted(PlantedBug::double_dispatch_after_claim)) return Code::ok;
         if (job.state == JobState::queued) ready_.remove(handle);
         deadlines_.drop(handle);
         job.token = claim.token;

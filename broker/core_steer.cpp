@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 
@@ -120,6 +121,8 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
         batch.erase(Table::buried, key);
         const Slice live_key = batch.append(key);
         batch.put(Table::live, live_key, append_row(batch, live));
+    } else if (planted(PlantedBug::dead_job_lost_on_redrive)) {
+        batch.erase(Table::buried, key);
     } else {
         batch.move(Table::buried, Table::live, key);
     }

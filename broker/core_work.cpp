@@ -5,6 +5,7 @@
 
 #include "core.hpp"
 #include "jobyard/assert.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 namespace {
@@ -38,7 +39,8 @@ JobHandle Core::held(const Session& session, JobId id, LeaseToken token) const {
     const JobHandle handle = jobs_.find(id);
     if (handle == kNoJob) return kNoJob;
     const Job& job = jobs_[handle];
-    return job.leased() && job.worker == session.index && job.token == token ? handle : kNoJob;
+    const bool is_live = job.token == token || planted(PlantedBug::stale_end_accepted);
+    return job.leased() && job.worker == session.index && is_live ? handle : kNoJob;
 }
 
 void Core::on_started(Session& session, const Started& started, Turn turn) {
@@ -212,10 +214,10 @@ void Core::drain_for_array(Session& session, JobHandle job, Output& out) {
 
 void Core::grant(Session& session, JobHandle handle, Turn turn, Output& out) {
     Job& job = jobs_[handle];
-    const std::uint64_t epoch = config_.bug == PlantedBug::token_reuse_after_restart ? 1 : config_.epoch;
+    const std::uint64_t epoch = planted(PlantedBug::token_reuse_after_restart) ? 1 : config_.epoch;
     JOBYARD_ASSERT(last_token_ < kTokenCounterMask);  // 2^44 grants in one run: 5 years at 100,000 a second
     const LeaseToken token{epoch << kTokenCounterBits | ++last_token_};
-    JOBYARD_ASSERT(token >= job.token || config_.bug != PlantedBug::none);
+    JOBYARD_ASSERT(token >= job.token || planted(PlantedBug::token_reuse_after_restart));
     job.token = token;
     job.granted_at = turn.wall;
     job.hard_end = 0;
@@ -275,7 +277,7 @@ void Core::drop_lease(JobHandle handle) {
     job.previous = job.next = kNoJob;
     job.worker = 0;
     job.hard_end = 0;
-    --session.outstanding;
+    if (!planted(PlantedBug::credit_leak) || !job.cancel_requested) --session.outstanding;
     deadlines_.drop(handle);
     if (job.has_progress) progress_.erase(handle);
     job.has_progress = false;
@@ -308,7 +310,8 @@ void Core::tell_room(ServiceId service) {
 
 void Core::queue_stop(Session& session, const Job& job, StopReason reason, Output& out) {
     if (session.gone_at >= 0) return;  // it will be told in WELCOME
-    answer(session, {}, Stop{{{job.id, job.token, reason}}}, out);
+    const Outgoing& stop = answer(session, {}, Stop{{{job.id, job.token, reason}}}, out);
+    if (reason == StopReason::lease_lost) session.hears_first = stop.rests_on;
 }
 
 std::string_view Core::worker_name(const Job& job) const {
@@ -348,6 +351,7 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
                            attempted.outcome == Outcome::cancelled;  // which nobody asked for
     if (own_error) {
         ++job.errors;
+        if (planted(PlantedBug::budget_charged_twice) && attempted.outcome == Outcome::timeout) ++job.errors;
         if (!attempted.retryable)
             return end_job(handle, JobState::dead, Reason::not_retryable, row, attempted.result, turn, out);
         if (job.errors >= job.max_attempts)
@@ -371,7 +375,8 @@ void Core::end_attempt(JobHandle handle, const Attempted& attempted, Turn turn, 
         expiries_.at(handle).ready_at = -1;
     }
     if (own_error) return retry_later(handle, turn, out);
-    job.granted_at = attempted.delay_ms == 0 ? 0 : turn.wall + static_cast<std::int64_t>(attempted.delay_ms);
+    const bool at_once = attempted.delay_ms == 0 || planted(PlantedBug::snooze_ignored);
+    job.granted_at = at_once ? 0 : turn.wall + static_cast<std::int64_t>(attempted.delay_ms);
     wait_or_enqueue(handle, JobState::scheduled, turn);
     write_state(handle, turn, out);
 }
@@ -412,7 +417,7 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     ++numbers_.retried_total;
     job.granted_at = turn.wall + pause_ms;
     set_state(job, JobState::retrying);
-    arm(handle, turn.now + pause_ms);
+    arm(handle, planted(PlantedBug::lost_retry) ? INT64_MAX - 1 : turn.now + pause_ms);
     write_state(handle, turn, out);
 }
 

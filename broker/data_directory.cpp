@@ -11,14 +11,7 @@
 namespace jobyard::broker {
 
 Result<std::unique_ptr<DataDirectory>> DataDirectory::open(const std::string& path, std::uint64_t ballast_bytes) {
-    if (::mkdir(path.c_str(), 0700) == 0) {
-        const std::size_t slash = path.find_last_of('/', path.find_last_not_of('/'));
-        const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-        if (auto synced = sync_directory(parent); !synced) return synced.error();
-    } else if (errno != EEXIST) {
-        return Error{errno == ENOSPC ? Code::disk_full : Code::internal,
-                     "cannot create the data directory " + path + ": " + errno_text(errno)};
-    }
+    if (auto made = make_directory(path, "data directory"); !made) return made.error();
     auto lock = lock_file(path + "/lock");
     if (!lock) {
         if (lock.error().code != Code::busy) return lock.error();

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -44,6 +45,17 @@ Result<void> sync_directory(const std::string& path) {
     if (!directory || ::fsync(directory.get()) != 0)
         return Error{Code::internal, "cannot sync the directory " + path + ": " + errno_text(errno)};
     return {};
+}
+
+Result<void> make_directory(const std::string& path, const char* what) {
+    const bool made = ::mkdir(path.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST)
+        return Error{errno == ENOSPC ? Code::disk_full : Code::internal,
+                     std::string("cannot make the ") + what + " " + path + ": " + errno_text(errno)};
+    const std::size_t slash = path.find_last_of('/', path.find_last_not_of('/'));
+    auto synced = sync_directory(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+    // Whoever may not read what it is in has not made it.
+    return made ? synced : Result<void>{};
 }
 
 Event::Event() : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {

@@ -35,6 +35,10 @@ Result<Fd> lock_file(const std::string& path);
 /// Makes what was created or renamed in the directory survive a power loss.
 Result<void> sync_directory(const std::string& path);
 
+/// Makes the directory (mode 0700) if absent, and its name survive a power loss: also if it was made by somebody who
+/// was killed before he could. `what` it is, for the error, which is `disk_full` if space was what lacked.
+Result<void> make_directory(const std::string& path, const char* what);
+
 /// Readable from `signal()` to `clear()`. Both may be called from any thread.
 class Event {
  public:

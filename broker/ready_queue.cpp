@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "jobyard/assert.hpp"
+#include "simulated.hpp"
 
 namespace jobyard::broker {
 
@@ -296,7 +297,7 @@ ReadyQueue::LineId ReadyQueue::Service::take_turn() {
 JobHandle ReadyQueue::pick(ServiceId id) {
     Service& service = services_[id];
     JOBYARD_ASSERT(service.ready > 0);
-    const bool for_age = ++service.picks % kAgingShare == 0;
+    const bool for_age = ++service.picks % kAgingShare == 0 || planted(PlantedBug::priority_inversion);
     const JobHandle chosen = for_age ? oldest(service) : best(lines_[service.take_turn()]).job;
     remove(chosen);
     return chosen;

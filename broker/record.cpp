@@ -256,11 +256,22 @@ Slice append_row(Batch& batch, const InstanceRow& row) {
     return finish_row(batch, start);
 }
 
-bool read_row(std::string_view bytes, LiveRow& row) { return read_fields(bytes, row, &row.payload); }
-bool read_row(std::string_view bytes, StateRow& row) { return read_fields(bytes, row); }
+namespace {
+
+/// Whoever puts a job into a place by it relies on it.
+bool is_priority(std::uint8_t value) { return value >= kPriorityMin && value <= kPriorityMax; }
+
+}  // namespace
+
+bool read_row(std::string_view bytes, LiveRow& row) {
+    return read_fields(bytes, row, &row.payload) && is_priority(row.priority);
+}
+bool read_row(std::string_view bytes, StateRow& row) {
+    return read_fields(bytes, row) && (row.priority == 0 || is_priority(row.priority));
+}
 bool read_row(std::string_view bytes, AttemptRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, EndRow& row) {
-    if (!read_fields(bytes, row, &row.result)) return false;
+    if (!read_fields(bytes, row, &row.result) || !is_priority(row.priority)) return false;
     if (row.last.ended_at == 0 && row.last.outcome != Outcome::none) row.last.ended_at = row.ended_at;
     return true;
 }

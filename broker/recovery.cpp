@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,18 +20,31 @@ struct Identity {
     std::uint32_t epoch = 0;
 };
 
+/// A row of `meta` that has so many bytes; nothing if it is not there.
+Result<std::optional<std::string>> meta_row(Store& store, std::string_view name, std::size_t bytes) {
+    auto row = store.get(Table::meta, name);
+    if (row && *row && (*row)->size() != bytes)
+        return Error{Code::internal, "the row " + std::string(name) +
+                                         " of table meta is damaged; restore a backup of the data directory"};
+    return row;
+}
+
+/// 0 if it is not there.
+Result<std::uint64_t> meta_number(Store& store, std::string_view name) {
+    const auto row = meta_row(store, name, sizeof(std::uint64_t));
+    if (!row) return row.error();
+    return *row ? from_big_endian(**row) : 0;
+}
+
+constexpr std::size_t kUuidBytes = 16;
+
 /// Every start is an epoch of its own, on disk before the first token of it is granted.
 Result<Identity> begin_epoch(Store& store) {
-    const auto number = [&](std::string_view name) -> Result<std::uint64_t> {
-        auto bytes = store.get(Table::meta, name);
-        if (!bytes) return bytes.error();
-        return *bytes ? from_big_endian(**bytes) : 0;
-    };
-    auto epoch = number(kMetaEpoch);
+    auto epoch = meta_number(store, kMetaEpoch);
     if (!epoch) return epoch.error();
-    auto applied = number(kMetaApplied);
+    auto applied = meta_number(store, kMetaApplied);
     if (!applied) return applied.error();
-    auto id = store.get(Table::meta, kMetaStore);
+    auto id = meta_row(store, kMetaStore, kUuidBytes);
     if (!id) return id.error();
     if (*epoch >= kEpochMax)
         return Error{Code::internal, "this store has been started 2^20 times; move its jobs to a new one"};
@@ -58,9 +72,11 @@ Result<Identity> begin_epoch(Store& store) {
 Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
     std::uint64_t applied = 0;
     std::string damage;
+    // Keys are numbers, but those of these two.
     const auto each = [&](Table table, auto&& take) -> Result<void> {
+        const bool has_number = table != Table::queues && table != Table::meta;
         return store.for_each(table, [&](std::string_view key, std::string_view value) {
-            if (!take(key, value) && damage.empty())
+            if (((has_number && key.size() != sizeof(std::uint64_t)) || !take(key, value)) && damage.empty())
                 damage = std::string("a row of table ") + to_string(table) + " is damaged (key of " +
                          std::to_string(key.size()) + " bytes, number " +
                          (key.size() >= 8 ? std::to_string(from_big_endian(key)) : "?") + ")";
@@ -118,6 +134,7 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
     });
     if (!read) return read.error();
     read = each(Table::claims, [&](std::string_view key, std::string_view value) {
+        if (value.size() != sizeof(std::uint64_t)) return false;
         core.load_claim({from_big_endian(key)}, {from_big_endian(value)});
         return true;
     });
@@ -137,6 +154,8 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
     });
     if (!read) return read.error();
     read = each(Table::meta, [&](std::string_view key, std::string_view value) {
+        const bool is_number = key == kMetaFloor || key == kMetaApplied;
+        if (is_number && value.size() != sizeof(std::uint64_t)) return false;
         if (key == kMetaNumbers) {
             NumbersRow numbers;
             if (!read_row(value, numbers)) return false;
@@ -160,13 +179,13 @@ Result<std::uint64_t> load(Store& store, Core& core, Turn now) {
 }  // namespace
 
 Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn now) {
-    const auto in_store = store.get(Table::meta, kMetaApplied);
+    const auto in_store = meta_number(store, kMetaApplied);
     if (!in_store) return in_store.error();
-    const auto relied = store.get(Table::meta, kMetaRelied);
+    const auto relied = meta_number(store, kMetaRelied);
     if (!relied) return relied.error();
-    const auto owner = store.get(Table::meta, kMetaStore);
+    const auto owner = meta_row(store, kMetaStore, kUuidBytes);
     if (!owner) return owner.error();
-    const auto secret = store.get(Table::meta, kMetaLogSecret);
+    const auto secret = meta_number(store, kMetaLogSecret);
     if (!secret) return secret.error();
     const auto backup = store.get(Table::meta, kMetaBackup);
     if (!backup) return backup.error();
@@ -180,7 +199,7 @@ Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn 
             Code::internal,
             "the commit log (log.0 and log.1 beside data.mdb) is missing or cut short, and with it perhaps jobs "
             "that were acknowledged; restore a backup of the whole data directory"};
-    if (*owner) log.belongs_to(uuid_from_bytes(**owner), *secret ? from_big_endian(**secret) : 0);
+    if (*owner) log.belongs_to(uuid_from_bytes(**owner), *secret);
     std::vector<Batch> group;  // as the applier does: a transaction for many
     std::size_t bytes = 0;
     const auto apply = [&]() -> Result<void> {
@@ -191,19 +210,18 @@ Result<Recovered> recover(Store& store, CommitLog& log, CoreConfig config, Turn 
         bytes = 0;
         return done;
     };
-    auto replayed = log.replay(*in_store ? from_big_endian(**in_store) : 0, [&](Batch&& batch) -> Result<void> {
+    auto replayed = log.replay(*in_store, [&](Batch&& batch) -> Result<void> {
         bytes += batch.bytes();
         group.push_back(std::move(batch));
         return bytes < kApplyBytes ? Result<void>{} : apply();
     });
     if (replayed) replayed = apply();
     if (!replayed) return replayed.error();
-    const auto replayed_to = store.get(Table::meta, kMetaApplied);
-    if (!replayed_to) return replayed_to.error();
-    const std::uint64_t last = *replayed_to ? from_big_endian(**replayed_to) : 0;
-    if (*relied && from_big_endian(**relied) > last)
-        return Error{Code::internal, "the commit log ends with batch " + std::to_string(last) + " but had batch " +
-                                         std::to_string(from_big_endian(**relied)) +
+    const auto last = meta_number(store, kMetaApplied);
+    if (!last) return last.error();
+    if (*relied > *last)
+        return Error{Code::internal, "the commit log ends with batch " + std::to_string(*last) + " but had batch " +
+                                         std::to_string(*relied) +
                                          ", which was durable: its end is missing or damaged; restore a backup of the "
                                          "whole data directory"};
     const auto identity = begin_epoch(store);

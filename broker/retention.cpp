@@ -164,9 +164,10 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
                                                      std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
 }
 
-/// A redrive takes the end back, unless the key is over by then.
+/// A redrive takes the end back, unless the key is over by then. One that names a job only while that lives was over
+/// with it, wherever the wall clock has been set since.
 bool Core::key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn) {
-    return ended_at + static_cast<std::int64_t>(ttl_ms) <= turn.wall;
+    return ttl_ms == 0 || ended_at + static_cast<std::int64_t>(ttl_ms) <= turn.wall;
 }
 
 void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out) {

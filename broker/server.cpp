@@ -1,5 +1,6 @@
 #include "server.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -394,6 +395,7 @@ void Server::watch_disk() {
     next_disk_look_ = clock_.now() + kDiskLookMs;
     core_.set_free_disk(directory_.free_bytes());
     directory_.ensure_ballast();
+    watch_descriptors();
     if (const std::uint64_t refused = socket_.refused_keys(); refused != keys_refused_) {
         spdlog::warn("{} connections were refused for their keys, the last from {}", refused - keys_refused_,
                      socket_.last_refused_key());
@@ -402,6 +404,18 @@ void Server::watch_disk() {
     if (clock_.now() < next_reader_check_) return;
     next_reader_check_ = clock_.now() + kReaderCheckMs;
     if (auto checked = store_.check_readers(); !checked) spdlog::warn("{}", checked.error().text);
+}
+
+/// libzmq says nothing when it has none for a new connection. All that the broker itself needs is open already.
+void Server::watch_descriptors() {
+    const bool are_left = static_cast<bool>(Fd(::fcntl(signals_.get(), F_DUPFD_CLOEXEC, 0)));
+    if (are_left == descriptors_are_left_) return;
+    descriptors_are_left_ = are_left;
+    if (are_left) spdlog::info("there are file descriptors again: who could not connect can");
+    else
+        spdlog::error(
+            "no file descriptor is left: nobody else can connect until somebody leaves; allow the broker more "
+            "(LimitNOFILE= of its unit, ulimit -n), or find out who opens so many connections");
 }
 
 std::string Server::edge_map() const {

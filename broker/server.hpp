@@ -105,6 +105,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     void payload_is_gone(JobId job, LeaseToken token) override;
     void result_is_gone(PeerId peer, SessionId session, std::uint64_t bytes) override;
     void watch_disk();
+    void watch_descriptors();
     [[nodiscard]] std::string edge_map() const;
     Result<void> say_goodbye();
 
@@ -139,6 +140,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     std::vector<Incoming> incoming_;
     std::string header_;
     std::int64_t next_disk_look_ = 0;
+    bool descriptors_are_left_ = true;
     std::int64_t next_reader_check_ = 0;
     bool more_input_ = false;
     std::uint64_t turns_ = 0;

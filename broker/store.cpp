@@ -62,6 +62,27 @@ int reserve_lock_file(const std::string& path) {
     return file ? ::posix_fallocate(file.get(), 0, kLockFileBytes) : errno;
 }
 
+/// Until its first transaction a store is LMDB's two first pages, each with a few words at its beginning. LMDB does not
+/// sync them, and refuses what a power loss may leave of them: some sectors, and zeros. But nothing was in it, so it is
+/// made anew. (If there was, the commit log tells: recover().)
+void drop_if_never_finished(const std::string& path) {
+    constexpr std::size_t kSector = 512;
+    constexpr std::string_view kMagic = "\xde\xc0\xef\xbe";
+    constexpr std::size_t kMagicAt = 16;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    std::string bytes(2 * page + 1, '\0');
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const ssize_t size = file ? ::pread(file.get(), bytes.data(), bytes.size(), 0) : -1;
+    if (size < 0 || size == static_cast<ssize_t>(bytes.size())) return;
+    bytes.resize(static_cast<std::size_t>(size));
+    for (std::size_t at = 0; at < bytes.size(); at += kSector) {
+        const std::string_view sector = std::string_view(bytes).substr(at, kSector);
+        const bool is_first = at % page == 0 && sector.substr(std::min(kMagicAt, sector.size())).starts_with(kMagic);
+        if (!is_first && sector.find_first_not_of('\0') != std::string_view::npos) return;  // not LMDB's: it says so
+    }
+    ::unlink(path.c_str());
+}
+
 /// Reading ahead makes a cold start fast, but in a file larger than memory it evicts what is needed for what is not.
 bool larger_than_memory(const std::string& file) {
     struct stat info {};
@@ -73,9 +94,7 @@ void raise(std::atomic<std::uint64_t>& value, std::uint64_t by) { value.fetch_ad
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(const Options& options) {
-    if (::mkdir(options.path.c_str(), 0700) != 0 && errno != EEXIST)
-        return Error{errno == ENOSPC ? Code::disk_full : Code::internal,
-                     "cannot create " + options.path + ": " + errno_text(errno)};
+    if (auto made = make_directory(options.path, "directory of the store"); !made) return made.error();
     MDB_env* env = nullptr;
     if (const int rc = mdb_env_create(&env); rc != 0)
         return Error{Code::internal, std::string("cannot prepare the store: ") + mdb_strerror(rc)};
@@ -86,9 +105,12 @@ Result<std::unique_ptr<Store>> Store::open(const Options& options) {
     JOBYARD_ASSERT(mdb_env_set_maxreaders(env, kMaxReaders) == 0);
     // Never MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP: each gives up a promise at a power loss or on a full disk.
     unsigned flags = MDB_NOTLS;
-    if (larger_than_memory(options.path + "/data.mdb")) flags |= MDB_NORDAHEAD;
+    const std::string file = options.path + "/data.mdb";
+    if (larger_than_memory(file)) flags |= MDB_NORDAHEAD;
+    drop_if_never_finished(file);
     int rc = reserve_lock_file(options.path + "/lock.mdb");
     if (rc == 0) rc = mdb_env_open(env, options.path.c_str(), flags, 0600);
+    if (rc == 0) rc = mdb_env_sync(env, 1);  // a longer file has these pages whole
     if (rc != 0) return store->failure("cannot open the store", rc);
     if (auto opened = store->open_tables(); !opened) return opened.error();
     if (auto checked = store->check_readers(); !checked) return checked.error();
@@ -117,8 +139,10 @@ Result<void> Store::open_tables() {
             MDB_val value = to_val(ours);
             if (rc == MDB_NOTFOUND) rc = mdb_put(transaction.get(), handle(table), &key, &value, 0);
             MDB_val relied_key = to_val(kMetaRelied);
-            if (rc == 0 && mdb_get(transaction.get(), handle(table), &relied_key, &found) == 0)
+            if (rc == 0 && mdb_get(transaction.get(), handle(table), &relied_key, &found) == 0) {
+                if (found.mv_size != sizeof(std::uint64_t)) return damaged(kMetaRelied);
                 passing_ = Passing(from_big_endian(to_view(found)));
+            }
         }
         if (rc == 0) {
             Cursor cursor(transaction.get(), tables_[i]);
@@ -272,6 +296,7 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     MDB_val key = to_val(kMetaApplied);
     MDB_val applied;
     int rc = mdb_get(transaction.get(), handle(Table::meta), &key, &applied);
+    if (rc == 0 && applied.mv_size != sizeof(std::uint64_t)) return damaged(kMetaApplied);
     if (rc == 0) snapshot.applied_seq = from_big_endian(to_view(applied));
     if (rc == MDB_NOTFOUND) rc = 0;
     for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i)
@@ -334,6 +359,11 @@ Result<void> Store::check_readers() {
     int dead = 0;
     if (const int rc = mdb_reader_check(env_, &dead); rc != 0) return failure("cannot check the readers", rc);
     return {};
+}
+
+Error Store::damaged(std::string_view name) const {
+    return {Code::internal, "the row " + std::string(name) + " of table meta is damaged (" + path_ +
+                                "); restore a backup of the data directory"};
 }
 
 Error Store::failure(const std::string& what, int error) const {

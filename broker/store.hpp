@@ -86,6 +86,7 @@ class Store {
     Result<void> grow();
     void measure();
     [[nodiscard]] Error failure(const std::string& what, int error) const;
+    [[nodiscard]] Error damaged(std::string_view name) const;
     [[nodiscard]] unsigned handle(Table table) const { return tables_[static_cast<std::size_t>(table)]; }
 
     std::string path_;

@@ -87,30 +87,22 @@ struct Call {
 
 inline bool has_reached(const Call& call, Stage stage) { return call.stage.load(std::memory_order_acquire) >= stage; }
 
-/// A job that was submitted, or is watched by its number.
+/// A job that was submitted, or is watched by its number. Small, because a caller may hold millions: what it was made
+/// of is not here (Network::Posting).
 struct Watched : Call {
-    Watched(std::shared_ptr<Room> where, JobSpec what)
-        : Call(std::move(where)), spec(std::move(what)), watch(spec.watch), payload_bytes(spec.payload.size()) {
-        if (payload_bytes >= kLargePayloadBytes) large = std::make_shared<const std::string>(std::move(spec.payload));
-    }
-    [[nodiscard]] KeptBytes payload() const { return large ? KeptBytes(*large, large) : KeptBytes(spec.payload); }
-    Watched(std::shared_ptr<Room> where, JobId number, Deadline until)
-        : Call(std::move(where)), watch(true), deadline(until), job(number) {
+    Watched(std::shared_ptr<Room> where, bool is_watched) : Call(std::move(where)), watch(is_watched) {}
+    Watched(std::shared_ptr<Room> where, JobId number) : Call(std::move(where)), watch(true) {
+        result.job = number;
         stage = Stage::known;
     }
-    JobSpec spec;                              ///< the session's views point into it until the job is known
-    std::shared_ptr<const std::string> large;  ///< its payload, where that is too large to copy
-    const bool watch;
-    const std::size_t payload_bytes = 0;
-    const Deadline deadline{};  ///< of a watch by number
+    [[nodiscard]] JobId job() const { return result.job; }
 
-    // From `known` on:
-    JobId job;
+    const bool watch;
+    // From `known` on, or when done, if it was made: result.job, and
     Code code = Code::ok;
     // When done:
-    std::optional<Error> not_made;
     JobResult result;
-    std::optional<Error> no_result;
+    std::unique_ptr<Error> failure;  ///< why it was not made, if it has no number, or why there is no result
 };
 
 /// A question.

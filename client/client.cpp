@@ -110,8 +110,8 @@ using client::Watched;
 Result<JobId> Submission::id(std::chrono::milliseconds limit) const {
     if (watched_->room->is_forked()) return client::forked_error();
     if (!watched_->room->wait(*watched_, Stage::known, limit)) return watched_->room->no_answer(limit);
-    if (watched_->not_made) return *watched_->not_made;
-    return watched_->job;
+    if (!watched_->job()) return *watched_->failure;
+    return watched_->job();
 }
 
 Result<JobResult> Submission::result(std::chrono::milliseconds limit) const {
@@ -121,8 +121,7 @@ Result<JobResult> Submission::result(std::chrono::milliseconds limit) const {
     if (watched_->room->is_forked()) return client::forked_error();
     if (!watched_->room->wait(*watched_, Stage::done, limit))
         return watched_->room->no_answer(limit, "it has not ended");
-    if (watched_->not_made) return *watched_->not_made;
-    if (watched_->no_result) return *watched_->no_result;
+    if (watched_->failure) return *watched_->failure;
     return watched_->result;
 }
 
@@ -140,18 +139,17 @@ struct Client::Impl {
     [[nodiscard]] bool is_forked() const { return network.room()->is_forked(); }
 
     /// Done at once if it cannot be submitted.
-    [[nodiscard]] std::shared_ptr<Watched> make(JobSpec spec) const {
-        std::optional<Error> fault =
-            is_forked() ? client::forked_error() : client::find_fault(spec, network.max_payload());
-        auto job = std::make_shared<Watched>(network.room(), std::move(spec));
-        if (fault) {
-            job->not_made = std::move(fault);
+    [[nodiscard]] std::shared_ptr<Watched> make(const JobSpec& spec) const {
+        auto job = std::make_shared<Watched>(network.room(), spec.watch);
+        if (std::optional<Error> fault =
+                is_forked() ? client::forked_error() : client::find_fault(spec, network.max_payload())) {
+            job->failure = std::make_unique<Error>(*std::move(fault));
             job->stage = Stage::done;
         }
         return job;
     }
-    void submit(std::span<const std::shared_ptr<Watched>> jobs) {
-        const std::size_t taken = network.submit(jobs, options.submit_limit);
+    void submit(std::span<JobSpec> specs, std::span<const std::shared_ptr<Watched>> jobs) {
+        const std::size_t taken = network.submit(specs, jobs, options.submit_limit);
         if (taken == jobs.size()) return;
         const std::string limit = std::to_string(options.submit_limit.count());
         network.refuse(jobs.subspan(taken),
@@ -230,31 +228,28 @@ Result<void> Client::close(std::chrono::milliseconds limit) {
 }
 
 Submission Client::submit(JobSpec spec) {
-    std::shared_ptr<Watched> job = impl_->make(std::move(spec));
-    if (job->stage == Stage::open) impl_->submit({&job, 1});
+    std::shared_ptr<Watched> job = impl_->make(spec);
+    impl_->submit({&spec, 1}, {&job, 1});
     return Submission(std::move(job));
 }
 
 std::vector<Submission> Client::submit_all(std::vector<JobSpec> specs) {
+    std::vector<std::shared_ptr<Watched>> jobs;
+    jobs.reserve(specs.size());
+    for (const JobSpec& spec : specs) jobs.push_back(impl_->make(spec));
+    impl_->submit(specs, jobs);
     std::vector<Submission> submissions;
-    std::vector<std::shared_ptr<Watched>> good;
-    submissions.reserve(specs.size());
-    good.reserve(specs.size());
-    for (JobSpec& spec : specs) {
-        std::shared_ptr<Watched> job = impl_->make(std::move(spec));
-        if (job->stage == Stage::open) good.push_back(job);
-        submissions.push_back(Submission(std::move(job)));
-    }
-    if (!good.empty()) impl_->submit(good);
+    submissions.reserve(jobs.size());
+    for (std::shared_ptr<Watched>& job : jobs) submissions.push_back(Submission(std::move(job)));
     return submissions;
 }
 
 Result<Submission> Client::try_submit(JobSpec spec) {
-    std::shared_ptr<Watched> job = impl_->make(std::move(spec));
-    if (job->stage == Stage::open && impl_->network.submit({&job, 1}, std::chrono::milliseconds(0)) == 0)
+    std::shared_ptr<Watched> job = impl_->make(spec);
+    if (impl_->network.submit({&spec, 1}, {&job, 1}, std::chrono::milliseconds(0)) == 0)
         impl_->network.refuse({&job, 1},
                               {Code::not_accepted, "as many jobs are pending as may be; wait for some of them", 0});
-    if (job->stage == Stage::done && job->not_made) return *job->not_made;
+    if (job->stage == Stage::done && !job->job()) return *job->failure;
     return Submission(std::move(job));
 }
 
@@ -273,10 +268,10 @@ std::vector<Submission> Client::watch(std::span<const JobId> jobs, std::chrono::
     calls.reserve(jobs.size());
     submissions.reserve(jobs.size());
     for (const JobId job : jobs) {
-        calls.push_back(std::make_shared<Watched>(impl_->network.room(), job, deadline));
+        calls.push_back(std::make_shared<Watched>(impl_->network.room(), job));
         submissions.push_back(Submission(calls.back()));
     }
-    if (!impl_->is_forked()) impl_->network.watch(calls);  // else each handle says so itself
+    if (!impl_->is_forked()) impl_->network.watch(calls, deadline);  // else each handle says so itself
     return submissions;
 }
 

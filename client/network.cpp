@@ -20,6 +20,8 @@ constexpr int kMessagesPerTurn = 256;
 constexpr int kReconnectMaxMs = 5'000;
 constexpr std::size_t kSmallBytes = kGatheredBytes / kGatheredJobs;
 constexpr int kSocketLingerMs = 1'000;
+/// More is given back once it was used.
+constexpr std::size_t kKeptParcelBytes = std::size_t{1} << 20;
 
 Uuid random_uuid() {
     Uuid id;
@@ -38,6 +40,7 @@ Session::Options session_options(const Client::Options& options) {
 
 SubmitItem item_of(const JobSpec& spec) {
     SubmitItem item;
+    item.payload_length = static_cast<std::uint32_t>(spec.payload.size());
     item.queue = spec.queue;
     item.type = spec.type;
     item.priority = spec.priority;
@@ -55,11 +58,14 @@ SubmitItem item_of(const JobSpec& spec) {
     return item;
 }
 
-std::shared_ptr<const SubmitArray> array_of(const JobSpec& spec) {
-    const ArrayRange& range = spec.array;
-    if (range.count == 0) return nullptr;
-    return std::make_shared<const SubmitArray>(
-        SubmitArray{0, 0, {}, range.count, range.first, range.step, range.at_once, range.name});
+std::shared_ptr<const SubmitArray> array_of(const ArrayRange& range) {
+    struct Named {
+        std::string name;
+        SubmitArray array;
+    };
+    auto named = std::make_shared<Named>(Named{range.name, {}});
+    named->array = {0, 0, {}, range.count, range.first, range.step, range.at_once, named->name};
+    return {named, &named->array};
 }
 
 template <class... Fs>
@@ -103,28 +109,69 @@ Network::~Network() { JOBYARD_ASSERT(!thread_.joinable()); }
 
 // --- callers' threads ------------------------------------------------------------------------------------------------
 
-std::size_t Network::submit(std::span<const std::shared_ptr<Watched>> jobs, std::chrono::milliseconds limit) {
+void Network::Parcel::add(JobSpec& spec, const std::shared_ptr<Watched>& job) {
+    auto& posting = std::get<Posting>(calls.emplace_back(std::in_place_type<Posting>));
+    posting.job = job;
+    const std::size_t begin = bytes.size();
+    posting.item = encode_item(item_of(spec), bytes);
+    posting.item_bytes = static_cast<std::uint32_t>(bytes.size() - begin);
+    posting.payload_bytes = static_cast<std::uint32_t>(spec.payload.size());
+    if (spec.array.count != 0) posting.array = array_of(spec.array);
+    if (posting.payload_bytes < kLargePayloadBytes) bytes.append(spec.payload);
+    else posting.large = std::make_shared<const std::string>(std::move(spec.payload));
+}
+
+void Network::Parcel::clear() {
+    calls.clear();
+    bytes.clear();
+    if (bytes.capacity() > kKeptParcelBytes) bytes = {};
+}
+
+std::size_t Network::submit(std::span<JobSpec> specs, std::span<const std::shared_ptr<Watched>> jobs,
+                            std::chrono::milliseconds limit) {
+    thread_local Parcel parcel;  // what is written before the lock is taken
     std::size_t taken = 0;
+    std::size_t posted = 0;
     bool wake = false;
+    bool alone = false;
+    bool full = false;
     std::optional<Deadline> deadline;  // for the whole list; the clock is read only if it has to wait
-    std::unique_lock lock(mutex_);
-    for (; taken < jobs.size(); ++taken) {
-        if (!has_room() && !refusal_) {
-            if (std::exchange(wake, false)) turns_->wake();
-            if (!deadline) deadline = deadline_after(limit);
-            ++waiting_for_room_;
-            room_came_.wait_until(lock, *deadline, [this] { return has_room() || refusal_; });
-            --waiting_for_room_;
+    while (taken < jobs.size() && !full) {
+        parcel.clear();
+        std::size_t end = taken;
+        for (; end < jobs.size() && parcel.calls.size() < kGatheredJobs && parcel.bytes.size() < kGatheredBytes; ++end)
+            if (jobs[end]->stage == Stage::open) parcel.add(specs[end], jobs[end]);
+        std::string_view bytes = parcel.bytes;
+        std::unique_lock lock(mutex_);
+        for (Posted& call : parcel.calls) {
+            auto& posting = std::get<Posting>(call);
+            if (!has_room() && !refusal_) {
+                if (std::exchange(wake, false)) turns_->wake();
+                if (!deadline) deadline = deadline_after(limit);
+                ++waiting_for_room_;
+                room_came_.wait_until(lock, *deadline, [this] { return has_room() || refusal_; });
+                --waiting_for_room_;
+            }
+            full = refusal_ || !has_room();
+            if (full) {
+                end = static_cast<std::size_t>(std::find(jobs.begin(), jobs.end(), posting.job) - jobs.begin());
+                break;
+            }
+            const bool joins =
+                gathering_ && posted_.calls.size() + 1 < kGatheredJobs && posting.payload_bytes < kSmallBytes;
+            wake = wake || (gathering_ ? !joins : posted_.calls.empty());
+            const std::size_t size = posting.item_bytes + (posting.large ? 0 : posting.payload_bytes);
+            posted_.bytes.append(bytes.substr(0, size));
+            bytes.remove_prefix(size);
+            ++pending_;
+            pending_bytes_ += posting.payload_bytes;
+            ++posted;
+            posted_.calls.push_back(std::move(call));
         }
-        if (refusal_ || !has_room()) break;
-        const bool joins = gathering_ && posted_.size() + 1 < kGatheredJobs && jobs[taken]->payload_bytes < kSmallBytes;
-        wake = wake || (gathering_ ? !joins : posted_.empty());
-        posted_.emplace_back(jobs[taken]);
-        ++pending_;
-        pending_bytes_ += jobs[taken]->payload_bytes;
+        taken = end;
+        alone = pending_ == posted;
     }
-    const bool alone = pending_ == taken;
-    lock.unlock();
+    parcel.clear();  // what was not taken must not live on in it
     // While others are unanswered it is better to let some come together.
     if (wake) alone ? turns_->take() : turns_->wake();
     return taken;
@@ -136,36 +183,38 @@ void Network::refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why) 
         if (refusal_) why = *refusal_;
     }
     for (const std::shared_ptr<Watched>& job : jobs) {
-        job->not_made = why;
+        if (job->stage != Stage::open) continue;
+        job->failure = std::make_unique<Error>(why);
         job->stage = Stage::done;  // nobody else has seen it
     }
 }
 
-void Network::watch(std::span<const std::shared_ptr<Watched>> jobs) {
-    if (post(jobs)) return;
+void Network::watch(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline) {
+    std::vector<Posted> calls;
+    calls.reserve(jobs.size());
+    for (const std::shared_ptr<Watched>& job : jobs) calls.emplace_back(Watching{job, deadline});
+    if (post(std::move(calls))) return;
     for (const std::shared_ptr<Watched>& job : jobs) {
-        job->no_result = refusal_;
+        job->failure = std::make_unique<Error>(*refusal_);
         job->stage = Stage::done;
     }
 }
 
 void Network::ask(std::span<const std::shared_ptr<Asked>> calls) {
-    if (post(calls)) return;
+    if (post({calls.begin(), calls.end()})) return;
     for (const std::shared_ptr<Asked>& call : calls) {
         call->error = refusal_;
         call->stage = Stage::done;
     }
 }
 
-/// False if there is a refusal, which then stays.
-template <class C>
-bool Network::post(std::span<const std::shared_ptr<C>> calls) {
+bool Network::post(std::vector<Posted> calls) {
     bool is_first = false;
     {
         const std::lock_guard lock(mutex_);
         if (refusal_) return false;
-        is_first = posted_.empty() || gathering_;
-        posted_.insert(posted_.end(), calls.begin(), calls.end());
+        is_first = posted_.calls.empty() || gathering_;
+        std::move(calls.begin(), calls.end(), std::back_inserter(posted_.calls));
     }
     if (is_first) turns_->take();  // else whoever posted before does, and has not come to it yet
     return true;
@@ -212,7 +261,7 @@ Turns::After Network::turn() {
     publish_link();
     const std::lock_guard lock(mutex_);
     gathering_ = session_.gathers(steady_ms());
-    const bool gathered = !gathering_ && !posted_.empty();
+    const bool gathered = !gathering_ && !posted_.calls.empty();
     // Who has just had his answer is likely to come back for the next; and nobody else wants one.
     const std::size_t open_calls = tickets_.size() - free_tickets_.size();
     const bool alone = open_calls <= 1 && room_->awaited == 0 && waiting_for_room_ == 0;
@@ -224,21 +273,33 @@ bool Network::take_posted() {
     bool stopping = false;
     {
         const std::lock_guard lock(mutex_);
-        taken_.swap(posted_);
+        std::swap(taken_, posted_);
         gathering_ = false;
         stopping = stopping_;
     }
     const std::int64_t now = steady_ms();
-    for (Posted& posted : taken_) {
+    std::string_view bytes = taken_.bytes;
+    const auto next_bytes = [&](std::size_t size) {
+        const std::string_view next = bytes.substr(0, size);
+        bytes.remove_prefix(size);
+        return next;
+    };
+    for (Posted& posted : taken_.calls) {
         std::visit(Overloaded{
-                       [&](const std::shared_ptr<Watched>& job) {
-                           const Ticket ticket = take_ticket(job);
-                           if (job->stage == Stage::open)
-                               session_.submit(ticket, item_of(job->spec), job->payload(), now, array_of(job->spec));
-                           else session_.ask(ticket, JobQuestion{JobVerb::watch, job->job}, to_ms(job->deadline));
+                       [&](Posting& job) {
+                           job.item.bytes = next_bytes(job.item_bytes);
+                           const KeptBytes payload =
+                               job.large ? KeptBytes(*job.large, job.large) : KeptBytes(next_bytes(job.payload_bytes));
+                           const Ticket ticket = take_ticket({std::move(job.job), job.payload_bytes});
+                           session_.submit(ticket, job.item, payload, now, std::move(job.array));
                        },
-                       [&](const std::shared_ptr<Asked>& call) {
-                           session_.ask(take_ticket(call), call->question, to_ms(call->deadline));
+                       [&](Watching& watch) {
+                           const JobId job = watch.job->job();
+                           session_.ask(take_ticket({std::move(watch.job)}), JobQuestion{JobVerb::watch, job},
+                                        to_ms(watch.deadline));
+                       },
+                       [&](std::shared_ptr<Asked>& call) {
+                           session_.ask(take_ticket({call}), call->question, to_ms(call->deadline));
                        },
                    },
                    posted);
@@ -247,14 +308,14 @@ bool Network::take_posted() {
     return stopping;
 }
 
-Ticket Network::take_ticket(Posted posted) {
+Ticket Network::take_ticket(Open call) {
     if (free_tickets_.empty()) {
         free_tickets_.push_back(tickets_.size());
         tickets_.emplace_back();
     }
     const Ticket ticket = free_tickets_.back();
     free_tickets_.pop_back();
-    tickets_[ticket] = std::move(posted);
+    tickets_[ticket] = std::move(call);
     return ticket;
 }
 
@@ -316,61 +377,55 @@ bool Network::finish(std::vector<Completion>& completions) {
         tickets_[ticket] = {};
         free_tickets_.push_back(ticket);
     };
-    const auto answered_submit = [&](Watched& job) {
+    const auto answered_submit = [&](Ticket ticket) {
         ++answered;
-        answered_bytes += job.payload_bytes;
-        job.spec = {};  // a handle that is kept must not keep the payload
-        job.large.reset();
+        answered_bytes += tickets_[ticket].payload_bytes;
     };
-    const auto failed = [&](Watched& job, const Error& error) {
-        if (job.stage == Stage::open) {
-            answered_submit(job);
-            job.not_made = error;
-        } else {
-            job.no_result = error;
-        }
-        move_to(job, Stage::done);
+    const auto job_of = [&](Ticket ticket) -> Watched& {
+        return *std::get<std::shared_ptr<Watched>>(tickets_[ticket].call);
+    };
+    const auto question_of = [&](Ticket ticket) -> Asked& {
+        return *std::get<std::shared_ptr<Asked>>(tickets_[ticket].call);
     };
     std::unique_lock lock(room_->mutex);
     for (Completion& completion : completions) {
         std::visit(
             Overloaded{
                 [&](const Submitted& submitted) {
-                    Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[submitted.ticket]);
-                    job.job = submitted.job;
+                    Watched& job = job_of(submitted.ticket);
+                    job.result.job = submitted.job;
                     job.code = submitted.code;
-                    answered_submit(job);
+                    answered_submit(submitted.ticket);
                     move_to(job, job.watch ? Stage::known : Stage::done);
                     if (!job.watch) free_ticket(submitted.ticket);
                 },
                 [&](const Ended& ended) {
-                    Watched& job = *std::get<std::shared_ptr<Watched>>(tickets_[ended.ticket]);
+                    Watched& job = job_of(ended.ticket);
                     const ResultItem& item = ended.item;
-                    job.result = {item.job,
-                                  item.state,
-                                  item.reason,
-                                  item.attempt,
-                                  std::string(item.error),
-                                  std::string(ended.payload)};
+                    job.result.state = item.state;
+                    job.result.reason = item.reason;
+                    job.result.attempt = item.attempt;
+                    if (!item.error.empty()) job.result.error = item.error;
+                    if (!ended.payload.empty()) job.result.bytes = ended.payload;
                     move_to(job, Stage::done);
                     free_ticket(ended.ticket);
                 },
                 [&](const Answered& answer) {
-                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[answer.ticket]);
+                    Asked& call = question_of(answer.ticket);
                     call.answer = {answer.code, answer.state};
                     call.count = answer.count;
                     move_to(call, Stage::done);
                     free_ticket(answer.ticket);
                 },
                 [&](const AnsweredAll& all) {
-                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[all.ticket]);
+                    Asked& call = question_of(all.ticket);
                     for (const Answer& item : all.items)
                         call.items.push_back({item.code, item.job, item.state, text_of(item), item.retry_after_ms});
                     move_to(call, Stage::done);
                     free_ticket(all.ticket);
                 },
                 [&](const Found& found) {
-                    Asked& call = *std::get<std::shared_ptr<Asked>>(tickets_[found.ticket]);
+                    Asked& call = question_of(found.ticket);
                     call.maps.assign(found.maps.begin(), found.maps.end());
                     call.next_cursor = found.next_cursor;
                     call.next = found.next;
@@ -382,13 +437,17 @@ bool Network::finish(std::vector<Completion>& completions) {
                 [&](Failed& failure) {
                     if (failure.error.code == Code::timeout) failure.error.text += room_->why_silent();
                     std::visit(Overloaded{
-                                   [&](const std::shared_ptr<Watched>& job) { failed(*job, failure.error); },
+                                   [&](const std::shared_ptr<Watched>& job) {
+                                       if (job->stage == Stage::open) answered_submit(failure.ticket);
+                                       job->failure = std::make_unique<Error>(failure.error);
+                                       move_to(*job, Stage::done);
+                                   },
                                    [&](const std::shared_ptr<Asked>& call) {
                                        call->error = failure.error;
                                        move_to(*call, Stage::done);
                                    },
                                },
-                               tickets_[failure.ticket]);
+                               tickets_[failure.ticket].call);
                     free_ticket(failure.ticket);
                 },
             },

@@ -27,12 +27,13 @@ class Network {
 
     [[nodiscard]] const std::shared_ptr<Room>& room() const { return room_; }
 
-    /// Takes as many as there is room for, waiting for room as long as `limit`; returns how many. A list is handed over
-    /// as one.
-    std::size_t submit(std::span<const std::shared_ptr<Watched>> jobs, std::chrono::milliseconds limit);
+    /// Takes as many as there is room for, waiting for room as long as `limit`; returns how many. Passes over those
+    /// that are done already. Large payloads are moved out of the specs.
+    std::size_t submit(std::span<JobSpec> specs, std::span<const std::shared_ptr<Watched>> jobs,
+                       std::chrono::milliseconds limit);
     /// Fails what was not taken, with why the client has ended if that is the reason.
     void refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why);
-    void watch(std::span<const std::shared_ptr<Watched>> jobs);
+    void watch(std::span<const std::shared_ptr<Watched>> jobs, Deadline deadline);
     void ask(std::span<const std::shared_ptr<Asked>> calls);
 
     [[nodiscard]] std::size_t pending();
@@ -42,11 +43,36 @@ class Network {
     bool close(Deadline deadline);
 
  private:
-    using Posted = std::variant<std::shared_ptr<Watched>, std::shared_ptr<Asked>>;
+    /// A new job, as its caller has written it; its item and small payload stand in the Parcel.
+    struct Posting {
+        std::shared_ptr<Watched> job;
+        EncodedItem item;  ///< but not its bytes
+        std::uint32_t item_bytes = 0;
+        std::uint32_t payload_bytes = 0;
+        std::shared_ptr<const std::string> large;  ///< the payload, where that is too large to copy
+        std::shared_ptr<const SubmitArray> array;
+    };
+    struct Watching {
+        std::shared_ptr<Watched> job;
+        Deadline deadline;
+    };
+    using Posted = std::variant<Posting, Watching, std::shared_ptr<Asked>>;
+    /// What goes from callers to a turn.
+    struct Parcel {
+        std::vector<Posted> calls;
+        std::string bytes;  ///< of the new jobs, in their order
+
+        void add(JobSpec& spec, const std::shared_ptr<Watched>& job);
+        void clear();
+    };
+    struct Open {
+        std::variant<std::shared_ptr<Watched>, std::shared_ptr<Asked>> call;
+        std::size_t payload_bytes = 0;
+    };
 
     [[nodiscard]] bool has_room() const { return pending_ < max_pending_ && pending_bytes_ < max_pending_bytes_; }
-    template <class C>
-    bool post(std::span<const std::shared_ptr<C>> calls);
+    /// False if there is a refusal, which then stays.
+    bool post(std::vector<Posted> calls);
     void run();
 
     // In a turn:
@@ -56,7 +82,7 @@ class Network {
     void send();
     bool finish(std::vector<Completion>& completions);
     void publish_link();
-    Ticket take_ticket(Posted posted);
+    Ticket take_ticket(Open call);
 
     const std::shared_ptr<Room> room_;
     const std::size_t max_pending_;
@@ -65,7 +91,7 @@ class Network {
 
     // Between callers and turns.
     std::mutex mutex_;
-    std::vector<Posted> posted_;
+    Parcel posted_;
     bool gathering_ = false;         ///< an answer is waited for; a few small jobs make no turn
     std::size_t pending_ = 0;        // submits not answered yet
     std::size_t pending_bytes_ = 0;  // their payloads
@@ -78,8 +104,8 @@ class Network {
     Session session_;
     std::unique_ptr<PeerSocket> socket_;
     std::shared_ptr<Turns> turns_;
-    std::vector<Posted> taken_;
-    std::vector<Posted> tickets_;  // what each ticket stands for
+    Parcel taken_;
+    std::vector<Open> tickets_;  // what each ticket stands for
     std::vector<Ticket> free_tickets_;
     OutgoingMessage outgoing_;
     std::string header_;

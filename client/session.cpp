@@ -10,10 +10,10 @@ namespace {
 
 /// Bytes of a result that the grant counts beyond its payload.
 constexpr std::uint64_t kResultOverhead = 64;
-/// At most what a submit item's fields take in the header beyond its names.
-constexpr std::size_t kSubmitItemBytes = 64;
 /// At most what stands in a header before the items.
 constexpr std::size_t kHeaderPrefixBytes = 64;
+/// A larger job's bytes are allocated for themselves: the pool keeps what it once had.
+constexpr std::size_t kPooledBytes = 512;
 constexpr std::int64_t kGatherMs = 100;  // an answer that takes longer is not waited for
 constexpr std::int64_t kLongestPauseMs = 5'000;
 constexpr const char* kOtherStore =
@@ -91,24 +91,44 @@ std::string text_of(const Answer& answer) {
 }
 
 Session::Session(Options options, std::int64_t now_ms)
-    : options_(std::move(options)), heard_ms_(now_ms), instance_(options_.new_instance()) {}
+    : options_(std::move(options)), heard_ms_(now_ms), pool_({0, kPooledBytes}), instance_(options_.new_instance()) {}
 
 // --- what callers want -----------------------------------------------------------------------------------------------
 
-void Session::submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+void Session::submit(Ticket ticket, const EncodedItem& item, const KeptBytes& payload, std::int64_t now_ms,
                      std::shared_ptr<const SubmitArray> array) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
-    Job& job = waiting_.emplace_back(Job{ticket, now_ms + options_.submit_limit_ms, item, payload, std::move(array)});
-    job.item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
-    if (const auto why = beyond_broker(job)) {
-        fail(ticket, Code::unknown_message, *why);
-        waiting_.pop_back();
+    const std::uint8_t minor = array == nullptr ? item.minor : std::max(item.minor, minor_of(Message(*array)));
+    if (const auto why = beyond_broker(minor)) return fail(ticket, Code::unknown_message, *why);
+    Job& job = waiting_.emplace_back(Job{.ticket = ticket,
+                                         .deadline_ms = now_ms + options_.submit_limit_ms,
+                                         .bytes = std::pmr::string(&pool_),
+                                         .item_bytes = static_cast<std::uint32_t>(item.bytes.size()),
+                                         .array = std::move(array),
+                                         .minor = minor,
+                                         .watch = item.watch,
+                                         .has_key = item.has_key});
+    if (payload.owner) {
+        job.large = payload;
+        job.bytes = item.bytes;
+    } else {
+        job.bytes.reserve(item.bytes.size() + payload.bytes.size());
+        job.bytes.append(item.bytes).append(payload.bytes);
     }
+}
+
+void Session::submit(Ticket ticket, SubmitItem item, const KeptBytes& payload, std::int64_t now_ms,
+                     std::shared_ptr<const SubmitArray> array) {
+    item.payload_length = static_cast<std::uint32_t>(payload.bytes.size());
+    std::string bytes;
+    submit(ticket, encode_item(item, bytes), payload, now_ms, std::move(array));
 }
 
 void Session::ask(Ticket ticket, Question question, std::int64_t deadline_ms) {
     if (ended_) return fail(ticket, ended_->code, ended_->text);
-    if (const auto why = beyond_broker(question)) return fail(ticket, Code::unknown_message, *why);
+    if (broker_may_be_too_old())
+        if (const auto why = beyond_broker(minor_of(message_of(question))))
+            return fail(ticket, Code::unknown_message, *why);
     unsent_.insert(remember(ticket, std::move(question), deadline_ms));
 }
 
@@ -240,18 +260,8 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     if (broker_is_older_) fail_what_is_beyond_broker();
 }
 
-std::uint8_t Session::minor_needed(const Job& job) {
-    const std::uint8_t of_item = minor_of(job.item);
-    return job.array == nullptr ? of_item : std::max(of_item, minor_of(Message(*job.array)));
-}
-
-std::uint8_t Session::minor_needed(const Question& question) { return minor_of(message_of(question)); }
-
-template <class Wish>
-std::optional<std::string> Session::beyond_broker(const Wish& wish) const {
-    if (!broker_is_older_ || link_ != Link::welcomed) return {};
-    const std::uint8_t needed = minor_needed(wish);
-    if (needed <= broker_minor_) return {};
+std::optional<std::string> Session::beyond_broker(std::uint8_t needed) const {
+    if (!broker_may_be_too_old() || needed <= broker_minor_) return {};
     return "the broker speaks protocol " + protocol_text(kProtocolVersion, broker_minor_) + ", and this needs " +
            protocol_text(kProtocolVersion, needed) + "; upgrade the broker, or do without";
 }
@@ -260,7 +270,7 @@ std::optional<std::string> Session::beyond_broker(const Wish& wish) const {
 void Session::fail_what_is_beyond_broker() {
     for (Job& job : window_) {
         if (job.state == Job::State::answered) continue;
-        const auto why = beyond_broker(job);
+        const auto why = beyond_broker(job.minor);
         if (!why) continue;
         job.state = Job::State::answered;
         fail(job.ticket, Code::outcome_unknown, *why + "; a newer broker was sent the job, and may have made it");
@@ -268,7 +278,7 @@ void Session::fail_what_is_beyond_broker() {
     advance_confirmed();
     to_send_ = confirmed_ + 1;
     const auto refuse = [this](const Job& job) {
-        const auto why = beyond_broker(job);
+        const auto why = beyond_broker(job.minor);
         if (why) fail(job.ticket, Code::unknown_message, *why);
         return why.has_value();
     };
@@ -276,7 +286,7 @@ void Session::fail_what_is_beyond_broker() {
     std::erase_if(refused_, [&](const auto& entry) { return refuse(entry.second); });
     for (auto next = asks_.begin(); next != asks_.end();) {
         const auto ask = next++;
-        if (const auto why = beyond_broker(ask->second.question))
+        if (const auto why = beyond_broker(minor_of(message_of(ask->second.question))))
             fail_ask(ask->first, {Code::unknown_message, *why, 0});
     }
 }
@@ -382,8 +392,8 @@ void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms)
     job.state = Job::State::answered;
     if (answer.code == Code::ok || answer.code == Code::existing) {
         completions_.emplace_back(Submitted{job.ticket, answer.code, answer.job, answer.state});
-        job.payload = {};
-        if (!job.item.watch) return;
+        forget_content(job);
+        if (!job.watch) return;
         // Of a job that lives RESULTS is on its way. One that has ended by now (a repeated submit, or an existing key)
         // has to be asked for.
         const bool lives = answer.state != JobState::none && !has_ended(answer.state);
@@ -391,11 +401,21 @@ void Session::answer_submit(Job& job, const Answer& answer, std::int64_t now_ms)
         return;
     }
     const std::int64_t again_ms = now_ms + pause_ms(answer.retry_after_ms, job.refusals);
-    if (!may_succeed_later(answer.code) || !options_.retry_refused || again_ms >= job.deadline_ms)
+    if (!may_succeed_later(answer.code) || !options_.retry_refused || again_ms >= job.deadline_ms) {
+        forget_content(job);
         return fail(job.ticket, answer.code, text_of(answer), answer.retry_after_ms);
-    Job& again = refused_.emplace(again_ms, job)->second;
+    }
+    Job& again = refused_.emplace(again_ms, std::move(job))->second;
     again.state = Job::State::unsent;
-    again.refusals = static_cast<std::uint8_t>(std::min(job.refusals + 1, 255));
+    again.refusals = static_cast<std::uint8_t>(std::min(again.refusals + 1, 255));
+}
+
+/// Of one that stays in the window only for those before it.
+void Session::forget_content(Job& job) {
+    job.bytes = std::pmr::string(&pool_);
+    job.item_bytes = 0;
+    job.large = {};
+    job.array = {};
 }
 
 void Session::answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms) {
@@ -530,7 +550,7 @@ void Session::on_tick(std::int64_t now_ms) {
     ticked_ms_ = now_ms;
     // Refused jobs are older than those that wait: they go first, in the order in which they were refused.
     const auto due = refused_.upper_bound(now_ms);
-    for (auto job = due; job != refused_.begin();) waiting_.push_front((--job)->second);
+    for (auto job = due; job != refused_.begin();) waiting_.push_front(std::move((--job)->second));
     refused_.erase(refused_.begin(), due);
     // All have the same limit, so the front's passes first.
     for (; !waiting_.empty() && waiting_.front().deadline_ms <= now_ms; waiting_.pop_front())
@@ -609,7 +629,7 @@ bool Session::gathers(std::int64_t now_ms) const {
     if (submits_under_way_ == 0 || now_ms >= submit_sent_ms_ + kGatherMs || waiting_.size() >= kGatheredJobs)
         return false;
     std::size_t bytes = 0;
-    for (const Job& job : waiting_) bytes += job.payload.bytes.size();
+    for (const Job& job : waiting_) bytes += job.payload_bytes();
     return bytes < kGatheredBytes;
 }
 
@@ -620,43 +640,44 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     Submit submit;
     submit.confirmed = confirmed_;
     submit.first_number = to_send_;
-    submit.items.reserve(std::min(kMaxItems, window_.size() + waiting_.size()));
+    std::vector<std::string_view>& items = submit.encoded;
+    items.reserve(std::min(kMaxItems, window_.size() + waiting_.size()));
     std::size_t header_bytes = kHeaderPrefixBytes;
     std::size_t bytes = 0;
     bool ends = false;  // what is there goes alone
     std::shared_ptr<const SubmitArray> array;
-    for (; submit.items.size() < kMaxItems; ++to_send_) {
+    for (; items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
         if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
-        if (is_new && submit.items.empty() && gathers(now_ms)) break;
-        Job& job = is_new ? waiting_.front() : numbered(to_send_);
-        if (job.state != Job::State::unsent) break;
-        const SubmitItem& item = job.item;
-        header_bytes += kSubmitItemBytes + item.queue.size() + item.type.size() + item.key.size();
-        bytes += job.payload.bytes.size();
+        if (is_new && items.empty() && gathers(now_ms)) break;
+        const Job& next = is_new ? waiting_.front() : numbered(to_send_);
+        if (next.state != Job::State::unsent) break;
+        header_bytes += next.item_bytes;
+        bytes += next.payload_bytes();
         // Not with a key: such a message waits for rows, and only some may wait at a time.
-        const bool is_large = job.payload.bytes.size() >= kLargePayloadBytes && item.key.empty();
+        const bool is_large = next.payload_bytes() >= kLargePayloadBytes && !next.has_key;
         const bool full = header_bytes > kMaxHeaderBytes || header_bytes + bytes > kCutListBytes;
-        const bool goes_alone = is_large || job.array != nullptr;
-        if ((full || goes_alone || ends) && !submit.items.empty()) break;
+        const bool goes_alone = is_large || next.array != nullptr;
+        if ((full || goes_alone || ends) && !items.empty()) break;
         ends = goes_alone;
-        array = job.array;
-        submit.items.push_back(item);
-        out.payload.push_back(job.payload);
-        job.state = Job::State::sent;
         if (is_new) {
-            window_.push_back(job);
+            window_.push_back(std::move(waiting_.front()));
             waiting_.pop_front();
         }
+        Job& job = numbered(to_send_);
+        job.state = Job::State::sent;
+        array = job.array;
+        items.push_back(job.item());
+        out.payload.push_back(job.payload());
     }
-    if (submit.items.empty()) return false;
-    out.envelope.request = new_request({submit.first_number, submit.items.size(), {}});
+    if (items.empty()) return false;
+    out.envelope.request = new_request({submit.first_number, items.size(), {}});
     submit_sent_ms_ = now_ms;
     if (array != nullptr) {
         SubmitArray& message = out.envelope.message.emplace<SubmitArray>(*array);
         message.confirmed = submit.confirmed;
         message.first_number = submit.first_number;
-        message.items = std::move(submit.items);
+        message.encoded = std::move(items);
     } else {
         out.envelope.message = std::move(submit);
     }

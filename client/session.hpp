@@ -19,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <memory_resource>
 #include <optional>
 #include <set>
 #include <string>
@@ -28,8 +29,8 @@
 #include <variant>
 #include <vector>
 
+#include "jobyard/codec.hpp"
 #include "jobyard/kept_bytes.hpp"
-#include "jobyard/message.hpp"
 
 namespace jobyard::client {
 
@@ -152,10 +153,13 @@ class Session {
 
     // --- what callers want
 
-    /// The views must hold until Submitted or Failed came out for the ticket. A payload with an owner, of
-    /// kLargePayloadBytes or more, goes in a message of its own and may be sent from where it stands.
+    /// The item and a payload without an owner are copied. A payload with an owner, of kLargePayloadBytes or more, goes
+    /// in a message of its own and may be sent from where it stands. The item's payload_length must be right.
     /// `array`: it makes one; what SUBMIT_ARRAY says of it, without its item.
-    void submit(Ticket ticket, const SubmitItem& item, const KeptBytes& payload, std::int64_t now_ms,
+    void submit(Ticket ticket, const EncodedItem& item, const KeptBytes& payload, std::int64_t now_ms,
+                std::shared_ptr<const SubmitArray> array = {});
+    /// The same, where the item is not encoded yet; its payload_length is set here.
+    void submit(Ticket ticket, SubmitItem item, const KeptBytes& payload, std::int64_t now_ms,
                 std::shared_ptr<const SubmitArray> array = {});
     /// Fails with `timeout` at the deadline. A watch ends with Ended.
     void ask(Ticket ticket, Question question, std::int64_t deadline_ms);
@@ -201,15 +205,27 @@ class Session {
     struct Job {
         Ticket ticket = 0;
         std::int64_t deadline_ms = 0;
-        SubmitItem item;
-        KeptBytes payload;
+        std::pmr::string bytes;  ///< the item, and behind it the payload if that is not `large`
+        std::uint32_t item_bytes = 0;
+        KeptBytes large = {};
         std::shared_ptr<const SubmitArray> array;
+        std::uint8_t minor = 0;  ///< of the protocol, which it needs
+        bool watch = false;
+        bool has_key = false;
         std::uint8_t refusals = 0;
         enum class State : std::uint8_t {
             unsent,    ///< in this session
             sent,      ///< one of `requests_` has it
             answered,  ///< waits in the window only for those before it
         } state = State::unsent;
+
+        [[nodiscard]] std::string_view item() const { return std::string_view(bytes).substr(0, item_bytes); }
+        [[nodiscard]] KeptBytes payload() const {
+            return large.owner ? large : KeptBytes(std::string_view(bytes).substr(item_bytes));
+        }
+        [[nodiscard]] std::size_t payload_bytes() const {
+            return large.owner ? large.bytes.size() : bytes.size() - item_bytes;
+        }
     };
     struct Asked {
         Ticket ticket = 0;
@@ -233,18 +249,17 @@ class Session {
     void answer_all(const Request& request, const Answer& answer, std::int64_t now_ms);
     void send_again_later(const Request& request, const Refusal& refusal, std::int64_t now_ms);
     void answer_submit(Job& job, const Answer& answer, std::int64_t now_ms);
+    void forget_content(Job& job);
     void answer_ask(AskKey key, const Answer& answer, std::int64_t now_ms);
 
     bool next_submit(OutgoingMessage& out, std::int64_t now_ms);
     bool next_ask(OutgoingMessage& out);
     bool next_job_question(OutgoingMessage& out, JobVerb verb);
 
-    [[nodiscard]] static std::uint8_t minor_needed(const Job& job);
-    [[nodiscard]] static std::uint8_t minor_needed(const Question& question);
-    /// Why the broker is not asked for it: it is too old, and would neglect what it does not know (run a job now that
-    /// is to run tomorrow).
-    template <class Wish>
-    [[nodiscard]] std::optional<std::string> beyond_broker(const Wish& wish) const;
+    [[nodiscard]] bool broker_may_be_too_old() const { return broker_is_older_ && link_ == Link::welcomed; }
+    /// Why the broker is not asked for what needs this: it is too old, and would neglect what it does not know (run a
+    /// job now that is to run tomorrow).
+    [[nodiscard]] std::optional<std::string> beyond_broker(std::uint8_t minor) const;
     void fail_what_is_beyond_broker();
 
     [[nodiscard]] Job& numbered(std::uint64_t number) { return window_[number - confirmed_ - 1]; }
@@ -291,6 +306,9 @@ class Session {
     std::size_t window_size_ = kSubmitWindow;
     std::size_t max_payload_ = kMaxPayloadBytes;
 
+    // Jobs come and go by the hundred thousand a second: what is small of them has one home.
+    std::pmr::unsynchronized_pool_resource pool_;
+
     // Submits. A job is in exactly one of these. Numbers begin when a job is first sent.
     Uuid instance_;
     bool welcomed_before_ = false;              // as this instance
@@ -310,7 +328,7 @@ class Session {
     std::unordered_multimap<JobId, AskKey> watchers_;  // those that are watches; looked up by job, never iterated
 
     // Jobs of our own whose result this session will be given without asking; the next session has to ask.
-    std::unordered_map<JobId, Ticket> pushed_;
+    std::pmr::unordered_map<JobId, Ticket> pushed_{&pool_};
 
     // Results since WELCOME.
     std::uint64_t granted_ = 0;

@@ -26,6 +26,8 @@ template <class... Cases>
 struct Overloaded : Cases... {
     using Cases::operator()...;
 };
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
 
 Error bad(std::string text) { return {Code::bad_field, std::move(text)}; }
 

@@ -139,13 +139,13 @@ template <class A>
 void fields(A& a, Submit& m, const Submit&) {
     a.required("confirmed", m.confirmed);
     a.required("first_number", m.first_number);
-    a.list("items", m.items);
+    a.list("items", m.items, &m.encoded);
 }
 template <class A>
 void fields(A& a, SubmitArray& m, const SubmitArray& d) {
     a.required("confirmed", m.confirmed);
     a.required("first_number", m.first_number);
-    a.list("items", m.items);
+    a.list("items", m.items, &m.encoded);
     a.required("count", m.count);
     a.optional("first", m.first, d.first);
     a.optional("step", m.step, d.step);
@@ -416,6 +416,8 @@ void fields(A& a, Stop& m, const Stop&) {
     a.list("items", m.items);
 }
 
+using EncodedItems = std::vector<std::string_view>;
+
 template <class T>
 concept Scalar = std::is_arithmetic_v<T> || std::is_enum_v<T> || std::is_same_v<T, std::string_view> ||
     std::is_same_v<T, Uuid> || std::is_same_v<T, JobId> || std::is_same_v<T, LeaseToken>;
@@ -455,12 +457,15 @@ struct Count {
         if (knows() && !(value == fallback)) used = seen;
     }
     template <class T>
-    void list(const char*, const std::vector<T>& items) {
+    void list(const char*, const std::vector<T>& items, const EncodedItems* encoded = nullptr) {
         ++seen;
-        if (knows() && !items.empty()) used = seen;
+        if (knows() && (!items.empty() || (encoded != nullptr && !encoded->empty()))) used = seen;
     }
     void payload(const std::uint32_t&) { used = seen += 2; }
 };
+
+template <class T>
+void write_item(wire::Writer& out, T& item);
 
 struct WriteFields {
     wire::Writer& out;
@@ -478,21 +483,18 @@ struct WriteFields {
         write(out, value);
     }
     template <class T>
-    void list(const char*, std::vector<T>& items) {
+    void list(const char*, std::vector<T>& items, const EncodedItems* encoded = nullptr) {
         if (left == 0) return;
         --left;
+        if (encoded != nullptr && !encoded->empty()) {
+            out.array(static_cast<std::uint32_t>(encoded->size()));
+            for (const std::string_view item : *encoded) out.raw(item);
+            return;
+        }
         out.array(static_cast<std::uint32_t>(items.size()));
         for (T& item : items) {
-            if constexpr (Scalar<T>) {
-                write(out, item);
-            } else {
-                static const T kDefaults{};
-                Count count;
-                fields(count, item, kDefaults);
-                out.array(count.used);
-                WriteFields inner{out, count.used};
-                fields(inner, item, kDefaults);
-            }
+            if constexpr (Scalar<T>) write(out, item);
+            else write_item(out, item);
         }
     }
     void payload(std::uint32_t& length) {
@@ -501,6 +503,16 @@ struct WriteFields {
         out.uint(length);
     }
 };
+
+template <class T>
+void write_item(wire::Writer& out, T& item) {
+    static const T kDefaults{};
+    Count count;
+    fields(count, item, kDefaults);
+    out.array(count.used);
+    WriteFields inner{out, count.used};
+    fields(inner, item, kDefaults);
+}
 
 /// The greatest `since` of what is said.
 struct Needs {
@@ -514,7 +526,7 @@ struct Needs {
         if (!(value == fallback)) newest = std::max(newest, minor);
     }
     template <class T>
-    void list(const char*, std::vector<T>& items) {
+    void list(const char*, std::vector<T>& items, const EncodedItems* = nullptr) {
         if (!items.empty()) newest = std::max(newest, minor);
         if constexpr (!Scalar<T>)
             for (T& item : items) {
@@ -624,7 +636,7 @@ struct ReadFields {
         value(name, field);
     }
     template <class T>
-    void list(const char* name, std::vector<T>& items) {
+    void list(const char* name, std::vector<T>& items, const EncodedItems* = nullptr) {
         if (problem.found || left == 0 || !knows()) return;
         --left;
         if (in.take_nil()) return;
@@ -751,6 +763,16 @@ std::uint8_t minor_of(const SubmitItem& item) {
     Needs needs;
     fields(needs, const_cast<SubmitItem&>(item), kDefaults);
     return needs.newest;
+}
+
+EncodedItem encode_item(const SubmitItem& constant, std::string& out) {
+    SubmitItem& item = const_cast<SubmitItem&>(constant);  // as in encode_header
+    const std::size_t begin = out.size();
+    {
+        wire::Writer writer(out);
+        write_item(writer, item);
+    }
+    return {std::string_view(out).substr(begin), minor_of(item), item.watch, !item.key.empty()};
 }
 
 std::string protocol_text(unsigned version, unsigned minor) {

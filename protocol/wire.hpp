@@ -55,6 +55,8 @@ class Writer {
         else sized<0xc5, 0xc6>(bytes.size());
         append(bytes);
     }
+    /// A value that was written before.
+    void raw(std::string_view value) { append(value); }
 
  private:
     /// A tag and the lowest `Bytes` bytes of a number, big-endian.
@@ -77,8 +79,7 @@ class Writer {
         if (sizeof buffer_ < bytes.size()) {
             out_.append(bytes);
         } else {
-            std::memcpy(buffer_ + size_, bytes.data(), bytes.size());
-            size_ += bytes.size();
+            size_ += bytes.copy(buffer_ + size_, bytes.size());  // not memcpy(): an empty view may point nowhere
         }
     }
 

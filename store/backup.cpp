@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,11 +20,6 @@ namespace {
 constexpr std::size_t kBatchBytes = std::size_t{8} << 20;
 constexpr std::size_t kBatchRows = 100'000;
 constexpr std::uint64_t kRowsBetween = 1'000;  // between two calls of Progress
-
-std::string parent_of(const std::string& path) {
-    const std::size_t slash = path.find_last_of('/', path.find_last_not_of('/'));
-    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
 
 /// The name of something in it, or nothing.
 Result<std::string> first_in(const std::string& directory) {
@@ -78,12 +72,7 @@ std::int64_t wall_now() {
 // --- a store being made ----------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<NewStore>> NewStore::begin(const std::string& directory) {
-    if (::mkdir(directory.c_str(), 0700) == 0) {
-        if (auto synced = broker::sync_directory(parent_of(directory)); !synced) return synced.error();
-    } else if (errno != EEXIST) {
-        return Error{errno == ENOSPC ? Code::disk_full : Code::internal,
-                     "cannot make the directory " + directory + ": " + broker::errno_text(errno)};
-    }
+    if (auto made = broker::make_directory(directory, "directory"); !made) return made.error();
     const auto found = first_in(directory);
     if (!found) return found.error();
     if (!found->empty())

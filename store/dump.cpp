@@ -66,8 +66,26 @@ class Dump {
         return image_.for_each(table, [&](std::string_view key, std::string_view value) -> Result<void> {
             if (rows_++ % kRowsBetween == 0) progress_(rows_ - 1, std::max(rows_, all_));
             if (!out_) return Error{Code::internal, "the dump cannot be written"};
-            return row(key, value);
+            if (key.size() < least_key(table)) return damaged(table, key);
+            try {
+                return row(key, value);
+            } catch (const Json::type_error&) {  // a text that is none
+                return damaged(table, key);
+            }
         });
+    }
+    /// Bytes of numbers, with which its keys begin.
+    static std::size_t least_key(Table table) {
+        switch (table) {
+            case Table::meta:
+            case Table::keys:
+            case Table::queues: return 0;
+            case Table::attempts:
+            case Table::chunks:
+            case Table::results: return sizeof(std::uint64_t) + sizeof(std::uint32_t);
+            case Table::leftovers: return 2 * sizeof(std::uint64_t);
+            default: return sizeof(std::uint64_t);
+        }
     }
     static Error damaged(Table table, std::string_view key) {
         return {Code::internal, std::string("a row of table ") + to_string(table) + " cannot be read (number " +

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "client/cli/batch_line.hpp"
 #include "client/cli/command_job.hpp"
 #include "client/cli/job_json.hpp"
 #include "client/cli/terminal.hpp"
@@ -165,6 +166,32 @@ TEST(CliFormat, WritesDurationsShort) {
     EXPECT_EQ(short_duration(milliseconds(350)), "350ms");
     EXPECT_EQ(short_duration(milliseconds(250'000)), "4m10s");
     EXPECT_EQ(short_duration(std::chrono::hours(51)), "2d3h");
+}
+
+// A reader that calls itself for what is nested runs out of stack where somebody else chooses how deep that is.
+
+constexpr std::size_t kDeep = 500'000;
+
+TEST(NestedDeep, AResultOrAPayloadThatIsAskedForIsNoCommandAndHarmsNobody) {
+    const std::string lists(kDeep, '\x91');
+    EXPECT_FALSE(decode_command_result(lists));
+    EXPECT_FALSE(command_text(lists));
+    EXPECT_FALSE(
+        command_text("\x81\xa4"
+                     "argv" +
+                     lists + '\xc0'));
+    const std::string good = encode_command({{"true"}, {{"A", "b"}}, "/", "input"});
+    EXPECT_TRUE(command_text(good));
+    EXPECT_FALSE(command_text(good + "x")) << "nothing follows it";
+}
+
+TEST(NestedDeep, ALineOfABatchOrAnEditedCommandIsRefused) {
+    const std::string lists = std::string(kDeep, '[') + std::string(kDeep, ']');
+    EXPECT_THROW(read_batch_line(R"({"type": )" + lists + "}", {}), BadLine);
+    EXPECT_THROW(read_batch_line(R"({"type": "t", "payload": )" + lists + "}", {}), BadLine);
+    EXPECT_FALSE(command_payload_of(R"({"command": )" + lists + "}"));
+    const std::string usual = std::string(50, '[') + std::string(50, ']');
+    EXPECT_EQ(read_batch_line(R"({"type": "t", "payload": )" + usual + "}", {}).payload, usual);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ Uuid uuid(unsigned char byte) {
 
 class ClientSession : public testing::Test {
  protected:
+    explicit ClientSession(bool retries = true) : retry_refused(retries) {}
     /// Fails the test if the session did or said something that the test did not take.
     ~ClientSession() override {
         EXPECT_TRUE(session.completions().empty());
@@ -166,7 +167,7 @@ class ClientSession : public testing::Test {
     }
 
     unsigned char instances = 0;
-    bool retry_refused = true;
+    const bool retry_refused;
     std::uint32_t window = 8;
     std::int64_t now = 1'000'000;
     Uuid store = uuid(0xee);
@@ -596,6 +597,7 @@ TEST_F(ClientSession, CutsListsAtTheSizeOfTheHeader) {
         items += sent<Submit>().items.size();
         EXPECT_LE(sent_header.size(), kMaxHeaderBytes);
         ASSERT_FALSE(HasFailure());
+        pass(100);  // what is left may be so little that it would wait for an answer
     }
 }
 
@@ -733,10 +735,7 @@ TEST_F(ClientSession, AnAnswerOfTheWrongLengthLeavesTheOutcomeUnknown) {
 
 class ClientSessionWithoutRetry : public ClientSession {
  protected:
-    ClientSessionWithoutRetry() {
-        retry_refused = false;
-        session = Session(options(), now);
-    }
+    ClientSessionWithoutRetry() : ClientSession(false) {}
 };
 
 TEST_F(ClientSessionWithoutRetry, TellsTheCallerWhenToTryAgain) {

@@ -522,6 +522,26 @@ TEST(Codec, PayloadLengthsMustSumToTheSecondFrame) {
     EXPECT_EQ(decode(wrapping, 0).problem().code, Code::bad_message) << "the sum must not wrap round";
 }
 
+TEST(Codec, ItemsWrittenAheadMakeTheSameMessage) {
+    const SubmitItem plain{.queue = "q", .type = "t"};
+    const SubmitItem full{
+        .payload_length = 3, .queue = std::string_view("queue"), .type = "u", .watch = true, .key = "k", .held = true};
+    std::string bytes;
+    std::string other_bytes;
+    const EncodedItem first = encode_item(plain, bytes);
+    const EncodedItem second = encode_item(full, other_bytes);
+    EXPECT_EQ(first.minor, 0);
+    EXPECT_FALSE(first.watch || first.has_key);
+    EXPECT_EQ(second.minor, 1);
+    EXPECT_TRUE(second.watch && second.has_key);
+    EXPECT_EQ(encode(Submit{4, 5, {}, {first.bytes, second.bytes}}), encode(Submit{4, 5, {plain, full}, {}}));
+    SubmitArray array{4, 5, {full}, 10};
+    const std::string whole = encode(array);
+    array.items.clear();
+    array.encoded = {second.bytes};
+    EXPECT_EQ(encode(array), whole);
+}
+
 TEST(Codec, SaysWhichMinorVersionKnowsAllOfAMessage) {
     SubmitItem item;
     item.queue = "q";

@@ -368,6 +368,19 @@ TEST_F(CoreArrays, WhatIsSteeredWhileItsRowsAreReadMakesNoMore) {
     EXPECT_EQ(shown(array)["cancelled"], made);
 }
 
+TEST_F(CoreArrays, ThatItMakesNoMoreIsWrittenEvenIfTheLastStepMadeNothing) {
+    const JobId first = submit_array(200);  // as many leftovers as are looked at in one step
+    background();
+    ask(client, Cancel{{first}});
+    background();
+    const Answer again = resubmit(first, true);
+    background();
+    ArrayRow row;
+    ASSERT_TRUE(read_row(disk[Table::counts].at(job_key(again.job)), row));
+    EXPECT_EQ(row.made, 200U);
+    EXPECT_FALSE(row.makes) << "who stops it now is told that it had stopped";
+}
+
 TEST_F(CoreArrays, AJobRedrivenOrPurgedWhileLeftoversAreReadIsNotMadeTwice) {
     const Peer w = worker({.slots = 3});
     const JobId array = submit_array(3);

@@ -280,6 +280,23 @@ TEST_F(CoreLease, ExpiredLeaseQueuesJobAgainAndChargesTheCrashBudget) {
     EXPECT_EQ(complete(w, again), Code::ok);
 }
 
+TEST_F(CoreLease, NothingComesInPlaceOfALostJobBeforeItsStop) {
+    const Peer w = worker();
+    submit(client, {.type = "t", .deadline_ms = 1000});
+    take(w);
+    const JobId next = submit(client);
+    hold_commits();
+    submit(client);  // so that the open batch has something, on which the STOP will rest
+    advance(1000);
+    const auto stop = expect<Stop>(w);
+    const auto dispatch = expect<Dispatch>(w);
+    EXPECT_EQ(dispatch->items.at(0).job, next);
+    EXPECT_EQ(stop.rests_on, open_seq());
+    EXPECT_EQ(dispatch.rests_on, stop.rests_on) << "else it would overtake the STOP, and the worker hold two";
+    resume_commits();
+    commit();
+}
+
 TEST_F(CoreLease, RenewalMovesTheEnd) {
     const Peer w = worker();
     const Held held = busy(w);

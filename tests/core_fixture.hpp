@@ -665,8 +665,7 @@ class Yard {
             EXPECT_LE(message.rests_on, open->seq);
             EXPECT_TRUE(message.to_worker);
         } else {
-            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed ||
-                        config.bug == PlantedBug::answer_before_commit)
+            EXPECT_TRUE(message.rests_on == open->seq || message.rests_on == sealed)
                 << message_name(message.envelope.message) << " rests on " << message.rests_on
                 << ", but the newest batch is " << sealed << " or the open one, " << open->seq;
         }

@@ -119,18 +119,6 @@ TEST_F(CoreRules, AJobsLifeCostsFourOperationsOnItsTables) {
     EXPECT_LE(shared, 256 * 3 / 10U);
 }
 
-TEST_F(CoreRules, PlantedBugsArePlanted) {
-    config.bug = PlantedBug::answer_before_commit;
-    crash();
-    come_back(client);
-    hold_commits();
-    send(client, Submit{0, 1, {{.type = "u"}}});
-    const Received& answer = inbox.front();
-    EXPECT_EQ(answer.rests_on, 0U);
-    inbox.clear();
-    commit();
-}
-
 TEST_F(CoreRules, EveryLimitStandsInTheProtocolWithItsDefault) {
     std::ifstream file(JOBYARD_SOURCE_DIR "/protocol/PROTOCOL.md");
     std::stringstream text;

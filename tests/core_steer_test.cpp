@@ -265,6 +265,20 @@ TEST_F(CoreSteer, AKeyWithoutATimeNamesItsJobOnlyWhileItLives) {
     take(w);
 }
 
+TEST_F(CoreSteer, ARedriveDoesNotTakeSuchAKeyBackIfTheClockWasSetBack) {
+    const Peer w = worker({.slots = 2});
+    const SubmitItem item{.type = "t", .max_attempts = 1, .key = "k", .key_ttl_ms = 0};
+    const JobId first = submit(client, item);
+    fail(w, take(w));
+    const JobId second = submit(client, item);
+    take(w);
+    wall_ms -= 60'000;
+    EXPECT_EQ(redrive(client, first).code, Code::ok);
+    EXPECT_EQ(ask_submit(client, item).job, second);
+    complete(w, take(w));
+    EXPECT_EQ(ask_submit(client, item).job, second) << "the end of the first has freed the key of the second";
+}
+
 TEST_F(CoreSteer, AKeyNamesItsJobForItsOwnTimeAfterTheEnd) {
     const Peer w = worker();
     const SubmitItem item{.type = "t", .key = "k", .key_ttl_ms = 5000};

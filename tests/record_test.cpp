@@ -323,6 +323,22 @@ TEST(Record, EveryDamagedByteIsNoticed) {
     expect_damage_is_noticed(EventsRow{1, {{1, {2}, 3}}});
 }
 
+/// It is where a job is put: one beyond the last place would be put beyond the memory of them all.
+TEST(Record, APriorityThatThereIsNotIsDamage) {
+    for (const int priority : {0, kPriorityMin - 1, kPriorityMax + 1, 255}) {
+        const auto value = static_cast<std::uint8_t>(priority);
+        LiveRow live = a_live_row();
+        live.priority = value;
+        EXPECT_FALSE(read_row(bytes_of(live), live)) << priority;
+        EndRow ended = an_end_row();
+        ended.priority = value;
+        EXPECT_FALSE(read_row(bytes_of(ended), ended)) << priority;
+        StateRow state;
+        state.priority = value;
+        EXPECT_EQ(read_row(bytes_of(state), state), priority == 0) << "0: that of the live row";
+    }
+}
+
 TEST(Record, RowOfAnotherFormatIsRefused) {
     std::string bytes = bytes_of(StateRow{});
     bytes[0] = static_cast<char>(kFormatVersion + 1);

@@ -66,6 +66,57 @@ TEST_F(RecoveryTest, AStoreWhoseLogIsGoneIsRefusedEveryTime) {
     }
 }
 
+/// Two empty pages are taken for a store that was never finished; not beside a log that has been used.
+TEST_F(RecoveryTest, AStoreThatIsGoneWhileItsLogIsThereIsRefused) {
+    const auto first = start();
+    ASSERT_TRUE(first) << first.error().text;
+    ASSERT_TRUE(log->append(batch(first->applied_seq + 1)));
+    store.reset();
+    std::filesystem::resize_file(directory / "data.mdb", 0);
+    std::filesystem::resize_file(directory / "data.mdb", 8192);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        const auto refused = start();
+        ASSERT_FALSE(refused) << "attempt " << attempt;
+        EXPECT_NE(refused.error().text.find("another store's"), std::string::npos) << refused.error().text;
+    }
+}
+
+/// An error that says which, not the end of the process.
+TEST_F(RecoveryTest, RowsThatAreNoneAreToldOf) {
+    struct Damage {
+        Table table;
+        std::string_view key;
+        std::string_view value;
+    };
+    const std::string number = big_endian(7);
+    for (const Damage& damage :
+         {Damage{Table::meta, kMetaApplied, "short"}, Damage{Table::meta, kMetaEpoch, "short"},
+          Damage{Table::meta, kMetaStore, "no uuid"}, Damage{Table::meta, kMetaLogSecret, "ninebytes"},
+          Damage{Table::meta, kMetaFloor, "short"}, Damage{Table::live, "key", "value"},
+          Damage{Table::live, number, "value"}, Damage{Table::claims, number, "short"},
+          Damage{Table::claims, "key", number}, Damage{Table::instances, "key", "value"}}) {
+        test::TemporaryDirectory place;
+        const std::string what = std::string(to_string(damage.table)) + " " + std::string(damage.key);
+        {
+            auto made = Store::open({place.path(), std::uint64_t{1} << 30});
+            auto made_log = CommitLog::open(place.path());
+            ASSERT_TRUE(recover(**made, **made_log, {}, {})) << what;
+            Batch batch;
+            batch.put(damage.table, damage.key, damage.value);
+            ASSERT_TRUE((*made)->apply(batch)) << what;
+        }
+        const auto opened = Store::open({place.path(), std::uint64_t{1} << 30});
+        if (!opened) {
+            EXPECT_NE(opened.error().text.find("damaged"), std::string::npos) << what << ": " << opened.error().text;
+            continue;
+        }
+        auto opened_log = CommitLog::open(place.path());
+        const auto refused = recover(**opened, **opened_log, {}, {});
+        ASSERT_FALSE(refused) << what;
+        EXPECT_NE(refused.error().text.find("damaged"), std::string::npos) << what << ": " << refused.error().text;
+    }
+}
+
 TEST_F(RecoveryTest, ABackupIsNotServed) {
     ASSERT_TRUE(start());
     Batch marked = batch(9);

@@ -336,6 +336,27 @@ TEST_F(StoreTest, WhatIsNotAStoreIsRefused) {
     EXPECT_EQ(opened.error().code, Code::internal);
 }
 
+TEST_F(StoreTest, WhatAPowerLossLeavesOfTheFirstTwoPagesIsMadeAnew) {
+    const std::string path = directory / "store/data.mdb";
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    store.reset();
+    std::string whole(2 * page, '\0');
+    std::ifstream(path, std::ios::binary).read(whole.data(), static_cast<std::streamsize>(whole.size()));
+    for (const bool has_first : {false, true}) {
+        for (const bool has_second : {false, true}) {
+            for (const std::size_t size : {std::size_t{512}, page, page + 512, 2 * page}) {
+                std::string left(size, '\0');
+                if (has_first) left.replace(0, 512, whole.substr(0, 512));
+                if (has_second && size > page) left.replace(page, 512, whole.substr(page, 512));
+                std::ofstream(path, std::ios::binary | std::ios::trunc) << left;
+                ASSERT_NO_FATAL_FAILURE(open()) << size << has_first << has_second;
+                EXPECT_TRUE(rows(Table::live).empty());
+                store.reset();
+            }
+        }
+    }
+}
+
 TEST_F(StoreTest, CountersAddUp) {
     Batch batch;
     batch.put(Table::live, "a", "12345");

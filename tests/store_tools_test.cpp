@@ -499,6 +499,20 @@ TEST_F(StoreTools, WhatWasDumpedAndLoadedIsDumpedTheSame) {
     EXPECT_EQ((*image)->numbers().value().next_job, 6 + (std::uint64_t{1} << 32));
 }
 
+TEST_F(StoreTools, ADumpOfRowsThatAreNoneSaysWhich) {
+    const auto refused = [this](Table table, const std::string& key, const auto& row) {
+        Batch batch;
+        put_row(batch, table, key, row);
+        plant(batch);
+        std::ostringstream out;
+        const auto dumped = dump(data, out, kQuiet);
+        ASSERT_FALSE(dumped);
+        EXPECT_THAT(dumped.error().text, HasSubstr(std::string("a row of table ") + to_string(table)));
+    };
+    refused(Table::done, job_key({2}), end_row(JobState::completed, "\xff"));  // no text
+    refused(Table::done, "short", end_row(JobState::completed, "mail"));
+}
+
 /// As it was before jobs could be timed, held and moved, and keys be kept for another time than a day.
 TEST_F(StoreTools, ADumpOfAnOlderVersionIsLoaded) {
     const std::string today = dumped(data);

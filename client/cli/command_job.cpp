@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "shallow_json.hpp"
+
 namespace jobyard::cli {
 namespace {
 
@@ -35,7 +37,7 @@ std::string encode_command(const Command& command) {
 }
 
 Result<std::string> command_text(std::string_view payload) {
-    const json map = json::from_msgpack(payload.begin(), payload.end(), true, false);
+    const json map = shallow_msgpack(payload);
     if (!map.is_object() || !map.contains("argv"))
         return Error{Code::bad_field, "its payload is no command (PROTOCOL.md, Commands)", 0};
     nlohmann::ordered_json text{{"command", map["argv"]}};
@@ -52,7 +54,7 @@ Result<std::string> command_text(std::string_view payload) {
 Result<std::string> command_payload_of(std::string_view text) {
     const auto bad = [](const std::string& what) { return Error{Code::bad_field, what, 0}; };
     const auto is_text = [](const json& value) { return value.is_string(); };
-    const json object = json::parse(text, nullptr, false);
+    const json object = shallow_json(text);
     if (!object.is_object())
         return bad("this is no JSON object; expected one such as {\"command\": [\"gzip\", \"a.log\"]}");
     Command command;
@@ -77,7 +79,7 @@ Result<std::string> command_payload_of(std::string_view text) {
 }
 
 std::optional<CommandResult> decode_command_result(std::string_view encoded) {
-    const json map = json::from_msgpack(encoded.begin(), encoded.end(), true, false);
+    const json map = shallow_msgpack(encoded);
     if (!map.is_object() || !map.contains("exit_status")) return std::nullopt;
     CommandResult result;
     result.exit_status = static_cast<int>(number(map, "exit_status"));

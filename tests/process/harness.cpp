@@ -49,8 +49,10 @@ std::string contents_of(int fd) {
     return text;
 }
 
-/// Outside the range the system takes ports of outgoing connections from: a peer that reconnects to a port of that
-/// range while nobody listens can meet itself.
+}  // namespace
+
+// Outside the range the system takes ports of outgoing connections from: a peer that reconnects to a port of that
+// range while nobody listens can meet itself.
 int free_port() {
     std::random_device random;
     for (;;) {
@@ -65,8 +67,6 @@ int free_port() {
         if (is_free) return port;
     }
 }
-
-}  // namespace
 
 bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds patience) {
     const auto until = Clock::now() + patience;

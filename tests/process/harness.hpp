@@ -30,6 +30,9 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
 /// A program of the build: "jobyard-broker", "jobyard", …
 std::string program(const std::string& name);
 
+/// Of 127.0.0.1, at this moment.
+int free_port();
+
 std::string read_file(const std::string& path);
 void write_file(const std::string& path, std::string_view bytes);
 /// Makes the empty file that gated handlers and commands wait for.

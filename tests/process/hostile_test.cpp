@@ -4,13 +4,16 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
+#include <cstring>
 #include <iostream>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "harness.hpp"
 #include "raw_peer.hpp"
@@ -21,16 +24,41 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Whatever is done to the broker, what was acknowledged before is there after it, and a good client's job is run.
 class Hostile : public testing::Test {
  protected:
-    void SetUp() override { ASSERT_TRUE(honest_.connect()); }
+    explicit Hostile(std::vector<std::string> flags = {})
+        : broker_(with_log(std::move(flags)), BrokerProcess::Listen::tcp) {}
+
+    void SetUp() override {
+        ASSERT_TRUE(honest_.connect());
+        for (int i = 0; i < 10; ++i) kept_.push_back(honest_.submit({.type = "nobody"}).id(kPatience).value());
+        pid_ = broker_.process().pid();
+    }
     void TearDown() override {
         EXPECT_TRUE(broker_.process().running());
-        const Result<JobId> id = honest_.submit({.type = "nobody"}).id(kPatience);
-        EXPECT_TRUE(id) << "others are not served any more: " << id.error().text;
+        EXPECT_EQ(broker_.process().pid(), pid_);
+        const auto worker = start_test_worker(broker_.endpoint(), {{"name", "good"}, {"queue", "good"}});
+        const Result<JobResult> result = honest_.run({.type = "echo", .payload = "x", .queue = "good"}, kPatience);
+        ASSERT_TRUE(result) << "others are not served any more: " << result.error().text;
+        EXPECT_EQ(result->bytes, "x");
+        for (const JobId job : kept_) EXPECT_EQ(state_of(honest_, job), JobState::queued) << "job " << job.value;
     }
-    BrokerProcess broker_{{"--log-level", "debug"}, BrokerProcess::Listen::tcp};
+
+    static std::vector<std::string> with_log(std::vector<std::string> flags) {
+        flags.insert(flags.begin(), {"--log-level", "debug"});
+        return flags;
+    }
+    /// What the broker's system lets it have, from now on.
+    void limit(__rlimit_resource resource, std::uint64_t to) {
+        const rlimit limits{to, to};
+        ASSERT_EQ(::prlimit(broker_.process().pid(), resource, &limits, nullptr), 0);
+    }
+
+    BrokerProcess broker_;
     Client honest_{client_options(broker_.endpoint())};
+    std::vector<JobId> kept_;
+    pid_t pid_ = 0;
 };
 
 TEST_F(Hostile, MessagesWithMoreOrFewerThanTwoFramesAreDroppedAndCounted) {
@@ -85,7 +113,7 @@ TEST_F(Hostile, GarbageIsAnsweredBadMessageAndHasNoEffect) {
         Code::bad_message);
     Submit submit{0, 1, {{.payload_length = 10, .type = "t"}}};
     EXPECT_EQ(refusal_in(peer.call(submit, "short")).code, Code::bad_message);
-    EXPECT_EQ(counter(honest_, "jobs.submitted_total"), 0U);
+    EXPECT_EQ(counter(honest_, "jobs.submitted_total"), kept_.size());
     EXPECT_TRUE(std::holds_alternative<Stats>(peer.call(AskStats{}).envelope.message)) << "its session is as it was";
 }
 
@@ -176,44 +204,299 @@ TEST_F(Hostile, APeerThatChoosesItsRoutingIdIsDroppedAndCounted) {
     zmq_ctx_term(context);
 }
 
-/// A plain TCP connection that says `bytes` and nothing else.
-int say(int port, const std::string& bytes) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
-    return fd;
-}
+/// A plain TCP connection.
+class Stream {
+ public:
+    explicit Stream(int port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(static_cast<std::uint16_t>(port));
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        EXPECT_EQ(::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0)
+            << std::strerror(errno);
+        const timeval patience{kPatience.count(), 0};
+        ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    }
+    ~Stream() { ::close(fd_); }
+    Stream(Stream&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+
+    /// False if the other side has hung up.
+    bool say(std::string_view bytes) const {
+        while (!bytes.empty()) {
+            const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent <= 0) return false;
+            bytes.remove_prefix(static_cast<std::size_t>(sent));
+        }
+        return true;
+    }
+    /// Reads until `words` came, or the end.
+    bool hears(std::string_view words) const {
+        std::string heard;
+        char bytes[4096];
+        for (ssize_t got = 0; (got = ::recv(fd_, bytes, sizeof bytes, 0)) > 0;) {
+            heard.append(bytes, static_cast<std::size_t>(got));
+            if (heard.find(words) != std::string::npos) return true;
+        }
+        return false;
+    }
+    /// Reads until the other side has hung up; false if it does not.
+    bool is_hung_up_on() const {
+        char bytes[4096];
+        ssize_t got = 0;
+        while ((got = ::recv(fd_, bytes, sizeof bytes, 0)) > 0) continue;
+        return got == 0 || errno == ECONNRESET;
+    }
+
+ private:
+    int fd_;
+};
 
 TEST_F(Hostile, AnHttpRequestIsHungUpOn) {
-    const int fd =
-        say(broker_.port(), "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: somebody\r\nAccept: */*\r\n\r\n" +
-                                std::string(200, '\n'));
-    timeval patience{60, 0};
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    char byte[4096];
-    ssize_t got;
-    while ((got = ::recv(fd, byte, sizeof byte, 0)) > 0) continue;
-    EXPECT_TRUE(got == 0 || errno == ECONNRESET) << "the connection was left open";
-    ::close(fd);
+    const Stream stream(broker_.port());
+    stream.say("GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: somebody\r\nAccept: */*\r\n\r\n" +
+               std::string(200, '\n'));
+    EXPECT_TRUE(stream.is_hung_up_on()) << "the connection was left open";
 }
 
 TEST_F(Hostile, RawBytesOnTheStreamAreHungUpOnOrIgnored) {
     std::mt19937 random(5);
-    std::vector<int> open;
+    std::vector<Stream> open;
     for (int i = 0; i < 50; ++i) {
         std::string bytes(1 + random() % 3000, '\0');
         for (char& byte : bytes) byte = static_cast<char>(random());
         if (i % 2 == 0)
             bytes.replace(0, std::min<std::size_t>(bytes.size(), 10),
                           std::string("\xff\0\0\0\0\0\0\0\x01\x7f", 10).substr(0, bytes.size()));
-        open.push_back(say(broker_.port(), bytes));
+        open.emplace_back(broker_.port()).say(bytes);
     }
     EXPECT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "half-open connections do not stop others";
-    for (const int fd : open) ::close(fd);
+}
+
+// --- ZMTP, by hand (rfc.zeromq.org/spec/13, 15 and 23) ---
+
+const std::string kSignature("\xff\0\0\0\0\0\0\0\x01\x7f", 10);
+
+/// The greeting of version 3.`minor`, without security.
+std::string greeting3(char minor) {
+    std::string greeting = kSignature + '\x03' + minor + "NULL";
+    greeting.resize(64);
+    return greeting;
+}
+std::string frame(std::string_view body, char flags) {
+    if (body.size() < 256) return std::string{flags, static_cast<char>(body.size())} + std::string(body);
+    std::string bytes{static_cast<char>(flags | 2)};
+    for (int shift = 56; shift >= 0; shift -= 8)
+        bytes += static_cast<char>(body.size() >> static_cast<unsigned>(shift));
+    return bytes.append(body);
+}
+std::string message_of_two(std::string_view header) { return frame(header, 1) + frame("", 0); }
+std::string ready_of_a_dealer() {
+    const auto property = [](std::string_view name, std::string_view value) {
+        return static_cast<char>(name.size()) + std::string(name) + std::string(3, '\0') +
+               static_cast<char>(value.size()) + std::string(value);
+    };
+    return frame("\x05READY" + property("Socket-Type", "DEALER") + property("Identity", ""), 4);
+}
+
+/// With READY. Byte by byte as it would be done: libzmq hangs up on whoever sends all of it at once.
+void greet(const Stream& stream) {
+    EXPECT_TRUE(stream.say(greeting3(0)));
+    EXPECT_TRUE(stream.hears("NULL"));
+    EXPECT_TRUE(stream.say(ready_of_a_dealer()));
+}
+
+TEST_F(Hostile, PeersOfOlderZmtpAreServedTheSame) {
+    const std::string hello = header_of({{}, {1}, submitter_hello()});
+    const std::string welcome = "jobyard-broker/";  // stands in it
+    {
+        const Stream stream(broker_.port());
+        greet(stream);
+        ASSERT_TRUE(stream.say(message_of_two(hello)));
+        EXPECT_TRUE(stream.hears(welcome)) << "3.0";
+    }
+    {
+        const Stream stream(broker_.port());
+        ASSERT_TRUE(stream.say(kSignature + std::string("\x01\x05", 2)));
+        ASSERT_TRUE(stream.hears(kSignature));
+        ASSERT_TRUE(stream.say(std::string("\x00\x00", 2) + message_of_two(hello)));
+        EXPECT_TRUE(stream.hears(welcome)) << "2.0";
+    }
+    {
+        // 1.0: each frame is its length with the flags, the flags, the body; the first is the routing id, of none.
+        const Stream stream(broker_.port());
+        ASSERT_TRUE(stream.say(std::string("\x01\x00", 2) + static_cast<char>(hello.size() + 1) + '\x01' + hello +
+                               std::string("\x01\x00", 2)));
+        EXPECT_TRUE(stream.hears(welcome)) << "1.0";
+    }
+}
+
+TEST_F(Hostile, BrokenZmtpIsHungUpOn) {
+    const std::string ready = ready_of_a_dealer();
+    const std::vector<std::pair<const char*, std::string>> broken{
+        {"a frame of 2^63 bytes", ready + std::string("\x02\x80\0\0\0\0\0\0\0", 9)},
+        {"a frame of more than a message may have", ready + std::string("\x02\0\0\0\0\x10\0\0\0", 9)},
+        {"a READY that is cut off", frame("\x05READY\x0bSocket-T", 4)},
+        {"a READY of a socket that does not fit", frame(std::string("\x05READY\x0bSocket-Type\0\0\0\x03PUB", 25), 4)},
+        {"a message before the READY", message_of_two("x")},
+        {"a command that is none", frame("\x07NOTHING", 4)},
+    };
+    for (const auto& [what, bytes] : broken) {
+        const Stream stream(broker_.port());
+        ASSERT_TRUE(stream.say(greeting3(0)) && stream.hears("NULL")) << what;
+        stream.say(bytes);
+        EXPECT_TRUE(stream.is_hung_up_on()) << what;
+    }
+    const Stream stream(broker_.port());
+    stream.say(kSignature + std::string("\x03\0NOTHING", 9) + std::string(45, '\0'));
+    EXPECT_TRUE(stream.is_hung_up_on()) << "a mechanism that is not known";
+}
+
+TEST_F(Hostile, AGreetingThatComesByteByByteHoldsNobodyUp) {
+    std::vector<Stream> slow;
+    for (int i = 0; i < 50; ++i) slow.emplace_back(broker_.port());
+    const std::string greeting = greeting3(0);
+    for (std::size_t at = 0; at + 1 < greeting.size(); ++at) {  // never whole
+        for (const Stream& stream : slow) stream.say(greeting.substr(at, 1));
+        ASSERT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "at byte " << at;
+    }
+    for (const Stream& stream : slow) EXPECT_TRUE(stream.is_hung_up_on()) << "it may take as long as it likes";
+}
+
+TEST_F(Hostile, ThousandsOfSilentConnectionsAreHungUpOnAndOthersAreServed) {
+    rlimit ours{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &ours), 0);
+    const std::size_t count = std::min<std::size_t>(2000, ours.rlim_cur - 100);
+    const std::uint64_t before = broker_.private_bytes();
+    std::vector<Stream> silent;
+    for (std::size_t i = 0; i < count; ++i) {
+        silent.emplace_back(broker_.port());
+        if (i % 100 == 0) {
+            ASSERT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience));
+        }
+    }
+    const std::uint64_t with = broker_.private_bytes();
+    for (const Stream& stream : silent) ASSERT_TRUE(stream.is_hung_up_on());
+    std::cout << count << " connections; private memory before " << (before >> 20U) << " MiB, with them "
+              << (with >> 20U) << " MiB, after " << (broker_.private_bytes() >> 20U) << " MiB\n";
+    EXPECT_LT(with, before + (200U << 20U));
+}
+
+TEST_F(Hostile, MoreConnectionsThanDescriptorsAreSurvivedToldOfAndForgotten) {
+    limit(RLIMIT_NOFILE, 128);
+    {
+        std::vector<Stream> flood;
+        for (int i = 0; i < 400; ++i) flood.emplace_back(broker_.port());
+        EXPECT_TRUE(eventually([&] { return broker_.log().find("no file descriptor is left") != std::string::npos; }));
+        EXPECT_TRUE(honest_.submit({.type = "nobody"}).id(kPatience)) << "who is connected is served";
+    }
+    EXPECT_TRUE(
+        eventually([&] { return broker_.log().find("there are file descriptors again") != std::string::npos; }));
+    Client another(client_options(broker_.endpoint()));
+    EXPECT_TRUE(another.submit({.type = "nobody"}).id(kPatience)) << "who comes later, too";
+}
+
+// --- peers that are not what they should be ---
+
+TEST_F(Hostile, RoutingIdsThatArePeersOwnOrTakenAreDroppedAndCounted) {
+    struct Chosen {
+        explicit Chosen(const std::string& endpoint, const std::string& id)
+            : context(zmq_ctx_new()), socket(zmq_socket(context, ZMQ_DEALER)) {
+            const int no_linger = 0;
+            zmq_setsockopt(socket, ZMQ_LINGER, &no_linger, sizeof no_linger);
+            EXPECT_EQ(zmq_setsockopt(socket, ZMQ_ROUTING_ID, id.data(), id.size()), 0);
+            EXPECT_EQ(zmq_connect(socket, endpoint.c_str()), 0);
+        }
+        ~Chosen() {
+            zmq_close(socket);
+            zmq_ctx_term(context);
+        }
+        Chosen(const Chosen&) = delete;
+        Chosen& operator=(const Chosen&) = delete;
+        void say_hello() const {
+            const std::string hello = header_of({{}, {1}, submitter_hello()});
+            EXPECT_GE(zmq_send(socket, hello.data(), hello.size(), ZMQ_SNDMORE), 0);
+            EXPECT_GE(zmq_send(socket, "", 0, 0), 0);
+        }
+        void* context;
+        void* socket;
+    };
+    const Chosen one(broker_.endpoint(), "1");
+    const Chosen longest(broker_.endpoint(), std::string(255, 'x'));
+    const Chosen twin(broker_.endpoint(), "twin");
+    const Chosen like_ours(broker_.endpoint(), std::string("\0abc", 4));  // of a generated one's beginning
+    for (const Chosen* peer : {&one, &longest, &twin, &like_ours}) peer->say_hello();
+    EXPECT_TRUE(eventually([&] { return counter(honest_, "broker.wrong_routing_id") == 4; }));
+    const Chosen other_twin(broker_.endpoint(), "twin");  // nobody will ever hear it
+    other_twin.say_hello();
+    twin.say_hello();
+    EXPECT_TRUE(eventually([&] { return counter(honest_, "broker.wrong_routing_id") == 5; }));
+    EXPECT_EQ(honest_.stats(kPatience).value().submitters, 1U) << "none of them has a session";
+}
+
+class HostileWorker : public Hostile {
+ protected:
+    HostileWorker()
+        : Hostile({"--lease", "1500", "--renew", "500", "--heartbeat", "300", "--lost-after", "1500",
+                   "--reconnect-grace", "100"}) {}
+};
+
+TEST_F(HostileWorker, ThatTakesCreditAndNeverReadsCostsBoundedMemoryAndItsJobsRunElsewhere) {
+    constexpr std::size_t kJobs = 300;
+    const std::string payload(200'000, 'p');
+    std::vector<Submission> jobs;
+    RawPeer deaf(broker_.endpoint(), 1);
+    deaf.hello(worker_hello("deaf", {"echo"}, 1, 1024));
+    const std::uint64_t before = broker_.private_bytes();
+    for (std::size_t i = 0; i < kJobs; ++i)
+        jobs.push_back(honest_.submit({.type = "echo", .payload = payload, .watch = true}));
+    for (const Submission& job : jobs) ASSERT_TRUE(job.id(kPatience));
+    EXPECT_TRUE(eventually([&] { return counter(honest_, "dispatched") >= kJobs; })) << "it was given them all";
+    const std::uint64_t with = broker_.private_bytes();
+    const auto worker = start_test_worker(broker_.endpoint(), {{"name", "honest"}, {"slots", "4"}});
+    for (const Submission& job : jobs) {
+        const Result<JobResult> result = job.result(kPatience);
+        ASSERT_TRUE(result) << result.error().text;
+        EXPECT_EQ(result->state, JobState::completed);
+    }
+    std::cout << (kJobs * payload.size() >> 20U) << " MiB of payloads; private memory before " << (before >> 20U)
+              << " MiB, with the deaf worker " << (with >> 20U) << " MiB\n";
+    EXPECT_LT(with, before + 3 * kJobs * payload.size());
+}
+
+class HostileMemory : public Hostile {
+ protected:
+    HostileMemory() : Hostile({"--map-size", "64M"}) {}
+};
+
+/// libzmq keeps the frames of a message until its last one, where nobody can look. When it gets no more memory it
+/// mostly hangs up; or the broker ends, which is no worse than a kill.
+TEST_F(HostileMemory, OfEndlessFramesIsBoundedByALimitOfTheSystemAndNothingIsLost) {
+    std::uint64_t size = 0;
+    for (const std::string& line : lines_of(read_file("/proc/" + std::to_string(pid_) + "/status")))
+        if (line.starts_with("VmSize:")) size = std::strtoull(line.c_str() + 7, nullptr, 10) << 10U;
+    ASSERT_GT(size, 0U);
+    limit(RLIMIT_AS, size + (std::uint64_t{200} << 20U));
+    const Stream stream(broker_.port());
+    greet(stream);
+    const std::string more = frame(std::string(60'000, 'm'), 1);
+    std::size_t said = 0;
+    while (said < 20'000 && stream.say(more)) ++said;
+    EXPECT_LT(said, 20'000U) << "it took a gigabyte";
+    EXPECT_GT(said, 1000U) << "it was hung up on before it could hurt";
+    // Whichever comes first shows what became of it.
+    Client another(client_options(broker_.endpoint()));
+    const Submission job = another.submit({.type = "nobody"});
+    EXPECT_TRUE(eventually([&] { return job.has_id() || !broker_.process().running(); }));
+    const bool ended = !broker_.process().running();
+    std::cout << "hung up after " << (said * more.size() >> 20U) << " MiB; the broker " << (ended ? "ended" : "went on")
+              << "\n";
+    if (!ended) return;
+    broker_.start();
+    pid_ = broker_.process().pid();
+    EXPECT_TRUE(job.id(kPatience));
 }
 
 TEST_F(Hostile, PeersThatComeAndGoByTheHundredsLeaveNothingBehind) {

@@ -64,6 +64,7 @@ void Proxy::run() {
             pairs_.clear();
             cuts_done_ = wanted;
         }
+        delay();
         const bool frozen = mode_ == Mode::freeze;
         std::vector<pollfd> fds{{listener_, POLLIN, 0}};
         for (const Pair& pair : pairs_) {
@@ -73,10 +74,14 @@ void Proxy::run() {
         if (::poll(fds.data(), fds.size(), 10) <= 0) continue;
         std::vector<Pair> kept;
         for (std::size_t i = 0; i < pairs_.size(); ++i) {
-            const Pair pair = pairs_[i];
-            bool open = true;
-            if (fds[1 + 2 * i].revents != 0) open = move(pair.client, pair.broker, false);
-            if (open && fds[2 + 2 * i].revents != 0) open = move(pair.broker, pair.client, mode_ == Mode::lose_answers);
+            Pair pair = pairs_[i];
+            const bool loses_questions = mode_ == Mode::lose_questions;
+            const bool loses_answers = mode_ == Mode::lose_answers;
+            bool open = !pair.has_lost || loses_questions || loses_answers;
+            if (open && fds[1 + 2 * i].revents != 0) open = move(pair.client, pair.broker, loses_questions);
+            if (open && fds[2 + 2 * i].revents != 0) open = move(pair.broker, pair.client, loses_answers);
+            pair.has_lost = pair.has_lost || (fds[1 + 2 * i].revents != 0 && loses_questions) ||
+                            (fds[2 + 2 * i].revents != 0 && loses_answers);
             if (open) {
                 kept.push_back(pair);
                 continue;
@@ -87,6 +92,12 @@ void Proxy::run() {
         pairs_ = std::move(kept);
         if (fds[0].revents != 0) accept_one();
     }
+}
+
+void Proxy::delay() {
+    constexpr int kDelayMs = 100;
+    constexpr int kLookMs = 10;
+    for (int ms = 0; ms < kDelayMs && mode_ == Mode::slow && !quit_; ms += kLookMs) ::poll(nullptr, 0, kLookMs);
 }
 
 void Proxy::accept_one() {

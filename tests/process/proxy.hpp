@@ -20,11 +20,14 @@ class Proxy {
 
     enum class Mode : int {
         forward,
-        lose_answers,  ///< what the broker says is read and thrown away
-        freeze,        ///< nothing moves in either direction, nothing is closed
-        refuse,        ///< new connections are closed at once
+        lose_answers,    ///< what the broker says is read and thrown away
+        lose_questions,  ///< what is said to the broker is
+        freeze,          ///< nothing moves in either direction, nothing is closed
+        slow,            ///< what has come moves on every 100 ms
+        refuse,          ///< new connections are closed at once
     };
-    /// Returns when no byte moves in the old way any more.
+    /// Returns when no byte moves in the old way any more. A connection that has lost bytes never goes on: TCP has no
+    /// such, so it is closed when its bytes would arrive again.
     void set(Mode mode);
     /// Closes every connection there is, both sides. Returns when it is done.
     void cut();
@@ -33,10 +36,13 @@ class Proxy {
     struct Pair {
         int client;
         int broker;
+        bool has_lost = false;
     };
     void run();
     void accept_one();
     static bool move(int from, int to, bool lose);
+    /// Waits, but not for what has come, as long as the mode is `slow`.
+    void delay();
     int broker_port_;
     int listener_ = -1;
     int port_ = 0;

@@ -19,6 +19,8 @@ using broker::Need;
 using broker::Outgoing;
 using broker::Output;
 using broker::PeerId;
+using broker::planted;
+using broker::PlantedBug;
 using broker::Table;
 using broker::Turn;
 
@@ -26,6 +28,9 @@ namespace {
 
 constexpr std::int64_t kLongestSleepMs = 1000;
 constexpr std::int64_t kStallUs = 500 * kMs;
+constexpr std::int64_t kDiskLookMs = 1000;
+constexpr std::size_t kBatchOps = 4096;
+constexpr std::size_t kFewBatchOps = 64;     // where the store is waited for
 constexpr std::size_t kRetainedBatches = 4;  // few, so that payloads are read from the disk as well
 
 struct HeldFrames : Inbox::Frames {
@@ -36,15 +41,17 @@ struct HeldFrames : Inbox::Frames {
 
 }  // namespace
 
-Broker::Broker(World& world, Network& network, Disk& disk, Model& model, const Plan& plan, broker::PlantedBug bug)
+Broker::Broker(World& world, Network& network, Disk& disk, Model& model, Coverage& coverage, const Plan& plan)
     : End(world, "broker"),
       world_(world),
       network_(network),
       disk_(disk),
       model_(model),
+      coverage_(coverage),
       plan_(plan),
-      bug_(bug),
-      random_(world.random().fork()) {}
+      random_(world.random().fork()) {
+    broker::watcher = this;
+}
 
 // --- from start to end -----------------------------------------------------------------------------------------------
 
@@ -52,8 +59,13 @@ void Broker::start() {
     life_ = std::make_unique<Life>(*this);
     life_->looked_us = world_.now();
     disk_.apply(UINT64_MAX);  // the log's batches that the store lacks
-    recover();
+    if (!recover()) {
+        process.tell("cannot start: its disk cannot be written");
+        return end_process();
+    }
+    watch_disk();
     life_->core->start(reading());
+    settle("start");
     life_->core->check_invariants();
     process.tell("starts, batch ", life_->batches->durable());
     network_.listen(this);
@@ -61,7 +73,7 @@ void Broker::start() {
 }
 
 /// As recovery.cpp: an epoch of its own on disk, then every row that the core keeps in memory.
-void Broker::recover() {
+bool Broker::recover() {
     const auto number = [&](std::string_view name) {
         const std::string* bytes = disk_.get(Table::meta, std::string(name));
         return bytes == nullptr ? 0 : broker::from_big_endian(*bytes);
@@ -69,9 +81,8 @@ void Broker::recover() {
     Batch batch;
     batch.seq = number(broker::kMetaApplied) + 1;
     broker::CoreConfig config;
-    config.limits = plan_.limits;
-    config.timing = plan_.timing;
-    config.bug = bug_;
+    config.limits = plan_.limits();
+    config.timing = plan_.timing();
     config.epoch = static_cast<std::uint32_t>(number(broker::kMetaEpoch) + 1);
     if (const std::string* store = disk_.get(Table::meta, std::string(broker::kMetaStore))) {
         config.store = uuid_from_bytes(*store);
@@ -81,7 +92,7 @@ void Broker::recover() {
     }
     batch.put(Table::meta, broker::kMetaEpoch, broker::big_endian(config.epoch));
     batch.put(Table::meta, broker::kMetaApplied, broker::big_endian(batch.seq));
-    disk_.write_now(batch);
+    if (!disk_.write_now(batch)) return false;
 
     life_->core = std::make_unique<Core>(std::move(config));
     Core& core = *life_->core;
@@ -136,7 +147,8 @@ void Broker::recover() {
                            broker::Batches::Keep{SIZE_MAX, kRetainedBatches});
     life_->inbox.emplace(*life_->core, *life_->batches, static_cast<Inbox::Edge&>(*this));
     life_->outbox.emplace(*life_->batches, static_cast<broker::Outbox::Edge&>(*this));
-    model_.broker_started(core, std::move(known_workers));
+    model_.broker_started(core, std::move(known_workers), wall_offset_ms_);
+    return true;
 }
 
 void Broker::crash() {
@@ -176,7 +188,8 @@ void Broker::on_closed(ConnectionId connection) {
 /// What passed beyond the sleep that was meant is a stall, and does not count.
 void Broker::pass_time() {
     const std::int64_t passed = world_.now() - life_->looked_us;
-    const std::int64_t beyond = passed - life_->sleeps_us;
+    std::int64_t beyond = passed - life_->sleeps_us;
+    if (planted(PlantedBug::expiry_before_inbox)) beyond = 0;
     life_->now_us += beyond > kStallUs ? passed - beyond : passed;
     life_->looked_us = world_.now();
 }
@@ -187,31 +200,27 @@ void Broker::turn() {
     pass_time();
     Life& life = *life_;
     Core& core = *life.core;
-    take_durable();
+    if (!take_durable()) return;
     take_applied();
     const Turn now = reading();
+    if (now.now >= life.next_disk_look_ms) watch_disk();
     Output out{&life.batches->open(), {}};
+    ops_before_ = out.batch->ops().size();
     if (life.leaving == Leaving::said) return leave(now, out);
+    if (planted(PlantedBug::expiry_before_inbox)) expire(now, out);
+    read_messages(now, out);
+    take_answers(now, out);
     for (const PeerId peer : std::exchange(life.gone, {})) {
         core.peer_gone(peer, now);
         life.inbox->drop(peer);
         life.outbox->drop(peer);
     }
-    std::vector<std::pair<PeerId, Inbox::Message>> rest;
-    for (auto& [peer, frames] : std::exchange(life.arrived, {})) decode(peer, std::move(frames), rest, now, out);
-    for (auto& [peer, message] : rest) life.inbox->take(peer, std::move(message), now, out);
-    for (const Asked& answer : std::exchange(life.answered, {})) {
-        if (answer.what == Asked::For::agenda)
-            core.agenda_step({answer.needs, answer.snapshot, life.batches->after(answer.snapshot.applied_seq)}, now,
-                             out);
-        else if (answer.what == Asked::For::message)
-            life.inbox->answered(answer.peer, answer.ticket, answer.snapshot, now, out);
-        else life.outbox->answered(answer.peer, answer.ticket, answer.snapshot);
-    }
-    trim();
-    core.expire(now, out);
+    settle("gone");
+    expire(now, out);
     if (auto needs = core.agenda_needs(now); !needs.empty()) ask(Asked::For::agenda, {}, std::move(needs));
+    settle("agenda");
     core.dispatch(now, out);
+    settle("dispatch");
     check_dispatch(out);
     if (life.leaving == Leaving::asked) {
         core.stop(out);
@@ -219,17 +228,72 @@ void Broker::turn() {
     }
     life.outbox->post(out);
     hand_over(now, out);
-    if (random_.percent(2)) core.check_invariants();
+    check_state(out);
     const std::int64_t sleep_ms =
         std::clamp<std::int64_t>(core.next_deadline() - life.now_us / kMs, 0, kLongestSleepMs);
     life.sleeps_us = std::max<std::int64_t>(sleep_ms * kMs, 100);
     life.loop.wake_at(world_.now() + life.sleeps_us);
 }
 
+/// Work first, then what waited for room, then the rest.
+void Broker::read_messages(Turn now, Output& out) {
+    Life& life = *life_;
+    std::vector<std::pair<PeerId, Inbox::Message>> rest;
+    for (auto& [peer, frames] : std::exchange(life.arrived, {})) decode(peer, std::move(frames), rest, now, out);
+    while (!life.backlog.empty() && !full()) {
+        auto [peer, message] = std::move(life.backlog.front());
+        life.backlog.pop_front();
+        take(peer, std::move(message), now, out);
+    }
+    for (auto& [peer, message] : rest) {
+        if (life.backlog.empty() && !full()) take(peer, std::move(message), now, out);
+        else life.backlog.emplace_back(peer, std::move(message));
+    }
+}
+
+void Broker::take_answers(Turn now, Output& out) {
+    Life& life = *life_;
+    for (const Asked& answer : std::exchange(life.answered, {})) {
+        if (answer.what == Asked::For::agenda) {
+            life.core->agenda_step({answer.needs, answer.snapshot, life.batches->after(answer.snapshot.applied_seq)},
+                                   now, out);
+            settle("agenda");
+        } else if (answer.what == Asked::For::message) {
+            life.inbox->answered(answer.peer, answer.ticket, answer.snapshot, now, out);
+        } else {
+            life.outbox->answered(answer.peer, answer.ticket, answer.snapshot);
+        }
+    }
+    trim();
+}
+
+void Broker::expire(Turn now, Output& out) {
+    life_->core->expire(now, out);
+    std::set<std::string> unheard;  // whose messages are here and have not been read
+    for (const auto& [peer, frames] : life_->arrived) unheard.insert(life_->peers[peer].name);
+    if (!unheard.empty())
+        for (const auto& [job, change] : changed_)
+            if (change.second == JobState::queued || change.second == JobState::none) model_.lost_by_time(job, unheard);
+    settle("time");
+}
+
+void Broker::watch_disk() {
+    life_->next_disk_look_ms = life_->now_us / kMs + kDiskLookMs;
+    life_->free_disk = disk_.free();
+    life_->core->set_free_disk(life_->free_disk);
+}
+
+/// The open batch is as large as it may become before the committer has taken it.
+bool Broker::full() const {
+    const std::size_t most = plan_.unapplied_batches == 0 ? kBatchOps : kFewBatchOps;
+    return life_->batches->open().ops().size() >= most;
+}
+
 /// Takes nothing more in; ends when all that was decided is durable. What waits for a payload is asked for again.
 void Broker::leave(Turn now, Output& out) {
     hand_over(now, out);
-    if (life_->batches->in_flight() != nullptr) return;  // it wakes the loop
+    const bool waits = life_->core->has_writes(out);              // for the store
+    if (life_->batches->in_flight() != nullptr || waits) return;  // it wakes the loop
     JOBYARD_ASSERT(life_->outbox->nothing_rests());
     process.tell("has ended");
     end_process();
@@ -250,13 +314,26 @@ void Broker::decode(PeerId peer, Frames frames, std::vector<std::pair<PeerId, In
         known.instance = hello->instance;
         known.claims[message.envelope.request] = hello->claims;
     }
-    if (is_work(message.envelope.message)) life_->inbox->take(peer, std::move(message), now, out);
+    life_->peers[peer].asked[message.envelope.request] = message_name(message.envelope.message);
+    if (is_work(message.envelope.message)) take(peer, std::move(message), now, out);
     else rest.emplace_back(peer, std::move(message));
 }
 
+void Broker::take(PeerId peer, Inbox::Message message, Turn now, Output& out) {
+    const char* const name = message_name(message.envelope.message);
+    life_->inbox->take(peer, std::move(message), now, out);
+    settle(name);  // ends may be settled before the message is decided
+}
+
 void Broker::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
-    if (const auto* submit = std::get_if<Submit>(&message.envelope.message)) check_submit(*submit);
+    const auto* submit = std::get_if<Submit>(&message.envelope.message);
+    if (submit != nullptr) check_submit(*submit);
+    const std::uint64_t jobs = life_->core->numbers().next_job;
     life_->core->handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
+    settle(message_name(message.envelope.message));
+    if (submit != nullptr && life_->free_disk < plan_.limits().submit_free_bytes &&
+        life_->core->numbers().next_job != jobs)
+        throw Broken{"P8 a full disk takes nothing new", "a submit made a job below submit_free_bytes"};
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -288,26 +365,36 @@ void Broker::read_next() {
 
 void Broker::hand_over(Turn now, Output& out) {
     if (life_->batches->in_flight() != nullptr || !life_->core->has_writes(out)) return;
+    if (plan_.unapplied_batches != 0 && disk_.unapplied() > static_cast<std::size_t>(plan_.unapplied_batches)) return;
     life_->core->seal(now, out);
     const Batch& sealed = life_->batches->hand_over({life_->core->numbers().next_job});
     out.batch = &life_->batches->open();
-    disk_.write(sealed, random_.any_size(50, plan_.commit_time), process, [this] {
-        life_->committed = true;
+    ops_before_ = 0;
+    disk_.write(sealed, random_.any_size(50, plan_.commit_time), process, [this](bool written) {
+        (written ? life_->committed : life_->commit_failed) = true;
         life_->loop.wake_at(world_.now() + random_.between(0, 100));
     });
 }
 
-void Broker::take_durable() {
-    if (!std::exchange(life_->committed, false)) return;
+/// False: it could not be written, and nobody may be told anything any more.
+bool Broker::take_durable() {
+    if (life_->commit_failed) {
+        process.tell("could not write batch ", life_->batches->in_flight()->seq, ", and ends");
+        end_process();
+        return false;
+    }
+    if (!std::exchange(life_->committed, false)) return true;
     life_->batches->land();
     life_->outbox->on_durable();
     bring_up();
+    return true;
 }
 
 void Broker::bring_up() {
     const std::uint64_t up_to = life_->batches->durable();
     if (up_to == disk_.applied() || std::exchange(life_->applying, true)) return;
-    process.after(random_.any_size(50, plan_.apply_time), [this, up_to] {
+    const std::int64_t rests = life_->store_rests_until_us - world_.now();
+    process.after(std::max(rests, random_.any_size(50, plan_.apply_time)), [this, up_to] {
         disk_.apply(up_to);
         life_->applying = false;
         bring_up();  // what has become durable meanwhile
@@ -361,22 +448,99 @@ void Broker::check_submit(const Submit& submit) const {
 }
 
 void Broker::check_dispatch(const Output& out) {
-    std::vector<JobId> jobs;
+    std::vector<Model::Granted> granted;
     for (const Outgoing& message : out.messages) {
-        if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message))
-            for (const DispatchItem& item : dispatch->items) jobs.push_back(item.job);
-        if (!std::holds_alternative<Welcome>(message.envelope.message)) continue;
-        model_.worker_is_back(life_->peers.at(message.peer).instance);
+        if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
+            for (const DispatchItem& item : dispatch->items)
+                granted.push_back({item.job, item.token, life_->peers.at(message.peer).instance});
+        }
+        const auto* welcome = std::get_if<Welcome>(&message.envelope.message);
+        if (welcome == nullptr) continue;
+        const Peer& peer = life_->peers.at(message.peer);
+        model_.worker_is_back(peer.instance);
+        const std::vector<Claim>& claims = peer.claims.at(message.envelope.request);
+        for (std::size_t i = 0; i < welcome->claims.size(); ++i)
+            model_.claim_decided(*life_->core, claims[i].job, claims[i].token);
     }
-    model_.granted(*life_->core, jobs);
+    if (!granted.empty() && life_->free_disk < plan_.limits().dispatch_free_bytes)
+        throw Broken{"P8 nothing is begun on a full disk", "a job was handed out below dispatch_free_bytes"};
+    model_.granted(*life_->core, granted);
     std::uint64_t unended = 0;
     for (const std::uint64_t count : life_->core->counters().by_state) unended += count;
-    if (plan_.redrives == 0 && unended > plan_.limits.jobs)  // a redrive is bounded by its queue's limit only
+    const bool redrives = plan_.redrives != 0 || plan_.tasks != 0 || plan_.arrays != 0;
+    if (!redrives && unended > plan_.limits().jobs)  // a redrive is bounded by its queue's limit only
         throw Broken{"P8 every queue is bounded", "there are " + std::to_string(unended) + " unended jobs"};
+}
+
+/// When all that was decided is on disk, the core must be what the model says.
+bool Broker::has_nothing_to_write() const {
+    return life_->batches->in_flight() == nullptr && !life_->core->has_writes({&life_->batches->open(), {}});
+}
+
+void Broker::check_state(const Output& out) {
+    if (random_.percent(2)) life_->core->check_invariants();
+    if (life_->batches->in_flight() == nullptr && !life_->core->has_writes(out))
+        model_.check(*life_->core, wall_offset_ms_);
+}
+
+// --- what is counted -------------------------------------------------------------------------------------------------
+
+void Broker::saw(JobId job, JobState from, JobState to) {
+    const auto [at, is_first] = changed_.try_emplace(job, from, to);
+    if (!is_first) at->second.second = to;
+}
+
+/// A step of the core is over. How a job ended, and that one was dead before, stands in what was written.
+void Broker::settle(std::string_view why) {
+    if (life_->batches) {
+        const std::vector<broker::Op>& ops = life_->batches->open().ops();
+        const Batch& batch = life_->batches->open();
+        for (; ops_before_ < ops.size(); ++ops_before_) {
+            const broker::Op& op = ops[ops_before_];
+            const bool put = op.kind == broker::Op::Kind::put;
+            if (op.table != Table::done && op.table != Table::dead) continue;
+            const JobId job{broker::from_big_endian(batch.key(op))};
+            const auto changed = changed_.find(job);
+            broker::EndRow row;
+            if (put && changed != changed_.end() && read_row(batch.value(op), row)) {
+                if (changed->second.second == JobState::none) changed->second.second = row.state;
+            } else if (op.kind == broker::Op::Kind::erase) {
+                // The end of one that is not durable yet is not known to the model.
+                const JobState ended = model_.end_of(job);
+                if (changed != changed_.end()) {
+                    if (changed->second.first == JobState::none) changed->second.first = JobState::dead;
+                } else if (ended != JobState::none) {
+                    coverage_.transition(ended, why, JobState::retired);
+                }
+            }
+        }
+    }
+    for (const auto& [job, change] : changed_)
+        if (change.first != change.second) coverage_.transition(change.first, why, change.second);
+    changed_.clear();
+}
+
+/// `message` is an answer to something.
+void Broker::count_answers(const Outgoing& message) {
+    std::map<RequestId, const char*>& asked = life_->peers[message.peer].asked;
+    const auto known = asked.find(message.envelope.request);
+    const char* const name = known == asked.end() || !message.envelope.request.value ? "-" : known->second;
+    if (const auto* answers = std::get_if<Answers>(&message.envelope.message))
+        for (const Answer& answer : answers->items) coverage_.answer(name, answer.code);
+    if (const auto* refusal = std::get_if<Refusal>(&message.envelope.message)) coverage_.answer(name, refusal->code);
+    if (const auto* jobs = std::get_if<Jobs>(&message.envelope.message))
+        for (const JobItem& item : jobs->items) coverage_.answer(name, item.code);
+    if (const auto* welcome = std::get_if<Welcome>(&message.envelope.message)) {
+        for (const Code code : welcome->claims) coverage_.answer("HELLO claim", code);
+        coverage_.instance(welcome->instance == InstanceState::fresh     ? "fresh"
+                           : welcome->instance == InstanceState::resumed ? "resumed"
+                                                                         : "retired");
+    }
 }
 
 void Broker::tell_model(const Outgoing& message, std::string_view payload) {
     process.tell("sends ", message_name(message.envelope.message), " on connection ", message.peer.value);
+    count_answers(message);
     if (const auto* dispatch = std::get_if<Dispatch>(&message.envelope.message)) {
         std::size_t at = 0;
         for (const DispatchItem& item : dispatch->items) {

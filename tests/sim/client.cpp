@@ -16,7 +16,7 @@ client::Session::Options options(const Plan& plan, Random& random) {
     made.new_instance = [&random] { return random.uuid(); };
     made.software = "simulated";
     made.submit_limit_ms = 30'000;
-    made.result_grant = plan.result_grant;
+    if (plan.result_grant != 0) made.result_grant = static_cast<std::uint64_t>(plan.result_grant);
     return made;
 }
 
@@ -28,13 +28,32 @@ Client::Life::Life(Client& client)
       session(options(client.plan_, client.random_), client.now_ms()) {}
 
 Client::Client(World& world, Network& network, Model& model, const Plan& plan, std::string name)
-    : End(world, std::move(name)), network_(network), model_(model), plan_(plan), random_(world.random().fork()) {}
+    : End(world, std::move(name)),
+      network_(network),
+      model_(model),
+      plan_(plan),
+      random_(world.random().fork()),
+      operator_(*this, model, plan, random_) {}
 
 void Client::start() {
     process.tell("starts");
     life_ = std::make_unique<Life>(*this);
     life_->loop.wake_at(process.world().now());
     act_later();
+    if (is_caretaker_) take_care();
+}
+
+void Client::be_calm(bool is_caretaker) {
+    calm_ = true;
+    is_caretaker_ = is_caretaker;
+    if (is_caretaker_ && life_ != nullptr) take_care();
+}
+
+/// Again and again, because it is not known what still is under way.
+void Client::take_care() {
+    operator_.let_go();
+    life_->loop.wake_at(process.world().now());
+    process.after(3 * kSecond, [this] { take_care(); });
 }
 
 void Client::crash() {
@@ -52,6 +71,9 @@ void Client::close() {
 }
 
 void Client::end_process() {
+    for (const auto& [ticket, call] : life_->calls)
+        if (const auto* asked = std::get_if<Asked>(&call)) model_.gives_up(asked->number, asked->question);
+    operator_.forget();
     process.die();
     life_.reset();
     process.after(random_.any_size(10 * kMs, 5 * kSecond), [this] { start(); });
@@ -107,7 +129,7 @@ void Client::turn() {
 // --- what it wants ---------------------------------------------------------------------------------------------------
 
 void Client::act_later() {
-    const std::int64_t mean = plan_.fault_seconds * kSecond * plan_.clients * 5 / static_cast<std::int64_t>(plan_.jobs);
+    const std::int64_t mean = plan_.fault_seconds * kSecond * plan_.clients * 5 / std::max<std::int64_t>(plan_.jobs, 5);
     process.after(random_.between(1, 2 * mean), [this] {
         if (calm_) return;
         act();
@@ -117,62 +139,9 @@ void Client::act_later() {
 }
 
 void Client::act() {
-    const auto any_or = [&](Model::Which which) {
-        return model_.any_told(random_.percent(80) ? which : Model::Which::any, random_);
-    };
-    if (random_.percent(plan_.cancels))
-        if (const JobId job = any_or(Model::Which::live)) {
-            model_.asks_cancel(job);
-            ask(client::JobQuestion{client::JobVerb::cancel, job});
-        }
-    if (random_.percent(plan_.redrives))
-        if (const JobId job = any_or(Model::Which::dead)) {
-            model_.asks_redrive(job);
-            ask(client::JobQuestion{client::JobVerb::redrive, job});
-        }
-    if (plan_.arrays > 0 && random_.percent(plan_.arrays)) steer_array();
-    if (random_.percent(plan_.looks)) {
-        for (const client::JobVerb verb : {client::JobVerb::show, client::JobVerb::watch})
-            if (const JobId job = any_or(Model::Which::live)) ask(client::JobQuestion{verb, job});
-        const JobState state = random_.percent(50) ? JobState::none : JobState::dead;
-        ask(client::ListQuestion{state, {}, {}, 0, 1 + static_cast<std::uint32_t>(random_.below(50))});
-        ask(client::StatsQuestion{});
-    }
-    for (std::uint64_t jobs = random_.below(10); jobs > 0 && model_.jobs_wished() < plan_.jobs; --jobs) submit();
-}
-
-void Client::steer_array() {
-    const JobId array = model_.any_array(random_);
-    const auto steer = [&](ArrayAction action, bool cancelled = false) {
-        process.tell("asks with action ", static_cast<std::uint32_t>(action), " for array ", array.value);
-        ask(client::MessageQuestion{SteerArray{array, action, cancelled}, nullptr});
-    };
-    const auto task = [&](TaskAction action, JobId job) {
-        process.tell("asks for a task to ", action == TaskAction::purge ? "purge " : "redrive ", job);
-        StartTask start;
-        start.action = action;
-        start.jobs = {job};
-        ask(client::MessageQuestion{start, nullptr});
-    };
-    if (!array) return;
-    const std::uint64_t draw = random_.below(100);
-    if (draw < 40) return steer(ArrayAction::resubmit, random_.percent(50));
-    if (draw < 50) return ask(client::JobQuestion{client::JobVerb::watch, array});
-    if (draw < 60) return ask(client::MessageQuestion{ListArrays{{}, 10, {}}, nullptr});
-    if (draw < 65) {
-        model_.asks_stop(array);
-        return steer(ArrayAction::stop);
-    }
-    if (draw < 70) {
-        model_.asks_cancel(array);
-        return ask(client::JobQuestion{client::JobVerb::cancel, array});
-    }
-    const JobId job = model_.any_told(Model::Which::dead, random_);
-    if (!job) return;
-    const bool redrives = plan_.redrives > 0 && draw < 85;
-    if (redrives) model_.asks_redrive(job);
-    else model_.asks_purge(job);
-    task(redrives ? TaskAction::redrive : TaskAction::purge, job);
+    operator_.act();
+    const auto most = static_cast<std::uint64_t>(plan_.jobs);
+    for (std::uint64_t jobs = random_.below(10); jobs > 0 && model_.jobs_wished() < most; --jobs) submit();
 }
 
 void Client::submit() {
@@ -186,7 +155,7 @@ void Client::submit() {
 }
 
 Wish& Client::new_wish() {
-    const std::string queue = "queue-" + std::to_string(random_.below(static_cast<std::uint64_t>(plan_.queues)));
+    const std::string queue(kQueues.at(random_.below(static_cast<std::uint64_t>(plan_.queues))));
     const bool keyed = random_.percent(plan_.keyed);
     const std::string key = keyed ? "key-" + std::to_string(random_.below(kKeys)) : std::string{};
     const bool in_array = plan_.arrays > 0 && random_.percent(plan_.arrays);
@@ -199,7 +168,7 @@ Wish& Client::new_wish() {
     if (!wish.payload.empty()) return wish;
     wish.queue = queue;
     wish.key = key;
-    wish.type = random_.percent(70) ? "steady" : "other";
+    wish.type = kTypes.at(random_.percent(70) ? 0 : 1);
     if (in_array) wish.array = new_array();
     wish.payload = name + ";";
     std::int64_t size = random_.percent(plan_.large) ? random_.any_size(500, 20'000) : random_.any_size(1, 200);
@@ -210,10 +179,20 @@ Wish& Client::new_wish() {
     item.type = wish.type;
     item.key = wish.key;
     item.priority = static_cast<std::uint8_t>(random_.between(1, plan_.priorities));
-    if (random_.percent(plan_.delayed)) item.delay_ms = static_cast<std::uint64_t>(random_.any_size(1, 20'000));
-    if (plan_.hanging > 0) item.timeout_ms = static_cast<std::uint32_t>(random_.any_size(500, 10'000));
+    const auto ms = [&](std::int64_t low, std::int64_t high) {
+        return static_cast<std::uint32_t>(random_.any_size(low, high));
+    };
+    if (random_.percent(plan_.delayed)) item.delay_ms = ms(1, 20'000);
+    if (random_.percent(plan_.short_keys)) item.key_ttl_ms = random_.percent(50) ? 0 : ms(1, 60'000);
+    if (random_.percent(plan_.deadlines)) item.deadline_ms = ms(100, 60'000);
+    if (random_.percent(plan_.queue_timeouts)) item.queue_timeout_ms = ms(100, 60'000);
+    if (!in_array) item.held = random_.percent(plan_.held);
+    if (random_.percent(plan_.wrong)) item.priority = kPriorityMax + 1;
+    else if (random_.percent(plan_.wrong)) wish.payload.append(kMaxPayloadBytes, 'l');
+    if (random_.percent(plan_.open_policy)) return wish;
+    if (plan_.hanging > 0) item.timeout_ms = ms(500, 10'000);
     item.max_attempts = static_cast<std::uint32_t>(random_.between(1, 5));
-    item.backoff.initial_ms = static_cast<std::uint32_t>(random_.any_size(10, 2'000));
+    item.backoff.initial_ms = ms(10, 2'000);
     item.backoff.factor_percent = static_cast<std::uint32_t>(random_.between(100, 300));
     item.backoff.max_ms = 10'000;
     item.backoff.jitter_percent = static_cast<std::uint32_t>(random_.below(50));
@@ -221,9 +200,10 @@ Wish& Client::new_wish() {
 }
 
 std::shared_ptr<const SubmitArray> Client::new_array() {
-    const std::uint64_t wished = std::min(model_.jobs_wished(), plan_.jobs - 1);
+    const auto most = static_cast<std::uint64_t>(plan_.jobs);
+    const std::uint64_t wished = std::min(model_.jobs_wished(), most - 1);
     SubmitArray array;
-    array.count = static_cast<std::uint64_t>(random_.any_size(1, static_cast<std::int64_t>(plan_.jobs - wished)));
+    array.count = static_cast<std::uint64_t>(random_.any_size(1, static_cast<std::int64_t>(most - wished)));
     array.first = random_.below(3) * 1000;
     array.step = 1 + random_.below(2) * random_.below(5);
     if (random_.percent(40)) array.at_once = static_cast<std::uint32_t>(random_.any_size(1, 50));
@@ -234,9 +214,8 @@ std::shared_ptr<const SubmitArray> Client::new_array() {
 void Client::ask(client::Question question) {
     const client::Ticket ticket = ++life_->last_ticket;
     const auto* about = std::get_if<client::JobQuestion>(&question);
-    if (about != nullptr) process.tell("asks with verb ", static_cast<std::uint32_t>(about->verb), " for ", about->job);
     const bool watch = about != nullptr && about->verb == client::JobVerb::watch;
-    life_->calls[ticket] = question;
+    life_->calls[ticket] = Asked{question, model_.asks(question)};
     life_->session.ask(ticket, std::move(question), watch ? client::kNever : now_ms() + kAskLimitMs);
 }
 
@@ -263,47 +242,51 @@ void Client::take(const client::Ended& done) {
 }
 
 void Client::take(const client::Answered& done) {
-    const auto asked = std::get<client::JobQuestion>(std::get<client::Question>(life_->calls.at(done.ticket)));
-    process.tell("is answered ", to_string(done.code), " about ", asked.job);
-    if (asked.verb == client::JobVerb::cancel) model_.cancel_answered(asked.job, done.code, done.state);
-    else model_.redrive_answered(asked.job);
-    life_->calls.erase(done.ticket);
+    const Asked asked = take_asked(done.ticket);
+    process.tell("is answered ", to_string(done.code), " to ", text_of(asked.question));
+    model_.answered(asked.number, asked.question, done);
 }
 
 void Client::take(const client::AnsweredAll& done) {
-    const client::Question asked = std::get<client::Question>(life_->calls.at(done.ticket));
-    life_->calls.erase(done.ticket);
-    const auto* steer = std::get_if<SteerArray>(&std::get<client::MessageQuestion>(asked).message);
-    if (steer == nullptr) return;
-    const Answer& answer = done.items.front();
-    process.tell("is answered ", to_string(answer.code), " about array ", steer->array.value, ": ", answer.job);
-    if (steer->action == ArrayAction::stop) model_.stop_answered(steer->array, answer.code);
-    else model_.resubmit_answered(steer->array, answer, steer->cancelled);
+    const Asked asked = take_asked(done.ticket);
+    for (const Answer& answer : done.items)
+        process.tell("is answered ", to_string(answer.code), " to ", text_of(asked.question));
+    model_.answered(asked.number, asked.question, done.items);
 }
 
 void Client::take(const client::Found& done) {
-    client::Question asked = std::get<client::Question>(life_->calls.at(done.ticket));
-    life_->calls.erase(done.ticket);
-    auto* list = std::get_if<client::ListQuestion>(&asked);
-    if (list == nullptr || done.next_cursor == 0) return;
-    list->cursor = done.next_cursor;
-    ask(std::move(asked));
+    Asked asked = take_asked(done.ticket);
+    model_.found(asked.number, asked.question, done);
+    if (auto* list = std::get_if<client::ListQuestion>(&asked.question); list != nullptr && done.next_cursor != 0) {
+        list->cursor = done.next_cursor;
+        ask(std::move(asked.question));
+    }
+    if (std::holds_alternative<client::EventsQuestion>(asked.question) && !calm_) operator_.follow_on(done);
 }
 
 void Client::take(const client::Failed& done) {
-    const Call call = life_->calls.at(done.ticket);
-    life_->calls.erase(done.ticket);
     const Code code = done.error.code;
-    if (const auto* submitting = std::get_if<Submitting>(&call)) {
-        process.tell("is refused ", submitting->wish->name, ": ", done.error.text);
-        if (!submitting->job) return model_.was_refused(*submitting->wish, code);
-        if (code != Code::closed) model_.result_is_missing(submitting->job, code);
+    if (auto* submitting = std::get_if<Submitting>(&life_->calls.at(done.ticket))) {
+        const Submitting call = *submitting;
+        life_->calls.erase(done.ticket);
+        process.tell("is refused ", call.wish->name, ": ", done.error.text);
+        if (!call.job) return model_.was_refused(*call.wish, code);
+        if (code != Code::closed) model_.result_is_missing(call.job, code);
         return;
     }
-    const auto* about = std::get_if<client::JobQuestion>(&std::get<client::Question>(call));
-    if (about == nullptr) return;
-    process.tell("is refused about ", about->job, ": ", done.error.text);
-    if (code == Code::retired || code == Code::unknown_job) model_.result_is_missing(about->job, code);
+    const Asked asked = take_asked(done.ticket);
+    process.tell("is refused ", text_of(asked.question), ": ", to_string(code), " (", done.error.text, ")");
+    model_.gives_up(asked.number, asked.question);
+    if (std::holds_alternative<client::EventsQuestion>(asked.question)) operator_.forget();
+    const auto* about = std::get_if<client::JobQuestion>(&asked.question);
+    if (about != nullptr && (code == Code::retired || code == Code::unknown_job) && !Operator::is_wrong(about->job))
+        model_.result_is_missing(about->job, code);
+}
+
+Client::Asked Client::take_asked(client::Ticket ticket) {
+    Asked asked = std::get<Asked>(life_->calls.at(ticket));
+    life_->calls.erase(ticket);
+    return asked;
 }
 
 // --- what is checked -------------------------------------------------------------------------------------------------
@@ -331,15 +314,10 @@ std::string Client::pending_text() const {
     std::string list;
     for (const auto& [ticket, call] : life_->calls) {
         if (!list.empty()) list += ", ";
-        if (const auto* submitting = std::get_if<Submitting>(&call)) {
+        if (const auto* submitting = std::get_if<Submitting>(&call))
             list += submitting->job ? "the end of job " + std::to_string(submitting->job.value)
                                     : "the answer to " + submitting->wish->name;
-        } else if (const auto* about = std::get_if<client::JobQuestion>(&std::get<client::Question>(call))) {
-            list +=
-                "verb " + std::to_string(static_cast<int>(about->verb)) + " on job " + std::to_string(about->job.value);
-        } else {
-            list += "a list";
-        }
+        else list += text_of(std::get<Asked>(call).question);
     }
     return list;
 }

@@ -1,6 +1,6 @@
 #pragma once
 // A client's process: the real session, driven in the turns that client/session.hpp asks for, by somebody who submits,
-// cancels, redrives and looks, at random. What it is told goes to the model.
+// and by an operator who steers, at random. What it is told goes to the model.
 
 #include <map>
 #include <memory>
@@ -9,11 +9,12 @@
 
 #include "client/session.hpp"
 #include "model.hpp"
+#include "operator.hpp"
 #include "peer.hpp"
 
 namespace jobyard::sim {
 
-class Client : public End {
+class Client : public End, private Operator::Edge {
  public:
     Client(World& world, Network& network, Model& model, const Plan& plan, std::string name);
 
@@ -23,8 +24,8 @@ class Client : public End {
     /// Closes its session properly; another one is started some time later.
     void close();
     [[nodiscard]] bool is_up() const { return life_ != nullptr; }
-    /// Asks for nothing more.
-    void be_calm() { calm_ = true; }
+    /// Submits nothing more. The caretaker lets go whatever was held, paused or drained.
+    void be_calm(bool is_caretaker);
     /// What it still waits for.
     [[nodiscard]] std::size_t pending() const { return life_ == nullptr ? 0 : life_->calls.size(); }
     [[nodiscard]] std::string pending_text() const;
@@ -39,7 +40,11 @@ class Client : public End {
         bool watch = false;
         JobId job;  ///< once it is known
     };
-    using Call = std::variant<Submitting, client::Question>;
+    struct Asked {
+        client::Question question;
+        std::uint64_t number = 0;  ///< the model's
+    };
+    using Call = std::variant<Submitting, Asked>;
     struct Life {
         explicit Life(Client& client);
         Link link;
@@ -54,12 +59,14 @@ class Client : public End {
     void turn();
     void act_later();
     void act();
-    void steer_array();
+    void take_care();
     void submit();
     [[nodiscard]] Wish& new_wish();
     [[nodiscard]] std::shared_ptr<const SubmitArray> new_array();
-    void ask(client::Question question);
+    void ask(client::Question question) override;
+    void tell(const std::string& line) override { process.tell(line); }
     void take_completions();
+    Asked take_asked(client::Ticket ticket);
     void take(const client::Submitted& done);
     void take(const client::Ended& done);
     void take(const client::Answered& done);
@@ -75,7 +82,9 @@ class Client : public End {
     Model& model_;
     const Plan& plan_;
     Random random_;
+    Operator operator_;
     bool calm_ = false;
+    bool is_caretaker_ = false;
     std::unique_ptr<Life> life_;
 };
 

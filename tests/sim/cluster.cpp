@@ -1,12 +1,8 @@
 #include "cluster.hpp"
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <charconv>
-#include <cstring>
-#include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 
 #include "broker.hpp"
@@ -21,20 +17,17 @@ namespace {
 constexpr std::int64_t kCalmLimit = 1800 * kSecond;  ///< of calm, in which everything must have ended
 constexpr std::int64_t kLookEvery = 1 * kSecond;
 
-thread_local std::uint64_t current_seed = 0;
-
 class Cluster {
  public:
     explicit Cluster(const RunOptions& options)
-        : world_(options.seed, options.listener),
-          plan_(make_plan(world_.random().fork())),
-          model_(world_, plan_),
+        : world_(options.seed + options.turn * 0x9E3779B97F4A7C15ULL, options.listener),
+          plan_(plan_of(options)),
+          model_(world_, plan_, coverage_),
           disk_(world_, [this](const broker::Batch& batch) { model_.durable(batch); }),
           network_(world_, plan_,
                    [this](const End& peer, std::int64_t until) { model_.disturbed(peer.process.name(), until); }),
-          broker_(world_, network_, disk_, model_, plan_, options.bug),
+          broker_(world_, network_, disk_, model_, coverage_, plan_),
           random_(world_.random().fork()) {
-        if (options.fault_seconds != 0) plan_.fault_seconds = options.fault_seconds;
         for (int i = 1; i <= plan_.workers; ++i)
             workers_.push_back(
                 std::make_unique<Worker>(world_, network_, model_, plan_, "worker-" + std::to_string(i)));
@@ -44,6 +37,7 @@ class Cluster {
     }
 
     void run(Report& report) {
+        world_.tell("cluster", to_text(plan_));
         try {
             start();
             world_.run_until(plan_.fault_seconds * kSecond);
@@ -55,8 +49,10 @@ class Cluster {
         report.hash = world_.hash();
         report.events = world_.events();
         report.simulated_us = world_.now();
-        report.faults = faults_;
-        report.totals = model_.totals();
+        for (const auto& [kind, n] : faults_) report.counts["fault: " + kind] += n;
+        report.counts["messages of connections left behind"] += network_.from_the_past();
+        model_.totals().add_to(report.counts);
+        coverage_.add_to(report.counts);
     }
 
  private:
@@ -64,15 +60,14 @@ class Cluster {
         broker_.start();
         for (const auto& worker : workers_) worker->start();
         for (const auto& client : clients_) client->start();
-        const Plan::Faults& f = plan_.faults;
+        const Plan& f = plan_;
         befall("broker crash", f.broker_crash,
                [this] { return if_up(broker_, [](Broker& broker) { broker.crash(); }); });
         befall("broker restart", f.broker_restart,
                [this] { return if_up(broker_, [](Broker& broker) { broker.stop(); }); });
         befall("broker stall", f.broker_stall, [this] {
-            return if_up(broker_, [this](Broker& broker) {
-                model_.broker_disturbed(world_.now() + pause(broker.process, 40 * kSecond));
-            });
+            return if_up(broker_,
+                         [this](Broker& broker) { model_.broker_stalled(pause(broker.process, 40 * kSecond)); });
         });
         befall("worker crash", f.worker_crash,
                [this] { return if_up(any(workers_), [](Worker& worker) { worker.crash(); }); });
@@ -90,6 +85,17 @@ class Cluster {
         befall("connection cut", f.cut, [this] { return network_.cut_one(); });
         befall("slow connection", f.slow,
                [this] { return network_.slow_one(random_.any_size(10 * kMs, 30 * kSecond)); });
+        befall("one-way cut", f.one_way_cut,
+               [this] { return network_.cut_one_way(random_.any_size(1 * kSecond, 60 * kSecond)); });
+        befall("commit failure", f.commit_failure, [this] {
+            disk_.fail_once();
+            return true;
+        });
+        befall("full disk", f.disk_full, [this] { return fill_disk(); });
+        befall("store stall", f.store_stall, [this] {
+            return if_up(broker_,
+                         [this](Broker& broker) { broker.stall_store(random_.any_size(1 * kSecond, 30 * kSecond)); });
+        });
         befall("clock jump", f.clock_jump, [this] {
             const std::int64_t ms = random_.any_size(1, 600'000);
             broker_.jump_clock(random_.percent(50) ? ms : -ms);
@@ -106,6 +112,20 @@ class Cluster {
                          if (fault()) ++faults_[kind];
                          befall(kind, mean_ms, fault);
                      });
+    }
+    /// For a while: no submits, or nothing is begun either, or nothing can be written at all.
+    bool fill_disk() {
+        if (disk_.free() != UINT64_MAX) return false;
+        const broker::Limits limits;
+        const std::uint64_t free[] = {limits.submit_free_bytes - 1, limits.dispatch_free_bytes - 1, 0};
+        const std::uint64_t level = free[random_.below(3)];
+        world_.tell("disk", "has ", level, " bytes free");
+        disk_.set_free(level);
+        world_.after(random_.any_size(1 * kSecond, 30 * kSecond), [this] {
+            world_.tell("disk", "has room again");
+            disk_.set_free(UINT64_MAX);
+        });
+        return true;
     }
     template <class Actor, class F>
     static bool if_up(Actor& actor, F&& fault) {
@@ -130,14 +150,14 @@ class Cluster {
         network_.be_calm();
         broker_.be_calm();
         for (const auto& worker : workers_) worker->be_calm();
-        for (const auto& client : clients_) client->be_calm();
+        for (const auto& client : clients_) client->be_calm(client == clients_.front());
         const std::int64_t limit = world_.now() + kCalmLimit;
         while (!is_done()) {
             if (world_.now() > limit) throw Broken{"P2 everything that was acknowledged ends", what_is_left()};
             world_.run_until(world_.now() + kLookEvery);
         }
         broker_.core()->check_invariants();
-        model_.check_totals(*broker_.core());
+        broker_.be_checked();
         check_arrays_on_disk();
     }
     /// What is forgotten is gone from the store as well.
@@ -152,7 +172,7 @@ class Cluster {
             }
     }
     [[nodiscard]] bool is_done() const {
-        return broker_.is_up() && model_.all_ended() &&
+        return broker_.is_up() && broker_.has_nothing_to_write() && model_.all_ended() &&
                std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->pending() == 0; });
     }
     [[nodiscard]] std::string what_is_left() const {
@@ -165,6 +185,7 @@ class Cluster {
 
     World world_;
     Plan plan_;
+    Coverage coverage_;
     Model model_;
     Disk disk_;
     Network network_;
@@ -176,43 +197,20 @@ class Cluster {
     std::map<std::string, std::uint64_t> faults_;
 };
 
-void write_text(std::string_view text) {
-    if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // there is nobody else to tell
-}
-
-extern "C" void tell_seed(int) {
-    char digits[24];
-    const auto end = std::to_chars(digits, digits + sizeof digits, current_seed).ptr;
-    write_text("the simulation of seed ");
-    write_text({digits, static_cast<std::size_t>(end - digits)});
-    write_text(" was aborted\n");
-}
-
 }  // namespace
 
+Plan plan_of(const RunOptions& options) {
+    Plan plan = make_plan(Random(options.seed).fork());
+    for (const auto& [knob, value] : options.settings) plan.*knob->value = value;
+    return plan;
+}
+
 Report run(const RunOptions& options) {
-    current_seed = options.seed;
+    broker::planted_bug = options.bug;
     Report report;
     report.seed = options.seed;
     Cluster(options).run(report);
     return report;
-}
-
-std::vector<std::string> last_of_story(RunOptions options, std::size_t lines) {
-    std::deque<std::string> last;
-    options.listener = [&](const std::string& line) {
-        last.push_back(line);
-        if (last.size() > lines) last.pop_front();
-    };
-    run(options);
-    return {last.begin(), last.end()};
-}
-
-void name_seed_on_abort() {
-    struct sigaction action {};
-    action.sa_handler = tell_seed;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    ::sigaction(SIGABRT, &action, nullptr);
 }
 
 }  // namespace jobyard::sim

@@ -3,21 +3,22 @@
 // run, event for event.
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "core.hpp"
-#include "model.hpp"
+#include "coverage.hpp"
+#include "plan.hpp"
+#include "simulated.hpp"
 #include "world.hpp"
 
 namespace jobyard::sim {
 
 struct RunOptions {
     std::uint64_t seed = 1;
-    std::int64_t fault_seconds = 0;  ///< 0: as the seed says
+    std::uint64_t turn = 0;                                           ///< another run of the same plan
+    std::vector<std::pair<const Knob*, std::int64_t>> settings = {};  ///< in place of what the seed says
     broker::PlantedBug bug = broker::PlantedBug::none;
     World::Listener listener = {};  ///< to read the story
 };
@@ -28,14 +29,11 @@ struct Report {
     std::uint64_t hash = 0;  ///< of all that travelled, and when
     std::uint64_t events = 0;
     std::int64_t simulated_us = 0;
-    std::map<std::string, std::uint64_t> faults;  ///< how many of each kind
-    Totals totals;
+    Counts counts;  ///< of faults, of what became of jobs, and of what was reached
 };
 
+/// The plan that it will follow.
+Plan plan_of(const RunOptions& options);
 Report run(const RunOptions& options);
-/// The last lines of the story of a run that is known to fail.
-std::vector<std::string> last_of_story(RunOptions options, std::size_t lines);
-/// If an assertion ends the process, it says in which seed.
-void name_seed_on_abort();
 
 }  // namespace jobyard::sim

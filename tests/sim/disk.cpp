@@ -16,19 +16,22 @@ using broker::Passing;
 using broker::Snapshot;
 using broker::Table;
 
-void Disk::write(const Batch& batch, std::int64_t time_us, Process& process, std::function<void()> done) {
+void Disk::write(const Batch& batch, std::int64_t time_us, Process& process, std::function<void(bool)> done) {
     JOBYARD_ASSERT(!writing_);
     writing_ = batch;
     world_.after(time_us, [this, number = ++writes_, &process, told = std::move(done)] {
         if (!writing_ || number != writes_) return;  // the crash has decided about it
-        become_durable(*std::exchange(writing_, std::nullopt));
-        process.after(0, told);
+        const bool written = !fails();
+        if (written) become_durable(*std::exchange(writing_, std::nullopt));
+        process.after(0, [told, written] { told(written); });
     });
 }
 
-void Disk::write_now(const Batch& batch) {
+bool Disk::write_now(const Batch& batch) {
+    if (fails()) return false;
     become_durable(batch);
     apply(batch.seq);
+    return true;
 }
 
 void Disk::become_durable(Batch batch) {

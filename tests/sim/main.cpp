@@ -1,160 +1,227 @@
 // jobyard-simulate: runs whole clusters in one process, one a seed, and checks the promises. Several seeds run at a
-// time; each is by itself.
+// time, each process by itself.
+
+#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
-#include "cluster.hpp"
+#include "runs.hpp"
+#include "shrink.hpp"
 
 namespace {
 
-using jobyard::broker::PlantedBug;
+using jobyard::broker::PlantedBugName;
 using jobyard::sim::Broken;
-using jobyard::sim::Report;
+using jobyard::sim::Many;
 using jobyard::sim::RunOptions;
-using jobyard::sim::Totals;
+using jobyard::sim::Sum;
 
-constexpr std::size_t kStoryLines = 60;
-constexpr std::uint64_t kFailuresShown = 20;
+constexpr std::size_t kFailuresShown = 20;
+constexpr std::uint64_t kShrinkTries = 1000;
 constexpr int kExitBroken = 1;
 constexpr int kExitUsage = 2;
 
 constexpr const char* kUsage =
-    "usage: jobyard-simulate [--seeds N] [--first S] [--seconds T] [--threads N] [--bug NAME] [--verbose SEED]\n"
-    "  --seeds N       how many seeds to run (200)\n"
-    "  --first S       the first of them (1)\n"
-    "  --seconds T     simulated seconds of faults in each; as each seed says if not given\n"
-    "  --threads N     seeds that run at a time; as many as there are processors if not given\n"
-    "  --bug NAME      plants a bug: answer_before_commit, token_reuse_after_restart\n"
-    "  --verbose SEED  runs this seed only and prints its story\n"
-    "exit status: 0 all promises held, 1 one was broken, 2 wrong usage\n";
+    "usage: jobyard-simulate [--seeds N | --minutes M] [--first S] [--processes N] [--bug NAME] [--set KNOB=VALUE]\n"
+    "                        [--coverage] [--no-shrink] [--verbose SEED] [--shrink SEED] [--turn N] [--plan SEED]\n"
+    "  --seeds N         how many seeds to run (200)\n"
+    "  --minutes M       as many as there are in that time\n"
+    "  --first S         the first of them (1)\n"
+    "  --processes N     seeds that run at a time; as many as there are processors if not given\n"
+    "  --bug NAME        plants a bug (below)\n"
+    "  --set KNOB=VALUE  in place of what the seed says, as often as you like; --plan shows the knobs\n"
+    "  --coverage        prints what was reached: states, answers, events; and what was not\n"
+    "  --no-shrink       does not make the smallest seed that breaks a promise small\n"
+    "  --verbose SEED    runs this seed only and prints its story\n"
+    "  --shrink SEED     runs this seed only, and if it breaks a promise makes it small\n"
+    "  --turn N          another run of the same plan, for --verbose and --shrink (0)\n"
+    "  --plan SEED       prints what this seed says\n"
+    "exit status: 0 all promises held, 1 one was broken (the smallest seed is shrunk and told), 2 wrong usage\n"
+    "planted bugs:\n";
 
 struct Arguments {
-    std::uint64_t first = 1;
-    std::uint64_t seeds = 200;
-    unsigned threads = std::max(1U, std::thread::hardware_concurrency());
-    bool verbose = false;
-    RunOptions run;
+    enum class What { many, verbose, shrink, plan } what = What::many;
+    Many many;
+    bool coverage = false;
+    bool shrinks = true;
 };
 
 std::optional<Arguments> parse(int argc, char** argv) {
     Arguments arguments;
-    for (int i = 1; i < argc; i += 2) {
+    arguments.many.processes = std::max(1U, std::thread::hardware_concurrency());
+    RunOptions& each = arguments.many.each;
+    for (int i = 1; i < argc; ++i) {
         const std::string name = argv[i];
-        if (i + 1 == argc) return std::nullopt;
-        const std::string value = argv[i + 1];
-        const auto number = [&] { return std::strtoull(value.c_str(), nullptr, 10); };
-        if (name == "--seeds") arguments.seeds = number();
-        else if (name == "--first") arguments.first = number();
-        else if (name == "--seconds") arguments.run.fault_seconds = static_cast<std::int64_t>(number());
-        else if (name == "--threads") arguments.threads = static_cast<unsigned>(std::max(1ULL, number()));
-        else if (name == "--bug" && value == "answer_before_commit")
-            arguments.run.bug = PlantedBug::answer_before_commit;
-        else if (name == "--bug" && value == "token_reuse_after_restart")
-            arguments.run.bug = PlantedBug::token_reuse_after_restart;
-        else if (name == "--verbose") arguments.first = number(), arguments.seeds = 1, arguments.verbose = true;
-        else return std::nullopt;
+        if (name == "--coverage" || name == "--no-shrink") {
+            (name == "--coverage" ? arguments.coverage : arguments.shrinks) = name == "--coverage";
+            continue;
+        }
+        if (++i == argc) return std::nullopt;
+        const std::string value = argv[i];
+        char* end = nullptr;
+        const std::uint64_t number = std::strtoull(value.c_str(), &end, 10);
+        const bool is_number = end != value.c_str() && *end == '\0';
+        const auto one = [&](Arguments::What what) {
+            arguments.what = what;
+            each.seed = number;
+        };
+        if (name == "--bug") {
+            const auto* const bug =
+                std::find_if(std::begin(jobyard::broker::kPlantedBugs), std::end(jobyard::broker::kPlantedBugs),
+                             [&](const PlantedBugName& known) { return known.name == value; });
+            if (bug == std::end(jobyard::broker::kPlantedBugs)) return std::nullopt;
+            each.bug = bug->bug;
+        } else if (name == "--set") {
+            const std::size_t equals = value.find('=');
+            const auto* const knob = jobyard::sim::find_knob(value.substr(0, equals));
+            if (equals == std::string::npos || knob == nullptr) return std::nullopt;
+            each.settings.emplace_back(knob, std::strtoll(value.c_str() + equals + 1, nullptr, 10));
+        } else if (name == "--minutes") {
+            arguments.many.seconds = std::strtod(value.c_str(), nullptr) * 60;
+            if (arguments.many.seconds <= 0) return std::nullopt;
+        } else if (!is_number) {
+            return std::nullopt;
+        } else if (name == "--seeds") {
+            arguments.many.seeds = number;
+        } else if (name == "--first") {
+            arguments.many.first = number;
+        } else if (name == "--processes") {
+            arguments.many.processes = static_cast<unsigned>(std::clamp<std::uint64_t>(number, 1, 256));
+        } else if (name == "--turn") {
+            each.turn = number;
+        } else if (name == "--verbose") {
+            one(Arguments::What::verbose);
+        } else if (name == "--shrink") {
+            one(Arguments::What::shrink);
+        } else if (name == "--plan") {
+            one(Arguments::What::plan);
+        } else {
+            return std::nullopt;
+        }
     }
+    if (arguments.many.seconds == 0 && arguments.many.seeds == 0) arguments.many.seeds = 200;
     return arguments;
 }
 
-void print_broken(const Report& report) {
-    std::printf("seed %llu broke a promise\n  %s\n  %s\n", static_cast<unsigned long long>(report.seed),
-                report.broken->rule.c_str(), report.broken->how.c_str());
+void print_usage(FILE* out) {
+    std::fputs(kUsage, out);
+    for (const PlantedBugName& bug : jobyard::broker::kPlantedBugs)
+        std::fprintf(out, "  %-28s %s\n", std::string(bug.name).c_str(), std::string(bug.text).c_str());
 }
 
-void print_totals(std::uint64_t seeds, const Report& sum, double real_seconds) {
-    const auto count = [](const char* what, std::uint64_t n) {
-        std::printf("  %-28s %12llu\n", what, static_cast<unsigned long long>(n));
-    };
+void print_broken(std::uint64_t seed, const Broken& broken) {
+    std::printf("seed %llu broke a promise\n  %s\n  %s\n", static_cast<unsigned long long>(seed), broken.rule.c_str(),
+                broken.how.c_str());
+}
+
+std::string summary(const Sum& sum, double seconds) {
+    char line[200];
     const double hours = static_cast<double>(sum.simulated_us) / 3.6e9;
-    std::printf("%llu seeds, %.1f simulated hours, %llu events in %.1f s: %.0f events/s, %.0f x real time\n",
-                static_cast<unsigned long long>(seeds), hours, static_cast<unsigned long long>(sum.events),
-                real_seconds, static_cast<double>(sum.events) / real_seconds, hours * 3600 / real_seconds);
-    const Totals& t = sum.totals;
-    count("jobs", t.submitted);
-    count("completed", t.completed);
-    count("dead", t.dead);
-    count("cancelled", t.cancelled);
-    count("redriven", t.redriven);
-    count("retired", t.retired);
-    count("arrays", t.arrays);
-    count("jobs of arrays", t.array_jobs);
-    count("of these resubmitted", t.resubmitted);
-    count("arrays forgotten", t.arrays_forgotten);
-    count("submits refused", t.refusals);
-    count("dispatches", t.dispatched);
-    count("executions", t.executions);
-    count("executions run twice", t.run_twice);
-    count("ends refused as stale", t.stale_ends);
-    count("claims kept", t.claims_kept);
-    for (const auto& [kind, n] : sum.faults) count(kind.c_str(), n);
+    std::snprintf(
+        line, sizeof line,
+        "%llu seeds, %.1f simulated hours, %llu events in %.1f s: %.2f M events/s, %.0f x real time, %zu broken",
+        static_cast<unsigned long long>(sum.seeds), hours, static_cast<unsigned long long>(sum.events), seconds,
+        static_cast<double>(sum.events) / seconds / 1e6, hours * 3600 / seconds, sum.broken.size());
+    return line;
+}
+
+/// How to see it again.
+std::string command(const RunOptions& options) {
+    std::string line = "scripts/simulate --verbose " + std::to_string(options.seed);
+    if (options.turn != 0) line += " --turn " + std::to_string(options.turn);
+    for (const PlantedBugName& bug : jobyard::broker::kPlantedBugs)
+        if (bug.bug == options.bug) line += " --bug " + std::string(bug.name);
+    for (const auto& [knob, value] : options.settings)
+        line += " --set " + std::string(knob->name) + "=" + std::to_string(value);
+    return line;
+}
+
+void tell_shrunk(const RunOptions& options, const Broken& broken) {
+    std::printf("making seed %llu small, in %llu runs at most …\n", static_cast<unsigned long long>(options.seed),
+                static_cast<unsigned long long>(kShrinkTries));
+    std::fflush(stdout);
+    const jobyard::sim::Shrunk shrunk = jobyard::sim::shrink(options, broken, kShrinkTries);
+    std::printf("%llu runs later: %s\n  %s\n  %s\nwhat concerns it, of %zu lines:\n",
+                static_cast<unsigned long long>(shrunk.tried), to_text(plan_of(shrunk.options)).c_str(),
+                shrunk.broken.rule.c_str(), shrunk.broken.how.c_str(), shrunk.lines);
+    for (const std::string& line : shrunk.story) std::printf("%s\n", line.c_str());
+    std::printf("all of it:\n  %s\n", command(shrunk.options).c_str());
 }
 
 int run_all(const Arguments& arguments) {
     const auto began = std::chrono::steady_clock::now();
-    std::atomic<std::uint64_t> next{0};
-    std::mutex mutex;  // guards what follows
-    Report sum;
-    std::uint64_t failed = 0;
-    std::optional<Report> broken;  // of the smallest seed
-    const auto work = [&] {
-        for (;;) {
-            const std::uint64_t index = next++;
-            if (index >= arguments.seeds) return;
-            RunOptions options = arguments.run;
-            options.seed = arguments.first + index;
-            const Report report = jobyard::sim::run(options);
-            const std::lock_guard lock(mutex);
-            sum.events += report.events;
-            sum.simulated_us += report.simulated_us;
-            sum.totals.add(report.totals);
-            for (const auto& [kind, n] : report.faults) sum.faults[kind] += n;
-            if (!report.broken) continue;
-            if (++failed <= kFailuresShown) print_broken(report);
-            if (!broken || report.seed < broken->seed) broken = report;
-        }
+    const bool on_terminal = ::isatty(STDERR_FILENO) == 1;
+    const auto seconds = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     };
-    std::vector<std::thread> threads;
-    for (unsigned i = 0; i < arguments.threads; ++i) threads.emplace_back(work);
-    for (std::thread& thread : threads) thread.join();
-    print_totals(arguments.seeds, sum, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
-    if (!broken) return 0;
-    std::printf("%llu of the seeds broke a promise\n", static_cast<unsigned long long>(failed));
-    RunOptions options = arguments.run;
-    options.seed = broken->seed;
-    std::printf("the end of the story of seed %llu:\n", static_cast<unsigned long long>(broken->seed));
-    for (const std::string& line : jobyard::sim::last_of_story(options, kStoryLines)) std::printf("%s\n", line.c_str());
+    const Sum sum = run_many(arguments.many, [&](const Sum& so_far) {
+        if (on_terminal) std::fprintf(stderr, "\r%s\033[K", summary(so_far, seconds()).c_str());
+    });
+    if (on_terminal) std::fputs("\r\033[K", stderr);
+    std::printf("%s\n", summary(sum, seconds()).c_str());
+    const auto is_coverage = [](const std::string& name) {
+        for (const char* kind : {"state ", "answer ", "event ", "outcome ", "reason ", "instance ", "code "})
+            if (name.starts_with(kind)) return true;
+        return false;
+    };
+    for (const auto& [name, n] : sum.counts)
+        if (is_coverage(name) == arguments.coverage)
+            std::printf("  %-48s %12llu\n", name.c_str(), static_cast<unsigned long long>(n));
+    if (arguments.coverage) std::fputs(jobyard::sim::what_is_missing(sum.counts).c_str(), stdout);
+    for (std::size_t i = 0; i < std::min(sum.broken.size(), kFailuresShown); ++i)
+        print_broken(sum.broken[i].first, sum.broken[i].second);
+    if (sum.broken.empty()) return 0;
+    std::printf("%zu of the seeds broke a promise\n", sum.broken.size());
+    RunOptions options = arguments.many.each;
+    options.seed = sum.broken.front().first;
+    if (arguments.shrinks) tell_shrunk(options, sum.broken.front().second);
     return kExitBroken;
 }
 
-int tell_story(const Arguments& arguments) {
-    RunOptions options = arguments.run;
-    options.seed = arguments.first;
-    options.listener = [](const std::string& line) { std::printf("%s\n", line.c_str()); };
-    const Report report = jobyard::sim::run(options);
-    if (report.broken) print_broken(report);
-    return report.broken ? kExitBroken : 0;
+int tell_one(const Arguments& arguments) {
+    RunOptions options = arguments.many.each;
+    const bool verbose = arguments.what == Arguments::What::verbose;
+    const jobyard::sim::Apart apart = run_apart(options, verbose);
+    for (const std::string& line : apart.story) std::printf("%s\n", line.c_str());
+    if (!apart.broken) {
+        std::puts("all promises held");
+        return 0;
+    }
+    print_broken(options.seed, *apart.broken);
+    if (!verbose) tell_shrunk(options, *apart.broken);
+    return kExitBroken;
+}
+
+int print_plan(const RunOptions& options) {
+    const jobyard::sim::Plan plan = plan_of(options);
+    for (const jobyard::sim::Knob& knob : jobyard::sim::knobs())
+        std::printf("%-20s %12lld%s\n", std::string(knob.name).c_str(), static_cast<long long>(plan.*knob.value),
+                    plan.*knob.value == knob.calm ? "  (calm)" : "");
+    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 2 && std::strcmp(argv[1], "--help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
     const std::optional<Arguments> arguments = parse(argc, argv);
     if (!arguments) {
-        std::fputs(kUsage, argc == 2 && std::strcmp(argv[1], "--help") == 0 ? stdout : stderr);
-        return argc == 2 && std::strcmp(argv[1], "--help") == 0 ? 0 : kExitUsage;
+        print_usage(stderr);
+        return kExitUsage;
     }
-    jobyard::sim::name_seed_on_abort();
-    return arguments->verbose ? tell_story(*arguments) : run_all(*arguments);
+    switch (arguments->what) {
+        case Arguments::What::plan: return print_plan(arguments->many.each);
+        case Arguments::What::many: return run_all(*arguments);
+        default: return tell_one(*arguments);
+    }
 }

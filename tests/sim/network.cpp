@@ -26,6 +26,7 @@ void Network::try_to_open(ConnectionId id, std::int64_t pause_us, std::int64_t l
         Connection& connection = found->second;
         connection.opened = true;
         connection.knows_open = {true, true};
+        newest_[connection.peer] = id;
         broker_->on_opened(id);
         connection.peer->on_opened(id);
     });
@@ -49,6 +50,7 @@ bool Network::send(ConnectionId id, Side from, Frames frames) {
                      way.arrived = number + 1;
                      End* to = end(at->second, other(from));
                      if (to == nullptr || !at->second.knows_open[index(other(from))]) return;
+                     if (from == Side::peer && newest_[at->second.peer] > id) ++from_the_past_;
                      world_.note(sent.header);
                      world_.note(sent.payload);
                      to->on_frames(id, std::move(sent));
@@ -77,13 +79,15 @@ void Network::close_all() {
 /// Of each direction some message is the first that is lost.
 void Network::lose_tail(Connection& connection) {
     if (std::exchange(connection.broken, true)) return;
-    for (Direction& direction : connection.from)
-        direction.cut_at = static_cast<std::uint64_t>(
-            random_.between(static_cast<std::int64_t>(direction.arrived), static_cast<std::int64_t>(direction.sent)));
+    for (Direction& direction : connection.from) {
+        const std::int64_t cut_at =
+            random_.between(static_cast<std::int64_t>(direction.arrived), static_cast<std::int64_t>(direction.sent));
+        direction.cut_at = std::min(direction.cut_at, static_cast<std::uint64_t>(cut_at));
+    }
 }
 
 void Network::let_notice(ConnectionId id, Side side) {
-    if (!calm_ && random_.percent(plan_.unnoticed_percent)) return;
+    if (!calm_ && random_.percent(plan_.unnoticed)) return;
     // Not before what still arrives has arrived.
     const Connection& connection = connections_.at(id);
     const std::int64_t last = connection.from[index(other(side))].last_arrival_us;
@@ -102,23 +106,45 @@ std::vector<ConnectionId> Network::open_ones() const {
     return open;
 }
 
-bool Network::cut_one() {
+/// 0: there is none.
+ConnectionId Network::any_open() {
     const std::vector<ConnectionId> open = open_ones();
-    if (open.empty()) return false;
-    const ConnectionId id = open[random_.below(open.size())];
+    return open.empty() ? 0 : open[random_.below(open.size())];
+}
+
+void Network::break_it(ConnectionId id) {
     Connection& connection = connections_.at(id);
-    world_.tell("network", "cuts connection ", id, " of ", connection.peer->process.name());
     disturbed_(*connection.peer, world_.now());
     lose_tail(connection);
     for (const Side side : {Side::peer, Side::broker})
         if (connection.knows_open[index(side)]) let_notice(id, side);
+}
+
+bool Network::cut_one() {
+    const ConnectionId id = any_open();
+    if (id == 0) return false;
+    world_.tell("network", "cuts connection ", id, " of ", connections_.at(id).peer->process.name());
+    break_it(id);
+    return true;
+}
+
+bool Network::cut_one_way(std::int64_t time_us) {
+    const ConnectionId id = any_open();
+    if (id == 0) return false;
+    Connection& connection = connections_.at(id);
+    const Side from = random_.percent(50) ? Side::peer : Side::broker;
+    world_.tell("network", "loses all that the ", from == Side::peer ? "peer" : "broker", " sends on connection ", id,
+                " of ", connection.peer->process.name());
+    Direction& direction = connection.from[index(from)];
+    direction.cut_at = std::min(direction.cut_at, direction.sent);
+    disturbed_(*connection.peer, world_.now() + time_us);
+    world_.after(time_us, [this, id] { break_it(id); });
     return true;
 }
 
 bool Network::slow_one(std::int64_t time_us) {
-    const std::vector<ConnectionId> open = open_ones();
-    if (open.empty()) return false;
-    const ConnectionId id = open[random_.below(open.size())];
+    const ConnectionId id = any_open();
+    if (id == 0) return false;
     Connection& connection = connections_.at(id);
     const Side from = random_.percent(50) ? Side::peer : Side::broker;
     world_.tell("network", "holds back what the ", from == Side::peer ? "peer" : "broker", " sends on connection ", id,

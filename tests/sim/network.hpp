@@ -1,7 +1,9 @@
 #pragma once
 // The network as ZeroMQ shows it: a connection delivers whole messages in order, late or not at all; when it breaks,
 // what was on its way is lost from some message on, in each direction on its own; each side notices sooner, later, or
-// never (then only silence tells). Nothing is lost or repeated inside a connection that holds.
+// never (then only silence tells). Nothing is lost or repeated inside a connection that holds: what comes twice is what
+// a session sends again, on its next connection. What was under way on the old one may still arrive after the new one
+// is open; connections do not wait for each other.
 
 #include <array>
 #include <cstdint>
@@ -64,7 +66,11 @@ class Network {
     bool cut_one();
     /// One direction of any open connection delivers nothing for so long.
     bool slow_one(std::int64_t time_us);
+    /// One direction of any open connection loses all that is sent from now on; after so long the connection breaks.
+    bool cut_one_way(std::int64_t time_us);
     void be_calm() { calm_ = true; }
+    /// What arrived at the broker on a connection that its peer had left for a newer one.
+    [[nodiscard]] std::uint64_t from_the_past() const { return from_the_past_; }
 
  private:
     struct Direction {
@@ -81,6 +87,8 @@ class Network {
         std::array<Direction, 2> from;  // by Side
     };
 
+    ConnectionId any_open();
+    void break_it(ConnectionId id);
     void try_to_open(ConnectionId id, std::int64_t pause_us, std::int64_t longest_pause_us);
     void lose_tail(Connection& connection);
     void let_notice(ConnectionId id, Side side);
@@ -96,6 +104,8 @@ class Network {
     End* broker_ = nullptr;
     std::map<ConnectionId, Connection> connections_;
     ConnectionId last_connection_ = 0;
+    std::map<const End*, ConnectionId> newest_;  // that is open, of each peer
+    std::uint64_t from_the_past_ = 0;
     Disturbed disturbed_;
     bool calm_ = false;
 };

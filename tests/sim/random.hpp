@@ -26,6 +26,8 @@ class Random {
         return low + static_cast<std::int64_t>(below(static_cast<std::uint64_t>(high - low + 1)));
     }
     bool percent(std::uint64_t n) { return below(100) < n; }
+    bool percent(std::int64_t n) { return percent(static_cast<std::uint64_t>(n)); }
+    bool percent(int n) { return percent(static_cast<std::uint64_t>(n)); }
     /// As likely between 1 and 2 as between 1,000 and 2,000: for times that may be of any size. `low` is at least 1.
     std::int64_t any_size(std::int64_t low, std::int64_t high) {
         int doublings = 0;

@@ -19,14 +19,14 @@ worker::Session::Options options(const Plan& plan, const std::string& name, Rand
     made.name = name;
     made.software = "simulated";
     made.slots = static_cast<std::uint32_t>(random.between(1, 4));
-    if (plan.prefetch > 0) made.credit = made.slots + plan.prefetch;
+    if (plan.prefetch > 0) made.credit = made.slots + static_cast<std::uint32_t>(plan.prefetch);
     // The first worker serves everything, so that every job can run.
-    const auto serves = [&] { return !plan.workers_differ || name == "worker-1" || random.percent(70); };
+    const auto serves = [&] { return plan.workers_differ == 0 || name == "worker-1" || random.percent(70); };
     for (int queue = 0; queue < plan.queues; ++queue)
         if (serves() || (queue == plan.queues - 1 && made.queues.empty()))
-            made.queues.push_back("queue-" + std::to_string(queue));
-    made.types = {"steady"};
-    if (serves()) made.types.emplace_back("other");
+            made.queues.emplace_back(kQueues.at(static_cast<std::size_t>(queue)));
+    made.types = {std::string(kTypes[0])};
+    if (serves()) made.types.emplace_back(kTypes[1]);
     return made;
 }
 
@@ -183,8 +183,9 @@ void Worker::stop(const worker::StopOrder& order) {
                                           [&](const Report& report) { return report.token == order.token; });
         if (!reported) unstarted(order.token);
     } else if (!std::exchange(task.stopped, true) && random_.percent(80)) {
-        process.after(random_.any_size(1 * kMs, 500 * kMs),
-                      [this, token = order.token] { finish(token, false, true); });
+        process.after(random_.any_size(1 * kMs, 500 * kMs), [this, token = order.token] {
+            finish(token, {Outcome::failed, true, 0});
+        });
     }
 }
 
@@ -208,28 +209,34 @@ void Worker::run(Task& task) {
     task.running = true;
     ++life_->busy;
     const bool hangs = !calm_ && random_.percent(plan_.hanging);
-    const bool fails = random_.percent(plan_.failing);
-    const bool retryable = random_.percent(85);
+    How how;
+    if (random_.percent(plan_.failing)) how.outcome = Outcome::failed;
+    how.retryable = random_.percent(85);
+    if (!calm_ && random_.percent(plan_.snoozing)) {
+        how.outcome = Outcome::released;
+        if (random_.percent(80)) how.delay_ms = static_cast<std::uint64_t>(random_.any_size(1, 20'000));
+    }
     const std::int64_t takes =
         hangs ? random_.any_size(10 * kSecond, 60 * kSecond) : random_.any_size(500, plan_.run_time);
-    process.after(takes, [this, token = task.token, fails, retryable] { finish(token, !fails, retryable); });
+    process.after(takes, [this, token = task.token, how] { finish(token, how); });
 }
 
-void Worker::finish(LeaseToken token, bool succeeds, bool retryable) {
+void Worker::finish(LeaseToken token, const How& how) {
     const auto found = life_->tasks.find(token);
     if (found == life_->tasks.end() || !found->second.running) return;  // it was told to stop, and has
     Task& task = found->second;
     task.running = false;
     --life_->busy;
     Report report{Report::Kind::finished, token, now_ms(), {}};
-    report.ending.outcome = succeeds ? Outcome::completed : Outcome::failed;
-    report.ending.retryable = retryable;
+    report.ending.outcome = how.outcome;
+    report.ending.retryable = how.retryable;
+    report.ending.delay_ms = how.delay_ms;
     report.ending.result = "result of " + to_text(token) + ";";
     if (random_.percent(plan_.large))
         report.ending.result.append(static_cast<std::size_t>(random_.any_size(500, 20'000)), 'r');
-    if (!succeeds) report.ending.error = "it did not work";
-    process.tell("ends ", task.job, succeeds ? " well" : " with an error");
-    model_.finishes(token, succeeds, retryable, report.ending.result);
+    if (how.outcome == Outcome::failed) report.ending.error = "it did not work";
+    process.tell("ends ", task.job, " under ", token, ": ", to_string(how.outcome));
+    model_.finishes(token, how.outcome, how.retryable, report.ending.result);
     life_->reports.push_back(std::move(report));
     life_->loop.wake_at(process.world().now() + random_.between(0, 100));
     begin_ready();
@@ -248,6 +255,8 @@ void Worker::note_sent(const Envelope& envelope) {
     if (const auto* complete = std::get_if<Complete>(&message))
         ends(complete->items, [](auto&) { return Outcome::completed; });
     if (const auto* fail = std::get_if<Fail>(&message)) ends(fail->items, [](auto& item) { return item.outcome; });
+    if (const auto* release = std::get_if<Release>(&message))
+        for (const ReleaseItem& item : release->items) model_.hands_back(item.token, item.delay_ms);
     if (const auto* release = std::get_if<Release>(&message))
         ends(release->items, [](auto&) { return Outcome::released; });
     if (const auto* credit = std::get_if<Credit>(&message))

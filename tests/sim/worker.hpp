@@ -62,6 +62,12 @@ class Worker : public End {
         std::uint32_t most_credit = 0;  ///< stated in this session
     };
 
+    /// What a handler does in the end.
+    struct How {
+        Outcome outcome = Outcome::completed;  ///< or failed, or released
+        bool retryable = true;
+        std::uint64_t delay_ms = 0;  ///< released: not before so long from now
+    };
     void turn();
     void take_messages();
     void take_starts();
@@ -71,7 +77,7 @@ class Worker : public End {
     void stop(const worker::StopOrder& order);
     void begin_ready();
     void run(Task& task);
-    void finish(LeaseToken token, bool succeeds, bool retryable);
+    void finish(LeaseToken token, const How& how);
     void note_sent(const Envelope& envelope);
     void note_received(const Envelope& envelope);
     void check_credit() const;

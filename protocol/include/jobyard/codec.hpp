@@ -14,6 +14,16 @@ namespace jobyard {
 /// is always sent.
 void encode_header(const Envelope& envelope, std::string& out);
 
+/// An item of SUBMIT, written ahead of its message: the job's own thread does it once, however often it is sent.
+struct EncodedItem {
+    std::string_view bytes;
+    std::uint8_t minor = 0;  ///< minor_of() it
+    bool watch = false;
+    bool has_key = false;
+};
+/// Appended to `out`, into which `bytes` points.
+EncodedItem encode_item(const SubmitItem& item, std::string& out);
+
 /// Why a message could not be decoded, with what the sender needs to be told.
 struct DecodeError {
     Code code = Code::bad_message;

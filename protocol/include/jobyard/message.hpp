@@ -116,6 +116,7 @@ struct Submit {
     std::uint64_t confirmed = 0;
     std::uint64_t first_number = 0;
     std::vector<SubmitItem> items;
+    std::vector<std::string_view> encoded = {};  ///< when sent, if there are any: the items, by encode_item()
 };
 
 /// One item that makes an array: `count` jobs that differ in their indices `first`, `first` + `step`, …
@@ -126,8 +127,9 @@ struct SubmitArray {
     std::uint64_t count = 0;
     std::uint64_t first = 0;
     std::uint64_t step = 1;
-    std::uint32_t at_once = 0;   ///< no more of its jobs are unended at a time; 0: no limit
-    std::string_view name = {};  ///< for people
+    std::uint32_t at_once = 0;                   ///< no more of its jobs are unended at a time; 0: no limit
+    std::string_view name = {};                  ///< for people
+    std::vector<std::string_view> encoded = {};  ///< as in Submit
 };
 
 /// The answer to one item of a list.
