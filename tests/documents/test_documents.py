@@ -50,6 +50,8 @@ def tests_there_are() -> frozenset[str]:
         found |= {
             f"{suite}.{name}" for suite, name in re.findall(r"TEST(?:_[FP])?\((\w+),\s*(\w+)\)", file.read_text())
         }
+    for file in (SOURCE / "tests").rglob("CMakeLists.txt"):
+        found |= set(re.findall(r"add_test\(NAME (\w+\.\w+)", file.read_text()))
     return frozenset(found)
 
 
