@@ -130,13 +130,9 @@ void Network::Parcel::clear() {
 std::size_t Network::submit(std::span<JobSpec> specs, std::span<const std::shared_ptr<Watched>> jobs,
                             std::chrono::milliseconds limit) {
     thread_local Parcel parcel;  // what is written before the lock is taken
+    Handover handover{limit};
     std::size_t taken = 0;
-    std::size_t posted = 0;
-    bool wake = false;
-    bool alone = false;
-    bool full = false;
-    std::optional<Deadline> deadline;  // for the whole list; the clock is read only if it has to wait
-    while (taken < jobs.size() && !full) {
+    for (bool full = false; taken < jobs.size() && !full;) {
         parcel.clear();
         std::size_t end = taken;
         for (; end < jobs.size() && parcel.calls.size() < kGatheredJobs && parcel.bytes.size() < kGatheredBytes; ++end)
@@ -145,36 +141,44 @@ std::size_t Network::submit(std::span<JobSpec> specs, std::span<const std::share
         std::unique_lock lock(mutex_);
         for (Posted& call : parcel.calls) {
             auto& posting = std::get<Posting>(call);
-            if (!has_room() && !refusal_) {
-                if (std::exchange(wake, false)) turns_->wake();
-                if (!deadline) deadline = deadline_after(limit);
-                ++waiting_for_room_;
-                room_came_.wait_until(lock, *deadline, [this] { return has_room() || refusal_; });
-                --waiting_for_room_;
-            }
-            full = refusal_ || !has_room();
+            full = !wait_for_room(lock, handover);
             if (full) {
                 end = static_cast<std::size_t>(std::find(jobs.begin(), jobs.end(), posting.job) - jobs.begin());
                 break;
             }
-            const bool joins =
-                gathering_ && posted_.calls.size() + 1 < kGatheredJobs && posting.payload_bytes < kSmallBytes;
-            wake = wake || (gathering_ ? !joins : posted_.calls.empty());
             const std::size_t size = posting.item_bytes + (posting.large ? 0 : posting.payload_bytes);
-            posted_.bytes.append(bytes.substr(0, size));
+            post(std::move(posting), bytes.substr(0, size), handover);
             bytes.remove_prefix(size);
-            ++pending_;
-            pending_bytes_ += posting.payload_bytes;
-            ++posted;
-            posted_.calls.push_back(std::move(call));
         }
         taken = end;
-        alone = pending_ == posted;
+        handover.alone = pending_ == handover.posted;
     }
     parcel.clear();  // what was not taken must not live on in it
     // While others are unanswered it is better to let some come together.
-    if (wake) alone ? turns_->take() : turns_->wake();
+    if (handover.wake) handover.alone ? turns_->take() : turns_->wake();
     return taken;
+}
+
+/// False: there is none within the limit, or nothing is taken any more.
+bool Network::wait_for_room(std::unique_lock<std::mutex>& lock, Handover& handover) {
+    if (!has_room() && !refusal_) {
+        if (std::exchange(handover.wake, false)) turns_->wake();
+        if (!handover.deadline) handover.deadline = deadline_after(handover.limit);
+        ++waiting_for_room_;
+        room_came_.wait_until(lock, *handover.deadline, [this] { return has_room() || refusal_; });
+        --waiting_for_room_;
+    }
+    return has_room() && !refusal_;
+}
+
+void Network::post(Posting&& posting, std::string_view bytes, Handover& handover) {
+    const bool joins = gathering_ && posted_.calls.size() + 1 < kGatheredJobs && posting.payload_bytes < kSmallBytes;
+    handover.wake = handover.wake || (gathering_ ? !joins : posted_.calls.empty());
+    ++handover.posted;
+    ++pending_;
+    pending_bytes_ += posting.payload_bytes;
+    posted_.bytes.append(bytes);
+    posted_.calls.emplace_back(std::move(posting));
 }
 
 void Network::refuse(std::span<const std::shared_ptr<Watched>> jobs, Error why) {

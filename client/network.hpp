@@ -70,9 +70,20 @@ class Network {
         std::size_t payload_bytes = 0;
     };
 
+    /// One call of submit().
+    struct Handover {
+        std::chrono::milliseconds limit;
+        std::optional<Deadline> deadline = {};  ///< for the whole list; the clock is read only if it has to wait
+        std::size_t posted = 0;
+        bool alone = false;  ///< nothing else is pending
+        bool wake = false;   ///< somebody has to take a turn for it
+    };
+
     [[nodiscard]] bool has_room() const { return pending_ < max_pending_ && pending_bytes_ < max_pending_bytes_; }
     /// False if there is a refusal, which then stays.
     bool post(std::vector<Posted> calls);
+    bool wait_for_room(std::unique_lock<std::mutex>& lock, Handover& handover);
+    void post(Posting&& posting, std::string_view bytes, Handover& handover);
     void run();
 
     // In a turn:

@@ -45,6 +45,8 @@ std::set<std::string> documented_answers() {
 const std::set<std::string> kNotHere = {
     "HELLO bad_field",           // CoreSession
     "HELLO version_not_spoken",  // CoreSession
+    "HELLO not_allowed",         // CoreAccess: there are no keys here
+    "SUBMIT over_quota",         // CoreQuota: nor quotas, which stand beside the keys
     "COMPLETE too_large",        // CoreLife: the worker's session says it has failed
     "COMPLETE unknown_job",      // CoreLife
     "EDIT busy",                 // CoreEdit
