@@ -154,8 +154,22 @@ class Checker {
         return story;
     }
 
+    /// How it ended, of what retention has removed since then: by the event stream, or else as its client was told.
+    /// Empty if it was not retired, or nobody was told of its end.
+    static std::string end_before_it_was_retired(const Story& story) {
+        const auto retired = std::find(story.happened.begin(), story.happened.end(), "retired");
+        if (retired == story.happened.end()) return {};
+        const auto end = std::find_if(story.happened.begin(), retired, is_end);
+        if (end != retired) return *end;
+        return story.results.empty() ? std::string{} : first_word(story.results.front());
+    }
+
     void judge(const Story& story) {
-        const std::string state = first_word(story.final);
+        std::string state = first_word(story.final);
+        if (state.empty()) {
+            state = end_before_it_was_retired(story);
+            if (!state.empty() && story.told) ++verdict_.retired;
+        }
         if (story.told) {
             if (!is_end(state))
                 verdict_.breaks("lost", name(story) + " was acknowledged; the broker says: " +
@@ -177,8 +191,9 @@ class Checker {
                                                story.results[1] + "\"");
         for (const std::string& result : story.results) {
             if (!state.empty() && first_word(result) != state)
-                verdict_.breaks("ended_twice",
-                                name(story) + " ended as " + state + ", and a client was told " + result);
+                verdict_.breaks(
+                    "ended_twice",
+                    name(story).append(" ended as ").append(state).append(", and a client was told ") + result);
             if (first_word(result) == "completed") judge_result(story, second_word(result));
         }
     }

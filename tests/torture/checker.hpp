@@ -22,6 +22,7 @@ struct Verdict {
     std::uint64_t unknown = 0;  ///< nobody was told: the client was killed, or the outcome cannot be known
     std::uint64_t results = 0;
     std::map<std::string, std::uint64_t> ended;  ///< acknowledged jobs by how they ended
+    std::uint64_t retired = 0;                   ///< of them those that retention had removed
     std::uint64_t executions = 0;
     std::uint64_t executed_again = 0;  ///< executions beyond the first of a job
     std::uint64_t ordered = 0;         ///< dispatches whose order was judged
@@ -41,7 +42,8 @@ inline constexpr const char* kOrderedQueue = "ordered";
 inline constexpr const char* kOrderedType = "ordered";
 
 /// The entries in order of time. What a promise means here:
-///   lost            a job that a client was told of has not ended, or the broker does not know it
+///   lost            a job that a client was told of has not ended, or the broker does not know it, though the event
+///                   stream does not say that it was retired; or one was retired whose end nobody was told
 ///   made_twice      two jobs of one submit
 ///   made_though_refused
 ///   ended_twice     two ends in the event stream without a redrive between them, or clients were told different ends

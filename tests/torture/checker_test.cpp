@@ -103,6 +103,42 @@ TEST_F(CheckerTest, FindsTwoEnds) {
     EXPECT_EQ(broken("ended_twice"), 3U) << "an event too many; and two results, one of them not the last word";
 }
 
+TEST_F(CheckerTest, WhatWasRetiredHasEndedIfAClientOrTheEventStreamSaysSo) {
+    const auto submit_and_retire = [&](std::uint64_t job, bool result_is_seen, bool end_is_seen) {
+        wants(job);
+        has(job, job);
+        begins(job, job, 1, job * 100);
+        ends(job, job * 100);
+        if (result_is_seen) result(job, "completed " + std::to_string(job * 100));
+        if (end_is_seen) event(job, "completed");
+        event(job, "retired");
+    };
+    submit_and_retire(1, true, true);
+    submit_and_retire(2, true, false);
+    submit_and_retire(3, false, true);
+    const Verdict verdict = check(history);
+    EXPECT_TRUE(verdict.kept());
+    EXPECT_EQ(verdict.retired, 3U);
+    EXPECT_EQ(verdict.ended.at("completed"), 3U);
+    submit_and_retire(4, false, false);
+    event(4, "completed");
+    EXPECT_EQ(broken("lost"), 1U) << "nobody was told that job 4 had ended when it was retired";
+}
+
+TEST_F(CheckerTest, AResultIsNotEnoughForAJobThatIsGoneAndWasNotRetired) {
+    live(1);
+    std::erase_if(history, [](const Entry& entry) { return entry.seen == Seen::final; });
+    EXPECT_EQ(broken("lost"), 1U);
+}
+
+TEST_F(CheckerTest, FindsThatAClientWasToldAnotherEndThanTheOneBeforeItWasRetired) {
+    live(1);
+    std::erase_if(history, [](const Entry& entry) { return entry.seen == Seen::final; });
+    result(1, "dead 100");
+    event(1, "retired");
+    EXPECT_EQ(broken("ended_twice"), 2U) << "two results, one of them not the first";
+}
+
 TEST_F(CheckerTest, ARedriveBeginsANewRound) {
     live(1);
     event(1, "redriven");

@@ -1,10 +1,13 @@
 // A client of the torture run: submits jobs of all kinds for as long as it lives, and records what it wants and what it
 // is told. On SIGTERM it submits no more and waits for everything, however long that takes.
 //
-//   torture_client ENDPOINT RECORD NAME FIRST_WISH SEED JOBS_PER_S
+//   torture_client ENDPOINT RECORD NAME FIRST_WISH SEED JOBS_PER_S MIX
+//
+// MIX is `rough`, or `gentle`: then no job kills its worker or keeps a processor busy.
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <deque>
@@ -40,12 +43,13 @@ struct Open {
 class TortureClient {
  public:
     TortureClient(const std::string& endpoint, const Recorder& record, std::uint64_t first_wish, std::uint64_t seed,
-                  double jobs_per_s)
+                  double jobs_per_s, bool is_gentle)
         : client_({.broker = endpoint, .submit_limit = 10s}),
           record_(record),
           wish_(first_wish),
           random_(seed),
-          pause_us_(static_cast<std::int64_t>(1e6 / jobs_per_s)) {}
+          pause_us_(static_cast<std::int64_t>(1e6 / jobs_per_s)),
+          is_gentle_(is_gentle) {}
 
     void run() {
         std::int64_t due = jobyard::torture::now_us();
@@ -71,6 +75,7 @@ class TortureClient {
                     : kind < 5'200 ? "slow"
                     : kind < 6'100 ? "flaky"
                     : kind < 6'400 ? "poison"
+                    : is_gentle_   ? "quick"
                     : kind < 6'410 ? "killer"
                     : kind < 6'411 ? "long"
                                    : "quick";
@@ -92,14 +97,13 @@ class TortureClient {
         open_.push_back({wish_++, client_.submit(std::move(spec))});
     }
 
-    /// Waits a moment for the oldest that is open, then takes what has come of all.
+    /// Waits a moment for the oldest that is not answered (so the record says when it was), else for the oldest result,
+    /// then takes what has come of all.
     void look() {
-        if (!open_.empty()) {
-            if (open_.front().told) static_cast<void>(open_.front().submission.result(kLook));
-            else static_cast<void>(open_.front().submission.id(kLook));
-        } else {
-            static_cast<void>(client_.stats(kLook));  // a moment, and the broker is asked something else, too
-        }
+        const auto unanswered = std::find_if(open_.begin(), open_.end(), [](const Open& open) { return !open.told; });
+        if (unanswered != open_.end()) static_cast<void>(unanswered->submission.id(kLook));
+        else if (!open_.empty()) static_cast<void>(open_.front().submission.result(kLook));
+        else static_cast<void>(client_.stats(kLook));  // a moment, and the broker is asked something else, too
         std::erase_if(open_, [this](Open& open) { return take(open); });
     }
 
@@ -138,19 +142,20 @@ class TortureClient {
     std::uint64_t wish_;
     std::mt19937_64 random_;
     const std::int64_t pause_us_;
+    const bool is_gentle_;
     std::deque<Open> open_;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 7) {
-        std::cerr << "usage: torture_client ENDPOINT RECORD NAME FIRST_WISH SEED JOBS_PER_S\n";
+    if (argc != 8) {
+        std::cerr << "usage: torture_client ENDPOINT RECORD NAME FIRST_WISH SEED JOBS_PER_S MIX\n";
         return 2;
     }
     ::signal(SIGTERM, [](int) { asked_to_stop = true; });
     const Recorder record(argv[2], argv[3]);
     TortureClient(argv[1], record, std::strtoull(argv[4], nullptr, 10), std::strtoull(argv[5], nullptr, 10),
-                  std::strtod(argv[6], nullptr))
+                  std::strtod(argv[6], nullptr), argv[7] == std::string("gentle"))
         .run();
 }

@@ -9,7 +9,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
+
+#include "proc.hpp"
 
 namespace jobyard::torture {
 namespace {
@@ -23,23 +24,6 @@ constexpr rlim_t kMemoryLeft = rlim_t{2} << 20;
 
 std::size_t below(std::mt19937_64& random, std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
-}
-
-std::size_t descriptors_of(pid_t pid) {
-    std::error_code gone;
-    std::size_t count = 0;
-    for (std::filesystem::directory_iterator at("/proc/" + std::to_string(pid) + "/fd", gone), end; !gone && at != end;
-         at.increment(gone))
-        ++count;
-    return count;
-}
-
-/// In bytes, as RLIMIT_DATA counts it.
-rlim_t data_of(pid_t pid) {
-    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-    for (std::string line; std::getline(status, line);)
-        if (line.starts_with("VmData:")) return std::strtoull(line.c_str() + 7, nullptr, 10) << 10;
-    return RLIM_INFINITY;
 }
 
 /// Of that process, until it is given back; nothing if the process has gone.
@@ -60,7 +44,7 @@ std::vector<int> connect_often(int port) {
     for (std::size_t i = 0; i < kFlood; ++i) {
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0) break;
-        ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+        static_cast<void>(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address));
         sockets.push_back(fd);
     }
     return sockets;
@@ -73,15 +57,15 @@ std::vector<Fault> faults(Yard& yard, Place& place, std::mt19937_64& random) {
     const auto add = [&](std::string kind, Ground ground, double longest_s, std::function<Heal()> begin) {
         all.push_back({std::move(kind), ground, longest_s, std::move(begin)});
     };
-    const Heal restart = [&yard] { yard.hold_broker(false); };
+    const auto restart = [&yard]() -> Heal { return [&yard] { yard.hold_broker(false); }; };
 
     add("broker_killed", Ground::broker, 3, [&yard, restart] {
         yard.stop_broker(SIGKILL);
-        return restart;
+        return restart();
     });
     add("broker_restarted", Ground::broker, 1, [&yard, restart] {
         yard.stop_broker(SIGTERM);
-        return restart;
+        return restart();
     });
     add("broker_stopped", Ground::broker, 8, [&yard]() -> Heal {
         yard.broker().signal(SIGSTOP);
@@ -102,7 +86,7 @@ std::vector<Fault> faults(Yard& yard, Place& place, std::mt19937_64& random) {
     });
     add("memory_short", Ground::broker, 4, [&yard]() -> Heal {
         const pid_t pid = yard.broker().pid();
-        return limit(pid, RLIMIT_DATA, data_of(pid) + kMemoryLeft);
+        return limit(pid, RLIMIT_DATA, memory_of(pid, "VmData") + kMemoryLeft);
     });
     if (place.has_small_disk())
         add("disk_full", Ground::broker, 5, [&place, &random]() -> Heal {

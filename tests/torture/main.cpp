@@ -1,7 +1,6 @@
 // jobyard-torture: real brokers, workers and clients under faults, and a verdict from what they saw.
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -9,13 +8,11 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <random>
 
-#include "checker.hpp"
+#include "ending.hpp"
 #include "faults.hpp"
 #include "yard.hpp"
 
@@ -27,7 +24,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kStormS = 40;  // faults, then calm, then faults
 constexpr double kCalmS = 8;
-constexpr std::chrono::seconds kPatience{300};
 
 std::atomic<bool> interrupted{false};
 
@@ -129,120 +125,19 @@ class Storm {
     std::uint64_t count_ = 0;
 };
 
-/// The broker's last word on everything. False if it cannot be had.
-bool read_all(Yard& yard, Verdict& verdict) {
-    Client client({.broker = yard.endpoint()});
-    // Also what nobody waits for any more: of clients that were killed.
-    const bool quiet = test::eventually(
-        [&] {
-            yard.tend();
-            const auto queues = client.queues();
-            return queues && std::all_of(queues->begin(), queues->end(),
-                                         [](const QueueInfo& queue) { return queue.unended == 0; });
-        },
-        kPatience);
-    if (!quiet) verdict.breaks("lost", "there are unended jobs 5 minutes after all faults have ended");
-    for (std::uint64_t cursor = 0;;) {
-        const auto page = client.list({}, cursor, 1000, kPatience);
-        if (!page) {
-            verdict.breaks("lost", "the jobs cannot be listed: " + page.error().text);
-            return false;
-        }
-        for (const JobInfo& job : page->jobs)
-            yard.own().note({.seen = Seen::final,
-                             .job = job.id.value,
-                             .attempt = job.attempt,
-                             .text = std::string(to_string(job.state)) + ' ' + job.reason});
-        cursor = page->next_cursor;
-        if (cursor == 0) break;
-    }
-    for (std::uint64_t after = 0;;) {
-        const auto page = client.events({}, after, 0ms, 1000, kPatience);
-        if (!page) {
-            verdict.breaks("lost", "the events cannot be read: " + page.error().text);
-            return false;
-        }
-        if (page->gone != 0) verdict.breaks("lost", "events up to " + std::to_string(page->gone) + " are gone");
-        for (const EventInfo& event : page->events)
-            yard.own().note(
-                {.seen = Seen::event, .job = event.job.value, .attempt = 1, .token = event.event, .text = event.kind});
-        after = page->last;
-        if (!page->more) return true;
-    }
-}
-
-nlohmann::ordered_json report(const Options& options, const Verdict& verdict, const Place& place) {
-    return {{"version", JOBYARD_VERSION},
-            {"seed", options.seed},
-            {"seconds", static_cast<double>(verdict.span_us) / 1e6},
-            {"submits", verdict.wanted},
-            {"acknowledged", verdict.acknowledged},
-            {"refused", verdict.refused},
-            {"never_answered", verdict.unknown},
-            {"ended", verdict.ended},
-            {"results_seen", verdict.results},
-            {"executions", verdict.executions},
-            {"executed_again", verdict.executed_again},
-            {"order_judged", verdict.ordered},
-            {"order_aged", verdict.aged},
-            {"faults", verdict.faults},
-            {"broker_starts", verdict.restarts},
-            {"longest_without_answer_s", static_cast<double>(verdict.longest_without_answer_us) / 1e6},
-            {"not_possible_here", place.missing()},
-            {"broken", verdict.broken_count}};
-}
-
-void print(const nlohmann::ordered_json& report, const std::string& indent = "") {
-    for (const auto& [key, value] : report.items()) {
-        if (value.is_object() && !value.empty()) {
-            std::cout << indent << key << '\n';
-            print(value, indent + "  ");
-        } else if (value.is_array()) {
-            for (const auto& one : value) std::cout << indent << key << ": " << one.get<std::string>() << '\n';
-        } else {
-            std::cout << indent << std::left << std::setw(28 - static_cast<int>(indent.size())) << key
-                      << (value.is_object() ? "nothing" : value.dump()) << '\n';
-        }
-    }
-}
-
 int run(const Options& options) {
     Place place(options.directory,
                 (std::uint64_t{1} << 30) + static_cast<std::uint64_t>(options.minutes * 60) * (4 << 20));
     for (const std::string& missing : place.missing()) std::cerr << "not possible here: " << missing << '\n';
     Yard yard(options.yard, place);
     Storm(options, yard, place).rage();
-    std::cerr << "all faults have ended; waiting for everything that was acknowledged\n";
-    yard.hold_broker(false);
-    Verdict at_the_end;
-    for (const std::string& late : yard.finish_clients(kPatience))
-        at_the_end.breaks("lost", late + " waits for answers 5 minutes after all faults have ended");
-    read_all(yard, at_the_end);
-    yard.stop_workers();
-    yard.hold_broker(true);
-    yard.broker().signal(SIGTERM);
-    if (const auto code = yard.broker().wait(); code != 0)
-        at_the_end.breaks("store", "the broker ended with " + std::to_string(code.value_or(-1)));
-    const test::Ran verified = test::jobyard_command("", {"store", "verify", yard.data()});
-    if (verified.exit != 0) at_the_end.breaks("store", "store verify: " + verified.output + verified.errors);
-
-    std::cerr << "checking the record\n";
-    Verdict verdict = check(read_history(yard.records()));
-    for (const auto& [kind, told] : at_the_end.broken)
-        for (const std::string& how : told) verdict.breaks(kind, how);
-    const nlohmann::ordered_json told = report(options, verdict, place);
-    if (options.json) std::cout << told.dump() << '\n';
-    else print(told);
-    for (const auto& [kind, sentences] : verdict.broken)
-        for (const std::string& how : sentences) std::cerr << kind << ": " << how << '\n';
-    const bool keep = options.keep || !verdict.kept();
-    if (keep) {
-        std::error_code ignored;
-        std::filesystem::copy(yard.data(), place.directory() + "/data", std::filesystem::copy_options::recursive,
-                              ignored);
-        place.keep();
-        std::cerr << "the record is in " << place.directory() << '\n';
-    }
+    const Verdict verdict = end_and_check(yard).verdict;
+    nlohmann::ordered_json told{{"version", JOBYARD_VERSION}, {"seed", options.seed}};
+    told.update(report(verdict));
+    told["not_possible_here"] = place.missing();
+    tell(told, options.json);
+    tell_what_is_broken(verdict);
+    if (options.keep || !verdict.kept()) keep_record(yard, place);
     return verdict.kept() ? 0 : 1;
 }
 

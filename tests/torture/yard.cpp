@@ -65,9 +65,9 @@ void Yard::start_broker() {
                                    "1500ms",
                                    "--reconnect-grace",
                                    "1s"};
-    for (const char* limit : {"submit_free_bytes=8M", "dispatch_free_bytes=4M", "kept_jobs=1000000000",
-                              "kept_bytes=1000G", "dead_jobs=1000000000", "events_bytes=1000G"})
+    for (const char* limit : {"submit_free_bytes=8M", "dispatch_free_bytes=4M"})
         words.insert(words.end(), {"--limit", limit});
+    for (const std::string& limit : options_.limits) words.insert(words.end(), {"--limit", limit});
     if (place_.has_far_machine())
         words.insert(
             words.end(),
@@ -110,7 +110,7 @@ void Yard::start(Peer& peer) {
     } else {
         const std::uint64_t life = ++lives_;
         words.insert(words.end(), {std::to_string(life * kWishesOfALife), std::to_string(options_.seed * 1000 + life),
-                                   std::to_string(options_.jobs_per_s)});
+                                   std::to_string(options_.jobs_per_s), options_.gentle ? "gentle" : "rough"});
         own_->note({.seen = Seen::starts, .text = "after " + before});
     }
     records_.push_back(record);

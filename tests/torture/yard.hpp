@@ -21,6 +21,10 @@ class Yard {
         unsigned workers = 8;
         double jobs_per_s = 100;  ///< of each client
         std::uint64_t seed = 1;
+        bool gentle = false;  ///< no job kills its worker or keeps a processor busy
+        /// The broker's; beside those that let it fill a small disk.
+        std::vector<std::string> limits = {"kept_jobs=1000000000", "kept_bytes=1000G", "dead_jobs=1000000000",
+                                           "events_bytes=1000G"};
     };
     Yard(const Options& options, Place& place);
 
