@@ -748,6 +748,7 @@ TEST_F(GuardedSocket, WhileTheHandlerIsStalledWhoIsThereGoesOnAndWhoComesWaits) 
     go_on.set_value();
     second->send({"3", ""});
     EXPECT_TRUE(run_until([&] { return messages.size() == 3; }));
+    socket.reset();  // and with it the handler's thread, which uses what this test has
 }
 
 TEST_F(GuardedSocket, ListensElsewhereWithAnotherKeyAndThenNoMoreWhereItDid) {

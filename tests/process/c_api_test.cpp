@@ -15,7 +15,8 @@ struct CInterface : testing::Test {
 
     void expect_fine(const std::string& scenario, const std::string& endpoint, const std::string& directory) {
         Process process({.argv = {JOBYARD_TEST_BIN_DIR "/c_client", scenario, endpoint, directory},
-                         .env = {{"ASAN_OPTIONS", "allocator_may_return_null=1"}}});
+                         .env = {{"ASAN_OPTIONS", "allocator_may_return_null=1"},
+                                 {"TSAN_OPTIONS", "allocator_may_return_null=1"}}});
         EXPECT_EQ(process.wait(), 0) << process.errors();
         EXPECT_EQ(process.errors(), "");
     }

@@ -209,6 +209,7 @@ TEST(Doctor, ALockThatIsNotOfTheBrokerThatAnswers) {
 }
 
 TEST(Doctor, LimitsThatABrokerStartedHereWouldMeet) {
+    if (kSanitized) GTEST_SKIP() << "a sanitizer cannot live with a limit of addresses";
     const TemporaryDirectory files;
     const auto told = doctor("ipc://" + files / "broker", {}, "ulimit -n 1024; ulimit -v 8000000");
     EXPECT_TRUE(says(told, "descriptors", "may have 1024 descriptors"));

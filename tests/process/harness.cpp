@@ -235,6 +235,7 @@ std::optional<int> BrokerProcess::terminate() {
 }
 
 std::uint64_t BrokerProcess::private_bytes() const {
+    if (kSanitized) return 0;
     std::istringstream status(read_file("/proc/" + std::to_string(process_->pid()) + "/status"));
     for (std::string line; std::getline(status, line);)
         if (line.starts_with("RssAnon:")) return std::strtoull(line.c_str() + 8, nullptr, 10) << 10U;

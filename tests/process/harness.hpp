@@ -22,7 +22,14 @@
 
 namespace jobyard::test {
 
-inline constexpr std::chrono::seconds kPatience{60};
+/// Programs run under a sanitizer, which wants terabytes of addresses, and memory that no limit should count.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+inline constexpr std::chrono::seconds kPatience{JOBYARD_TEST_PATIENCE_S};
 
 /// Polls until the condition holds; false if it never did.
 bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds patience = kPatience);
@@ -103,7 +110,7 @@ class BrokerProcess {
     [[nodiscard]] std::string data() const { return directory_ / "data"; }
     [[nodiscard]] Process& process() { return *process_; }
     [[nodiscard]] std::string log() const { return log_ + process_->errors(); }
-    /// Memory of its own, without mapped files.
+    /// Memory of its own, without mapped files; 0 if kSanitized, because most would be the sanitizer's.
     [[nodiscard]] std::uint64_t private_bytes() const;
 
  private:
