@@ -127,8 +127,8 @@ int main(int argc, char** argv) {
     add_throughput(app, throughput);
     add_latency(app, latency);
     add_limits(app, limits);
-    const Subcommand subcommands[] = {add_backlog(app),  add_cost(app),     add_fanout(app),
-                                      add_priority(app), add_failover(app), add_worker(app)};
+    const Subcommand subcommands[] = {add_backlog(app),  add_cost(app),   add_fanout(app), add_priority(app),
+                                      add_failover(app), add_greedy(app), add_worker(app), add_flood(app)};
     try {
         app.parse(argc, argv);
         for (const auto& [parsed, run] : subcommands)

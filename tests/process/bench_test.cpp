@@ -58,6 +58,14 @@ TEST(Bench, LatencyOffersARate) {
                              "/start_us/p50", "/round_trip_us/p99"});
 }
 
+TEST(Bench, GreedyComparesAClientAloneWithOneBesideAnother) {
+    const nlohmann::json result = measured({"greedy", "--rounds", "2", "--rate", "200", "--seconds", "0.5"});
+    expect_positive(result, {"/alone_submit_us/p50", "/alone_submit_us/p99", "/beside_submit_us/p99",
+                             "/alone_round_trip_us/p99", "/beside_round_trip_us/p99", "/ratio_submit_p50",
+                             "/ratio_submit_p99", "/ratio_round_trip_p99", "/greedy_jobs_per_s", "/commit_us_mean"});
+    EXPECT_EQ(result["rounds"], 2);
+}
+
 TEST(Bench, LeavesNothingWhenItIsInterrupted) {
     const TemporaryDirectory directory;
     Process bench(
@@ -83,11 +91,9 @@ TEST(Bench, ARunningBrokerCanBeMeasured) {
 }
 
 TEST(Bench, WhatCannotBeMeasuredIsSaid) {
-    const std::vector<std::vector<std::string>> wrong{{"throughput", "--workers", "0"},
-                                                      {"throughput", "--broker", ""},
-                                                      {"backlog", "--depth", "0"},
-                                                      {"priority", "--payload", "7"},
-                                                      {"throughput", "--payload", "300KiB"}};
+    const std::vector<std::vector<std::string>> wrong{
+        {"throughput", "--workers", "0"}, {"throughput", "--broker", ""}, {"backlog", "--depth", "0"},
+        {"priority", "--payload", "7"},   {"greedy", "--rate", "0"},      {"throughput", "--payload", "300KiB"}};
     for (std::vector<std::string> arguments : wrong) {
         const std::string option = arguments[1];
         arguments.insert(arguments.begin(), program("jobyard-bench"));
