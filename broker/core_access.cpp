@@ -86,7 +86,9 @@ std::optional<std::string> Core::may_not(const Session& session, const Message& 
     if (const auto* arrays = std::get_if<ListArrays>(&message))
         return who.sees_all() ? std::nullopt : array_queue(arrays->array);
     if (const auto* steer = std::get_if<SteerArray>(&message)) return array_queue(steer->array);
-    if (const auto* set = std::get_if<SetQueue>(&message)) return outside(set->queue);
+    // "*" is no queue here but all of them, and a pattern may fit its letter.
+    if (const auto* set = std::get_if<SetQueue>(&message))
+        return outside(set->queue == "*" ? std::string_view{} : set->queue);
     if (const auto* change = std::get_if<Change>(&message); change != nullptr && !change->queue.empty())
         return outside(change->queue);
     if (const auto* edit = std::get_if<Edit>(&message); edit != nullptr && !edit->queue.empty())

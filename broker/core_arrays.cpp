@@ -378,7 +378,9 @@ Answer Core::resubmit(JobId id, Array& array, bool cancelled, const Found& found
     item.queue = submitted.queue;
     item.type = submitted.type;
     item.payload_length = submitted.payload_size;
-    if (auto refusal = no_room_for_array(item, ready_.find_class(item.queue, item.type))) {
+    auto refusal = no_room_for_array(item, ready_.find_class(item.queue, item.type));
+    if (!refusal) refusal = over_quota(array.owner, item.queue, item.payload_length, false, turn);
+    if (refusal) {
         refusal->job = id;
         return *refusal;
     }

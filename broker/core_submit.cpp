@@ -43,8 +43,13 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         if (number > instance.confirmed && run != instance.runs.begin() &&
             number < (run - 1)->first + (run - 1)->count) {
             const JobId job{(run - 1)->first_job + (number - (run - 1)->first)};
-            answers.items.push_back({Code::ok, job, state_of(job).value_or(JobState::none)});
-            if (item.watch) watched.push_back(job);
+            // Whose key has lost the queue meanwhile may know that the job was made, and no more: it has to ask, and
+            // hears why not.
+            const bool may_watch = item.watch && !may_not(session, job, found, Scope::act);
+            const bool is_hidden = item.watch && !may_watch;
+            answers.items.push_back(
+                {Code::ok, job, is_hidden ? JobState::none : state_of(job).value_or(JobState::none)});
+            if (may_watch) watched.push_back(job);
             continue;
         }
         const auto known_class = ready_.find_class(item.queue, item.type);

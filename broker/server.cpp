@@ -23,12 +23,6 @@ constexpr std::size_t kItemsPerTurn = 4096;
 constexpr std::size_t kBytesPerTurn = std::size_t{4} << 20;
 constexpr std::size_t kBatchOps = 4096;
 constexpr std::size_t kBatchBytes = std::size_t{16} << 20;
-// While clients are uneven (shares.hpp): a turn, and a commit, of a millisecond or less, so that nobody waits long for
-// those under way.
-constexpr std::size_t kItemsPerShortTurn = 64;
-constexpr std::size_t kBytesPerShortTurn = std::size_t{64} << 10;
-constexpr std::size_t kShortBatchOps = 256;
-constexpr std::size_t kShortBatchBytes = std::size_t{1} << 20;
 constexpr std::size_t kBacklogBytes = std::size_t{64} << 20;
 constexpr std::size_t kUnappliedBytes = std::size_t{144} << 20;  // the store is so far behind that all waits for it
 constexpr std::int64_t kStallUs = 500'000;
@@ -48,11 +42,6 @@ constexpr auto kGoodbyeIsHeard = std::chrono::milliseconds(200);
 std::int64_t wall_now() {
     using namespace std::chrono;
     return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
-}
-
-std::int64_t steady_us() {
-    using namespace std::chrono;
-    return duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
 std::uint64_t random_seed() {
@@ -141,11 +130,10 @@ Result<void> Server::run() {
     const int longest_sleep_ms = longest_sleep(manager_);
     for (;;) {
         int sleep_ms = longest_sleep_ms;
-        if (more_input_ || !gone_.empty() || (!backlog_.empty(takes_only_small()) && !full())) {
+        if (more_input_ || !gone_.empty() || (!backlog_.empty() && !full())) {
             sleep_ms = 0;
         } else {
-            std::int64_t until = core_.next_deadline() - clock_.now();
-            if (!backlog_.empty() && !full()) until = std::min(until, (pace_.due() - steady_us()) / 1000 + 1);
+            const std::int64_t until = core_.next_deadline() - clock_.now();
             sleep_ms = static_cast<int>(std::clamp<std::int64_t>(until, 0, longest_sleep_ms));
         }
         socket_.wait({signals_.get(), committer_.fd(), applier_.fd(), reader_.fd()}, sleep_ms,
@@ -153,11 +141,11 @@ Result<void> Server::run() {
         clock_.tick(sleep_ms);
         manager_.alive();
         if (!take_signals()) return say_goodbye();
-        const std::int64_t began = steady_us();
+        const auto began = std::chrono::steady_clock::now();
         if (auto done = one_turn(); !done) return done;
-        const std::int64_t ended = steady_us();
-        if (are_uneven_) pace_.worked(ended - began, ended);
-        busy_us_max_ = std::max(busy_us_max_, static_cast<std::uint64_t>(ended - began));
+        const auto took =
+            std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+        busy_us_max_ = std::max<std::uint64_t>(busy_us_max_, static_cast<std::uint64_t>(took.count()));
     }
 }
 
@@ -243,9 +231,7 @@ Result<void> Server::one_turn() {
         probe.envelope.message = Heartbeat{};
         send(probe, {});
     }
-    are_uneven_ = shares_.are_uneven(now.now);
-    more_input_ = are_uneven_ ? socket_.receive(incoming_, kItemsPerShortTurn, kBytesPerShortTurn)
-                              : socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
+    more_input_ = socket_.receive(incoming_, kItemsPerTurn, kBytesPerTurn);
     // Work first, then the rest, peers in turns; each session's own order is kept, because a session is either a
     // worker's or a submitter's.
     for (Incoming& incoming : incoming_) {
@@ -266,18 +252,15 @@ Result<void> Server::one_turn() {
         if (is_work(message.envelope.message)) {
             inbox_.take(peer, std::move(message), now, out);
         } else if (backlog_.has_room(peer, bytes)) {
-            if (const auto* submit = std::get_if<Submit>(&message.envelope.message))
-                shares_.note(peer, submit->items.size() + bytes / 1024, now.now);
-            backlog_.push(peer, std::move(message), shares_.is_small(peer));
+            backlog_.push(peer, std::move(message));
         } else {
             core_.refuse(peer, message.envelope.session, message.envelope.request, Code::busy,
                          "the disk is slower than what arrives", "", out, 100);
         }
     }
     incoming_.clear();
-    for (const bool only_small = takes_only_small(); !backlog_.empty(only_small) && !full();) {
-        auto [peer, message] = backlog_.pop(only_small);
-        if (!shares_.is_small(peer)) open_has_busy_ = true;
+    while (!backlog_.empty() && !full()) {
+        auto [peer, message] = backlog_.pop();
         inbox_.take(peer, std::move(message), now, out);
     }
     held_back_ += backlog_.keep();
@@ -286,7 +269,6 @@ Result<void> Server::one_turn() {
     for (const PeerId peer : std::exchange(gone_, {})) {
         core_.peer_gone(peer, now);
         backlog_.drop(peer);
-        shares_.drop(peer);
         inbox_.drop(peer);
         outbox_.drop(peer);
     }
@@ -302,12 +284,8 @@ Result<void> Server::one_turn() {
 
 /// The open batch is as large as it may become before the committer has taken it.
 bool Server::full() const {
-    return batches_.open().ops().size() >= (are_uneven_ ? kShortBatchOps : kBatchOps) ||
-           batches_.open().bytes() >= (are_uneven_ ? kShortBatchBytes : kBatchBytes);
+    return batches_.open().ops().size() >= kBatchOps || batches_.open().bytes() >= kBatchBytes;
 }
-
-/// It rests from the busy clients.
-bool Server::takes_only_small() const { return are_uneven_ && steady_us() < pace_.due(); }
 
 void Server::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
     if (std::holds_alternative<AskStats>(message.envelope.message)) core_.set_edge_map(edge_map());
@@ -351,8 +329,6 @@ void Server::hand_over(Turn now, Output& out) {
     const Batch& sealed = batches_.hand_over({core_.numbers().next_job});
     last_ops_ = sealed.ops().size();
     out.batch = &batches_.open();
-    flight_has_busy_ = std::exchange(open_has_busy_, false);
-    flight_began_ = steady_us();
     committer_.start(sealed);
 }
 
@@ -360,8 +336,6 @@ Result<void> Server::take_durable() {
     auto done = committer_.take();
     if (!done) return {};
     if (!*done) return done->error();
-    if (const std::int64_t ended = steady_us(); are_uneven_ && flight_has_busy_)
-        pace_.worked(ended - flight_began_, ended);
     const Batch& durable = batches_.land();
     JOBYARD_ASSERT(durable.seq == **done);
     applier_.add(durable);

@@ -26,10 +26,8 @@
 #include "data_directory.hpp"
 #include "inbox.hpp"
 #include "outbox.hpp"
-#include "pace.hpp"
 #include "reader.hpp"
 #include "service/notifier.hpp"
-#include "shares.hpp"
 #include "socket.hpp"
 #include "store.hpp"
 #include "zap.hpp"
@@ -93,7 +91,6 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     [[nodiscard]] Output output();
     Result<void> one_turn();
     [[nodiscard]] bool full() const;
-    [[nodiscard]] bool takes_only_small() const;
     void decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) override;
     std::uint64_t look_up(PeerId peer, std::vector<Need> needs) override;
     Result<void> take_answers(Turn now, Output& out);
@@ -136,12 +133,6 @@ class Server : private Inbox::Edge, private Outbox::Edge {
 
     std::size_t last_ops_ = 0;  ///< of the batch last handed over
     Backlog backlog_;
-    Shares shares_;
-    Pace pace_;
-    bool are_uneven_ = false;     ///< shares_, in this turn
-    bool open_has_busy_ = false;  ///< what busy clients said is in the open batch
-    bool flight_has_busy_ = false;
-    std::int64_t flight_began_ = 0;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;
     std::vector<PeerId> gone_;

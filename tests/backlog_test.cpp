@@ -20,12 +20,12 @@ struct BacklogTest : testing::Test {
     std::shared_ptr<Kept> frames = std::make_shared<Kept>();
     std::uint64_t last = 0;
 
-    void push(std::uint32_t peer, std::size_t bytes = 1, bool is_small = false) {
+    void push(std::uint32_t peer, std::size_t bytes = 1) {
         Inbox::Message message;
         message.envelope.request = {++last};
         message.frames = frames;
         message.bytes = bytes;
-        backlog.push({peer}, std::move(message), is_small);
+        backlog.push({peer}, std::move(message));
     }
     std::vector<std::uint64_t> pop_all() {
         std::vector<std::uint64_t> order;
@@ -40,37 +40,6 @@ TEST_F(BacklogTest, PeersTakeTurnsAndEachKeepsItsOrder) {
     push(3);                              // 6
     push(2);                              // 7
     EXPECT_EQ(pop_all(), (std::vector<std::uint64_t>{1, 5, 6, 2, 7, 3, 4}));
-}
-
-TEST_F(BacklogTest, SmallOnesWaitForOneMessageOfABusyOneAtMost) {
-    for (int i = 0; i < 2; ++i) push(1);           // 1, 2
-    for (int i = 0; i < 2; ++i) push(2);           // 3, 4
-    for (int i = 0; i < 2; ++i) push(3, 1, true);  // 5, 6
-    push(4, 1, true);                              // 7
-    EXPECT_EQ(pop_all(), (std::vector<std::uint64_t>{5, 1, 7, 3, 6, 2, 4}));
-}
-
-TEST_F(BacklogTest, WhileTheBusyOnesRestOnlySmallOnesHaveTurns) {
-    push(1);
-    EXPECT_TRUE(backlog.empty(true));
-    push(2, 1, true);
-    push(2, 1, true);
-    for (const std::uint64_t expected : {2, 3}) {
-        ASSERT_FALSE(backlog.empty(true));
-        EXPECT_EQ(backlog.pop(true).second.envelope.request.value, expected);
-    }
-    EXPECT_TRUE(backlog.empty(true));
-    EXPECT_EQ(pop_all(), (std::vector<std::uint64_t>{1}));
-}
-
-TEST_F(BacklogTest, WhoBecomesBusyOrSmallKeepsItsOrder) {
-    push(1, 1, true);
-    push(1);
-    push(1);
-    EXPECT_EQ(backlog.pop(true).second.envelope.request.value, 1U);
-    EXPECT_TRUE(backlog.empty(true)) << "its next turn is that of a busy one";
-    push(1, 1, true);
-    EXPECT_EQ(pop_all(), (std::vector<std::uint64_t>{2, 3, 4}));
 }
 
 TEST_F(BacklogTest, WhoHasNothingThereFindsRoomWhenAnotherHasFilledHisHalf) {

@@ -356,6 +356,43 @@ TEST_F(CoreAccess, ChangeAndEditDoNotMoveJobsIntoQueuesThatAreNotCovered) {
     EXPECT_EQ(refused(peer, edit)->code, Code::not_allowed);
 }
 
+TEST_F(CoreAccess, AllQueuesAreNotAQueueThatAPatternFits) {
+    access.keys["key of operate"] = key("operate", bits(KeyRole::operate), {"?"});
+    guard(access);
+    who = of("operate");
+    Peer peer = submitter("probe");
+    SetQueue all;
+    all.queue = "*";
+    all.type = "t";
+    all.retry.max_attempts = 1;
+    EXPECT_EQ(refused(peer, all)->code, Code::not_allowed);
+}
+
+TEST_F(CoreAccess, ASubmitSaidAgainWatchesNoJobOfAQueueThatItsKeyHasLost) {
+    access.keys["key of submit"] = key("submit", bits(KeyRole::submit), {"mine"});
+    guard(access);
+    who = of("submit");
+    Peer peer = submitter("p");
+    SubmitItem item{.queue = "mine", .type = "other", .watch = true};
+    const Answer made = ask_submit(peer, item);
+    ASSERT_EQ(made.code, Code::ok);
+    access.keys["key of submit"] = key("submit", bits(KeyRole::submit), {"theirs"});
+    guard(access);
+    EXPECT_EQ(expect<Refusal>(peer)->code, Code::no_session);
+    who = nullptr;
+    hello_here(peer);
+    --peer.next_number;
+    const Answer again = ask_submit(peer, item);
+    EXPECT_EQ(again.job, made.job) << "it made its job";
+    EXPECT_EQ(again.state, JobState::none) << "so its client asks for the result, and hears that it may not";
+    who = of("admin");
+    Peer admin = submitter("admin");
+    EXPECT_EQ(ask(admin, Cancel{{made.job}}).code, Code::ok);
+    for (const Received& got : inbox)
+        EXPECT_FALSE(got.peer == peer.id && std::holds_alternative<Results>(got.envelope.message));
+    forget_messages();
+}
+
 TEST_F(CoreAccess, APurgeIsForAdminsAlsoToStop) {
     who = of("operate");
     Peer peer = submitter("probe");

@@ -25,6 +25,13 @@ struct CoreQuota : YardTest {
         item.queue = queue;
         return ask_submit(peer, item, payload);
     }
+    /// What arrays have to do.
+    void take_steps() {
+        for (int i = 0; i < 20; ++i) {
+            advance(100);
+            if (const auto needs = core->agenda_needs(now()); !needs.empty()) run_step(needs, disk.read(needs));
+        }
+    }
     Peer root() {
         allow("root", {});
         guard(access);
@@ -134,6 +141,23 @@ TEST_F(CoreQuota, AnotherFileHoldsAtOnce) {
     EXPECT_EQ(give(peer).code, Code::queue_full);
 }
 
+TEST_F(CoreQuota, WhatIsResubmittedCountsToo) {
+    allow("greedy", {0, 10, 0});
+    Peer other = root();
+    Peer peer = come("greedy", "p");
+    SubmitArray array;
+    array.first_number = peer.next_number++;
+    array.items = {{.payload_length = 8, .type = "t"}};
+    array.count = 1;
+    const JobId id = ask(peer, array, "12345678").job;
+    take_steps();
+    ASSERT_EQ(maps(peer, ListArrays{{}, 1, id}).at(0)["made"], 1);
+    EXPECT_EQ(ask(other, Cancel{{id}}).code, Code::cancel_requested);
+    take_steps();
+    EXPECT_EQ(give(peer, "123").code, Code::ok);
+    EXPECT_EQ(ask(peer, SteerArray{id, ArrayAction::resubmit, true}).code, Code::over_quota);
+}
+
 TEST_F(CoreQuota, AnArrayMakesItsJobsWithinTheQuotaOfItsKey) {
     allow("greedy", {2, 0, 0});
     root();
@@ -145,10 +169,7 @@ TEST_F(CoreQuota, AnArrayMakesItsJobsWithinTheQuotaOfItsKey) {
     array.items[0].queue = "default";
     array.count = 5;
     const JobId id = ask(peer, array).job;
-    for (int i = 0; i < 20; ++i) {
-        advance(100);
-        if (const auto needs = core->agenda_needs(now()); !needs.empty()) run_step(needs, disk.read(needs));
-    }
+    take_steps();
     EXPECT_EQ(maps(peer, ListArrays{{}, 1, id}).at(0)["made"], 2);
     EXPECT_EQ(give(peer).code, Code::over_quota);
 }
