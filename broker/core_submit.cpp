@@ -88,7 +88,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         }
         // Only what makes a job needs room: a key that names one is answered however full the broker is.
         refusal = array != nullptr ? no_room_for_array(item, known_class) : no_room_for(item, known_class);
-        if (!refusal) refusal = over_quota(session.owner, item.queue, item.payload_length, true, turn);
+        if (!refusal) refusal = over_quota(session.owner, item.queue, item.payload_length, array == nullptr, turn);
         if (refusal) {
             ++counters_.refused;
             answers.items.push_back(*refusal);
