@@ -194,8 +194,10 @@ void Core::on_read_events(Session& session, RequestId request, const ReadEvents&
         bool whole = true;
         for (const RowView& row : rows)
             if (!(whole = page.take(row, filter))) break;
-        // Nothing of it is there, or can be read.
-        if (whole && page.events.last == page.asked_after)
+        // Nothing of it is there, or can be read. But where all rows of the page are being removed, and there are more
+        // behind them, it is not known yet where to go on: it is asked again.
+        const bool is_unknown = more && rows.empty();
+        if (whole && page.events.last == page.asked_after && !is_unknown)
             page.events.gone = page.events.last = more ? from_big_endian(rows.back().key) : newest_event_;
     }
     const bool at_end = page.events.last == newest_event_;
