@@ -1,8 +1,11 @@
 // How much longer one client waits for its broker while another submits as fast as it can, with no quota set: at a low
 // fixed rate, alone and beside the greedy one in turns.
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +27,7 @@ struct Options {
     unsigned workers = 1;
     std::size_t payload = 100;
     std::size_t pending = 65'536;
+    std::optional<std::size_t> shared_window = {};
     std::string directory = {};
     bool json = false;
 };
@@ -38,9 +42,12 @@ struct Flood {
 constexpr const char* kQueue = "greedy";
 constexpr std::uint64_t kFlows = 10'000;  // jobs after which the flood has begun
 constexpr unsigned kRates = 100'000;
+constexpr int kLast = 19;  // of setpriority()
 
-/// Until it is killed.
+/// Until it is killed. It takes what is left of the cores, as if it ran on a machine of its own: that it does not keep
+/// the other client's threads from running is for the broker to see to, that it shares a machine with them is not.
 [[noreturn]] void pour(const Flood& flood) {
+    static_cast<void>(::setpriority(PRIO_PROCESS, 0, kLast));
     Client client({.broker = flood.broker, .max_pending = flood.pending});
     const std::string payload(flood.payload, 'x');
     for (;;) client.submit({.type = "bench", .payload = payload, .queue = kQueue});
@@ -66,9 +73,7 @@ struct Side {
 
 class Greedy {
  public:
-    explicit Greedy(const Options& options)
-        : options_(options),
-          yard_({options.directory, {"--limit", "queue_jobs=100000000", "--limit", "jobs=100000000"}}, 1) {
+    explicit Greedy(const Options& options) : options_(options), yard_({options.directory, limits(options)}, 1) {
         if (options.workers > 0) yard_.add_workers(options.workers, {.queues = {kQueue}});
     }
 
@@ -90,6 +95,12 @@ class Greedy {
     }
 
  private:
+    static std::vector<std::string> limits(const Options& options) {
+        std::vector<std::string> words{"--limit", "queue_jobs=100000000", "--limit", "jobs=100000000"};
+        if (options.shared_window)
+            words.insert(words.end(), {"--limit", "shared_window=" + std::to_string(*options.shared_window)});
+        return words;
+    }
     void phase(Side& side, const char* what) {
         OpenLoop loop{.rate = options_.rate, .count = static_cast<unsigned>(options_.rate * options_.seconds)};
         loop.count = std::max(loop.count, 100U);
@@ -150,6 +161,7 @@ void run(const Options& options) {
                 {"rounds", options.rounds},
                 {"greedy_pending", options.pending},
                 {"greedy_workers", options.workers}});
+    if (options.shared_window) out["shared_window"] = *options.shared_window;
     out.update(Greedy(options).measure());
     print(out, options.json);
 }
@@ -174,6 +186,11 @@ Subcommand add_greedy(CLI::App& app) {
               "worker processes that take the greedy client's jobs; the other client always has one of its own", 0,
               256);
     add_count(*command, "--pending", options->pending, "jobs the greedy client keeps unanswered (its max_pending)");
+    command
+        ->add_option("--shared-window", options->shared_window,
+                     "the broker's limit shared_window, if not what it has by itself: submits the greedy client may\n"
+                     "have unanswered meanwhile; 0: as many as its window has")
+        ->check(CLI::Range(0U, kSubmitWindow));
     add_payload(*command, options->payload, "bytes a job, of both, 0 to 256KiB");
     add_directory(*command, options->directory);
     add_json(*command, options->json);

@@ -37,6 +37,7 @@
 #include "output.hpp"
 #include "ready_queue.hpp"
 #include "record.hpp"
+#include "shares.hpp"
 
 namespace jobyard::broker {
 
@@ -225,6 +226,7 @@ class Core {
         SessionIndex session = 0;
         std::int64_t gone_at = 0;
         bool dirty = false;
+        Shares::Use use;
     };
     struct Key {
         std::string row_key;
@@ -681,6 +683,7 @@ class Core {
     std::set<SessionIndex> with_dispatch_;
 
     std::map<std::uint64_t, Instance> instances_;
+    Shares shares_;
     std::map<Uuid, std::uint64_t> instance_numbers_;
     std::set<std::pair<std::int64_t, std::uint64_t>> gone_instances_;
     std::set<std::uint64_t> dirty_instances_;

@@ -338,6 +338,7 @@ void Core::end_session(Session& session, Turn turn) {
     const auto newest = by_instance_.find(session.instance);
     if (newest != by_instance_.end() && newest->second == session.index) by_instance_.erase(newest);
     if (session.instance_number != 0) {
+        shares_.leaves(session.instance_number);
         Instance& instance = instances_.at(session.instance_number);
         if (instance.session == session.index || instance.session == 0) {
             instance.session = 0;

@@ -30,6 +30,7 @@ struct Limits {
     std::uint64_t dead_jobs = 100'000;
     std::uint64_t dead_ms = std::uint64_t{30} * 24 * 3600 * 1000;
     std::uint64_t events_bytes = std::uint64_t{256} << 20;
+    std::uint64_t shared_window = 512;
 };
 
 struct LimitName {
@@ -62,6 +63,8 @@ inline constexpr LimitName kLimitNames[] = {
     {"dead_jobs", &Limits::dead_jobs, UINT32_MAX, "jobs kept in the dead letter queue"},
     {"dead_ms", &Limits::dead_ms, kNoMax, "how long dead jobs are kept"},
     {"events_bytes", &Limits::events_bytes, kNoMax, "bytes of events kept"},
+    {"shared_window", &Limits::shared_window, kSubmitWindow,
+     "unanswered submits of all who submit much, while others submit little (0: no limit)"},
 };
 static_assert(sizeof(Limits) == std::size(kLimitNames) * sizeof(std::uint64_t), "every limit has its name");
 

@@ -261,7 +261,9 @@ Result<void> Server::one_turn() {
     incoming_.clear();
     while (!backlog_.empty() && !full()) {
         auto [peer, message] = backlog_.pop();
+        const std::size_t before = batches_.open().ops().size();
         inbox_.take(peer, std::move(message), now, out);
+        clients_ops_ += batches_.open().ops().size() - before;
     }
     held_back_ += backlog_.keep();
     if (auto answered = take_answers(now, out); !answered) return answered;
@@ -282,10 +284,9 @@ Result<void> Server::one_turn() {
     return {};
 }
 
-/// The open batch is as large as it may become before the committer has taken it.
-bool Server::full() const {
-    return batches_.open().ops().size() >= kBatchOps || batches_.open().bytes() >= kBatchBytes;
-}
+/// The open batch is as large as clients may make it before the committer has taken it. What workers add is bounded by
+/// what they hold, and does not count: else who has many workers would have no room to submit.
+bool Server::full() const { return clients_ops_ >= kBatchOps || batches_.open().bytes() >= kBatchBytes; }
 
 void Server::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
     if (std::holds_alternative<AskStats>(message.envelope.message)) core_.set_edge_map(edge_map());
@@ -328,6 +329,7 @@ void Server::hand_over(Turn now, Output& out) {
     core_.seal(now, out);
     const Batch& sealed = batches_.hand_over({core_.numbers().next_job});
     last_ops_ = sealed.ops().size();
+    clients_ops_ = 0;
     out.batch = &batches_.open();
     committer_.start(sealed);
 }

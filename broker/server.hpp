@@ -131,7 +131,8 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Committer committer_;  // ends before the applier, of which the log may want room
     Reader reader_;
 
-    std::size_t last_ops_ = 0;  ///< of the batch last handed over
+    std::size_t last_ops_ = 0;     ///< of the batch last handed over
+    std::size_t clients_ops_ = 0;  ///< of the open batch, by messages from the backlog
     Backlog backlog_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;

@@ -14,7 +14,7 @@ constexpr std::uint64_t kResultOverhead = 64;
 constexpr std::size_t kHeaderPrefixBytes = 64;
 /// A larger job's bytes are allocated for themselves: the pool keeps what it once had.
 constexpr std::size_t kPooledBytes = 512;
-constexpr std::int64_t kGatherMs = 100;  // an answer that takes longer is not waited for
+constexpr std::int64_t kGatherMs = 1;  // an answer that takes longer is not waited for
 constexpr std::int64_t kLongestPauseMs = 5'000;
 constexpr const char* kOtherStore =
     "the broker has come back with another store, perhaps restored from a backup: what became of this job in the old "
@@ -246,6 +246,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
     if (welcome.heartbeat_ms != 0) heartbeat_ms_ = welcome.heartbeat_ms;
     if (welcome.lost_after_ms != 0) lost_after_ms_ = welcome.lost_after_ms;
     if (welcome.window != 0) window_size_ = welcome.window;
+    in_flight_ = SIZE_MAX;
     // An item must fit a message whatever the broker's setting.
     max_payload_ = std::min<std::size_t>(welcome.max_payload, kMaxMessageBytes - kMaxHeaderBytes);
     for (Job& job : window_)
@@ -359,6 +360,7 @@ void Session::forget_other_store() {
 void Session::on_answers(RequestId id, const Answers& answers, std::int64_t now_ms) {
     const std::optional<Request> request = take_request(id);
     if (!request) return;
+    if (request->submits > 0) in_flight_ = answers.in_flight == 0 ? SIZE_MAX : answers.in_flight;
     if (request->asks.size() == 1 && !answers.items.empty()) {
         const auto asked = asks_.find(request->asks[0]);
         if (asked != asks_.end() && std::holds_alternative<MessageQuestion>(asked->second.question)) {
@@ -648,7 +650,7 @@ bool Session::next_submit(OutgoingMessage& out, std::int64_t now_ms) {
     std::shared_ptr<const SubmitArray> array;
     for (; items.size() < kMaxItems; ++to_send_) {
         const bool is_new = to_send_ > last_number();
-        if (is_new && (waiting_.empty() || window_.size() >= window_size_)) break;
+        if (is_new && (waiting_.empty() || window_.size() >= std::min(window_size_, in_flight_))) break;
         if (is_new && items.empty() && gathers(now_ms)) break;
         const Job& next = is_new ? waiting_.front() : numbered(to_send_);
         if (next.state != Job::State::unsent) break;

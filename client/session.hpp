@@ -304,6 +304,7 @@ class Session {
     std::int64_t heartbeat_ms_ = 5'000;
     std::int64_t lost_after_ms_ = 20'000;
     std::size_t window_size_ = kSubmitWindow;
+    std::size_t in_flight_ = SIZE_MAX;  ///< what the broker would have it keep to at present
     std::size_t max_payload_ = kMaxPayloadBytes;
 
     // Jobs come and go by the hundred thousand a second: what is small of them has one home.

@@ -162,8 +162,9 @@ void fields(A& a, Answer& m, const Answer& d) {
     a.optional("retry_after_ms", m.retry_after_ms, d.retry_after_ms);
 }
 template <class A>
-void fields(A& a, Answers& m, const Answers&) {
+void fields(A& a, Answers& m, const Answers& d) {
     a.list("items", m.items);
+    a.optional("in_flight", m.in_flight, d.in_flight);
 }
 template <class A>
 void fields(A& a, Watch& m, const Watch&) {

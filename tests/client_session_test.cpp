@@ -497,6 +497,36 @@ TEST_F(ClientSession, NeverRunsAheadOfTheWindow) {
     EXPECT_EQ(rest.items.size(), 2U);
 }
 
+TEST_F(ClientSession, HasNoMoreUnansweredThanTheBrokerWouldHaveIt) {
+    window = 8192;
+    establish();
+    const auto answer_with = [this](std::size_t items, std::uint32_t in_flight) {
+        Answers answers;
+        answers.items.resize(items, {Code::ok, {1}, JobState::queued});
+        answers.in_flight = in_flight;
+        receive(std::move(answers), request);
+        session.completions().clear();
+    };
+    Ticket ticket = 0;
+    while (ticket < 1'000) submit(++ticket);
+    expect_submit(1, 1'000);
+    answer_with(1'000, 100);
+    while (ticket < 1'250) submit(++ticket);
+    expect_submit(1'001, 100);
+    expect_silence();
+    answer_with(100, 120);
+    expect_submit(1'101, 120);
+    expect_silence();
+    reconnect();  // it may be another broker, or have forgotten
+    expect_submit(1'101, 150);
+    answer_with(150, 100);
+    while (ticket < 1'400) submit(++ticket);
+    expect_submit(1'251, 100);
+    answer_with(100, 0);
+    while (ticket < 1'600) submit(++ticket);
+    expect_submit(1'351, 250);
+}
+
 TEST_F(ClientSession, CutsListsAtTheirNumberOfItems) {
     window = 8192;
     establish();

@@ -170,6 +170,19 @@ TEST_F(CoreWindow, WindowBeyondItsLimitIsBusyUntilSomethingIsConfirmed) {
     EXPECT_EQ(submit_run(client, 1, kSubmitWindow + 1, 1)[0].code, Code::ok);
 }
 
+TEST_F(CoreWindow, WhoHasManyUnansweredIsToldToHaveFewerWhileAnotherSubmitsLittle) {
+    const Peer other = submitter();
+    const auto told = [&](std::uint64_t first) {
+        send(client, Submit{first - 1, first, std::vector<SubmitItem>(100, {.type = "t"})});
+        return expect<Answers>(client)->in_flight;
+    };
+    EXPECT_EQ(told(1), 0U);
+    submit_run(other, 0, 1, 1);
+    EXPECT_EQ(told(101), yard.config.limits.shared_window);
+    disconnect(other);
+    EXPECT_EQ(told(201), 0U);
+}
+
 TEST_F(CoreWindow, NumbersAtTheEndOfTheRangeMakeNoJob) {
     EXPECT_EQ(submit_run(client, 0, UINT64_MAX, 2)[0].code, Code::busy);
     EXPECT_EQ(submit_run(client, UINT64_MAX, UINT64_MAX, 1)[0].code, Code::bad_field);

@@ -17,7 +17,7 @@ constexpr std::int64_t kAnswersWaitMs = 3'000;
 constexpr std::int64_t kMinRetryMs = 100;
 constexpr std::uint8_t kDelayedReleaseMinor = 1;  // what came before neglects the delay
 constexpr std::size_t kGatheredEnds = 64;         // worth a message of their own
-constexpr std::int64_t kGatherMs = 100;           // an answer that takes longer is not waited for
+constexpr std::int64_t kGatherMs = 1;             // an answer that takes longer is not waited for
 /// Most that an item of any of our lists takes in a header besides its texts.
 constexpr std::size_t kItemHeaderBytes = 48;
 constexpr std::size_t kListHeaderBytes = kMaxHeaderBytes - 1024;

@@ -148,6 +148,7 @@ class ClientCore(Conversation):
         # Submits. A number is given when a list is made; `_lists` has all that are not answered, in order.
         self._waiting: deque[Submit] = deque()
         self._next_number = 1
+        self._in_flight = 0  # what the broker would have us keep to at present; 0: the window
         self._lists: dict[int, _SubmitList] = {}
         self._lists_again: deque[_SubmitList] = deque()
         self._lists_out: dict[int, _SubmitList] = {}  # by request, in this session
@@ -223,6 +224,7 @@ class ClientCore(Conversation):
             self._forget_window()
             self._new_instance(now)
             return
+        self._in_flight = 0
         self._to_watch = dict.fromkeys(self._watched)
 
     def _session_lost(self, now: float) -> None:
@@ -325,7 +327,8 @@ class ClientCore(Conversation):
 
     @property
     def _window_end(self) -> int:
-        return self._confirmed + (self.welcome.window if self.welcome else 0)
+        window = self.welcome.window if self.welcome else 0
+        return self._confirmed + min(window, self._in_flight or window)
 
     def _may_send_list(self) -> bool:
         """While an answer is on its way, a few jobs wait for it and go together: lists make the rate."""
@@ -394,6 +397,7 @@ class ClientCore(Conversation):
         if len(answers.items) != len(each.submits):
             raise BadMessage(f"{len(answers.items)} answers to {len(each.submits)} submits")
         del self._lists[each.first]
+        self._in_flight = answers.in_flight
         for submit, answer in zip(each.submits, answers.items):
             if answer.code in (Code.ok, Code.existing):
                 self._made(submit, answer)

@@ -121,6 +121,7 @@ class SubmitArray(NamedTuple):
 
 class Answers(NamedTuple):
     items: Sequence[AnswerItem]
+    in_flight: int = 0
 
 
 class AnswerItem(NamedTuple):

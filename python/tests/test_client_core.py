@@ -275,6 +275,21 @@ class SubmitWindow(Case):
         (submit,) = self.talk.heard(m.Submit)
         self.assertEqual((submit.confirmed, submit.first_number, len(submit.items)), (100, 101, 50))
 
+    def test_no_more_is_unanswered_than_the_broker_would_have(self) -> None:
+        self.talk.begin(window=1_000)
+        for _ in range(500):
+            self.submit()
+        self.talk.heard(m.Submit)
+        for _ in range(500):
+            self.submit()
+        items = [m.AnswerItem(Code.ok, job, 3) for job in range(1, 501)]
+        self.talk.tell(m.Answers(items, 64), request=self.talk.request)
+        (submit,) = self.talk.heard(m.Submit)
+        self.assertEqual((submit.first_number, len(submit.items)), (501, 64))
+        self.talk.answer(*[Code.ok] * 64, jobs=range(501, 565))
+        (submit,) = self.talk.heard(m.Submit)
+        self.assertEqual((submit.first_number, len(submit.items)), (565, 436))
+
     def test_a_refused_number_is_given_up_and_its_job_tries_with_a_new_one(self) -> None:
         self.talk.begin()
         submit = self.submit(b"x", limit=self.talk.now + 30)

@@ -145,6 +145,9 @@ struct Answer {
 /// Answers a list: one for each item, in order.
 struct Answers {
     std::vector<Answer> items;
+    /// To a submit: how many submits the instance should have unanswered at most from now on; 0: as many as its window
+    /// has.
+    std::uint32_t in_flight = 0;
 };
 
 struct Watch {
