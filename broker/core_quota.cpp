@@ -42,8 +42,8 @@ OwnerId Core::owner_of(const Principal& who) {
 
 void Core::set_quotas(const Access& access) {
     queue_quotas_ = access.queues;
-    for (QueueId id = 0; id < queue_counts_.size(); ++id)
-        queue_counts_[id].quota = quota_of_queue(ready_.queue_name(id));
+    for (std::size_t id = 0; id < queue_counts_.size(); ++id)
+        queue_counts_[id].quota = quota_of_queue(ready_.queue_name(static_cast<QueueId>(id)));
     for (Owner& owner : owners_) owner.quota = {};  // whoever has one yet gets it below, or with its next HELLO
     for (const auto& [key, who] : access.keys) owner_of(*who);
     owner_of(*access.local);
