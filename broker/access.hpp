@@ -50,9 +50,13 @@ struct Principal {
     KeyRoles roles = kAllRoles;
     std::vector<std::string> queues{"*"};  ///< patterns; of an admin it does not matter
     Quota quota = {};
+    std::uint64_t max_sessions = 0;   ///< clients and workers at a time; 0: no limit
+    std::uint64_t max_instances = 0;  ///< client instances remembered; 0: as core_quota.cpp says
 
     [[nodiscard]] bool has(KeyRoles any_of) const { return (roles & any_of) != 0; }
     [[nodiscard]] bool is_admin() const { return has(static_cast<KeyRoles>(KeyRole::admin)); }
+    /// Whether it is let in however much other keys have taken.
+    [[nodiscard]] bool is_let_in_always() const { return is_admin() || has(static_cast<KeyRoles>(KeyRole::operate)); }
     /// Whether it may act on this queue, and see the payloads in it.
     [[nodiscard]] bool covers(std::string_view queue) const;
     [[nodiscard]] bool covers_all() const;

@@ -23,6 +23,8 @@ struct Entry {
     std::vector<std::string> roles;
     std::vector<std::string> queues;
     Quota quota;
+    std::uint64_t max_sessions = 0;
+    std::uint64_t max_instances = 0;
 };
 
 Setting quota_setting(const char* key, std::uint64_t& field, Unit unit, const char* text) {
@@ -38,6 +40,17 @@ void add_rights(program::Table& table, Entry& entry) {
                               .field = &entry.queues,
                               .text = "Where: names of queues, with * for any characters and ? for one",
                               .unset = "none, so that an observe key sees no payloads; other roles must say it"});
+}
+
+void add_quota_of_peers(program::Table& table, Entry& entry, const std::string& whose, const char* instances_unset) {
+    table.settings.push_back({.key = "max_sessions",
+                              .field = &entry.max_sessions,
+                              .text = "Connected clients and workers at a time" + whose,
+                              .unset = "no limit"});
+    table.settings.push_back({.key = "max_instances",
+                              .field = &entry.max_instances,
+                              .text = "Client instances that are remembered at a time" + whose,
+                              .unset = instances_unset});
 }
 
 void add_quota(program::Table& table, Quota& quota, const std::string& whose) {
@@ -59,6 +72,7 @@ program::Table key_table(Entry& entry) {
                               .required = true});
     add_rights(table, entry);
     add_quota(table, entry.quota, ", of this key");
+    add_quota_of_peers(table, entry, ", of this key", "a tenth of the limit `instances`");
     return table;
 }
 
@@ -66,6 +80,7 @@ program::Table local_table(Entry& entry) {
     program::Table table{"local", "", {}, {}};
     add_rights(table, entry);
     add_quota(table, entry.quota, ", of all who come through ipc");
+    add_quota_of_peers(table, entry, ", of all who come through ipc", "no limit but `instances`");
     return table;
 }
 
@@ -83,6 +98,8 @@ Result<Principal> principal_of(const Entry& entry, const std::string& from) {
     who.roles = 0;
     who.queues = entry.queues;
     who.quota = entry.quota;
+    who.max_sessions = entry.max_sessions;
+    who.max_instances = entry.max_instances;
     for (const std::string& word : entry.roles) {
         const auto role = key_role_from(word);
         if (!role)

@@ -490,10 +490,11 @@ void Core::seal(Turn turn, Output& out) {
         Instance& instance = instances_.at(number);
         instance.dirty = false;
         const Slice key = batch.append(big_endian(number));
-        batch.put(
-            Table::instances, key,
-            append_row(batch,
-                       InstanceRow{instance.id, instance.confirmed, {instance.runs.begin(), instance.runs.end()}}));
+        batch.put(Table::instances, key,
+                  append_row(batch, InstanceRow{instance.id,
+                                                instance.confirmed,
+                                                {instance.runs.begin(), instance.runs.end()},
+                                                instance.share->public_key}));
     }
     dirty_instances_.clear();
     write_arrays(out);
@@ -643,10 +644,27 @@ void Core::check_invariants() const {
     JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);
     JOBYARD_ASSERT(counted.payload_bytes == counters_.payload_bytes);
+    std::map<const KeyShare*, std::pair<std::uint64_t, std::uint64_t>> shared;  // sessions, instances
     for (const auto& [index, session] : sessions_) {
         const auto held = outstanding.find(index);
         JOBYARD_ASSERT(session->outstanding == (held == outstanding.end() ? 0 : held->second));
+        JOBYARD_ASSERT(session->share->public_key == session->who->public_key);
+        ++shared[session->share].first;
     }
+    std::size_t idle = 0;
+    for (const auto& [number, instance] : instances_) {
+        ++shared[instance.share].second;
+        const bool is_gone = instance.session == 0;
+        JOBYARD_ASSERT(is_gone == gone_instances_.contains({instance.gone_at, number}));
+        const bool is_idle = is_gone && instance.runs.empty();
+        JOBYARD_ASSERT(is_idle == instance.share->idle.contains({instance.gone_at, number}));
+        if (is_idle) ++idle;
+    }
+    for (const auto& [key, share] : shares_) {
+        JOBYARD_ASSERT(shared[&share] == std::pair(share.sessions, share.instances));
+        idle -= share.idle.size();
+    }
+    JOBYARD_ASSERT(idle == 0);
 }
 
 }  // namespace jobyard::broker

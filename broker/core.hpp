@@ -30,6 +30,7 @@
 #include "deadlines.hpp"
 #include "event_packer.hpp"
 #include "found.hpp"
+#include "in_flight.hpp"
 #include "job.hpp"
 #include "job_table.hpp"
 #include "jobyard/codec.hpp"
@@ -37,7 +38,6 @@
 #include "output.hpp"
 #include "ready_queue.hpp"
 #include "record.hpp"
-#include "shares.hpp"
 
 namespace jobyard::broker {
 
@@ -180,6 +180,13 @@ class Core {
         PayloadRef payload;
         std::string bytes;  ///< the payload, if it is `own`
     };
+    /// What one key has here of what all share: its sessions and its instances, those of earlier runs included.
+    struct KeyShare {
+        std::string_view public_key;  ///< empty: of all who come without one
+        std::uint64_t sessions = 0;
+        std::uint64_t instances = 0;
+        std::set<std::pair<std::int64_t, std::uint64_t>> idle;  ///< those without a session and with nothing to know
+    };
     struct Session {
         SessionIndex index = 0;
         SessionId id;
@@ -188,6 +195,7 @@ class Core {
         Uuid instance;
         std::string name;
         Who who = anybody();
+        KeyShare* share = nullptr;
         std::vector<std::uint8_t> covered;  ///< of covers(), by queue
         OwnerId owner = 0;
         std::int64_t heard_at = 0;
@@ -226,7 +234,8 @@ class Core {
         SessionIndex session = 0;
         std::int64_t gone_at = 0;
         bool dirty = false;
-        Shares::Use use;
+        InFlight::Use use;
+        KeyShare* share = nullptr;
     };
     struct Key {
         std::string row_key;
@@ -374,6 +383,7 @@ class Core {
     [[nodiscard]] std::optional<Answer> may_not(const Session& session, JobId id, const Found& found, Scope scope);
     [[nodiscard]] std::optional<std::string> may_not(const Session& session, const Message& message) const;
     [[nodiscard]] std::optional<std::string> may_not(const Who& who, const Hello& hello, const Session* older) const;
+    [[nodiscard]] bool is_of_another_key(const Principal& who, const Hello& hello, const Session* older) const;
     [[nodiscard]] static std::string roles_text(const Principal& who);
     void deny(const Session& session, std::string_view what);
     void deny(const Principal& who, std::string_view what);
@@ -384,7 +394,14 @@ class Core {
     OwnerId owner_of(const Principal& who);
     void set_quotas(const Access& access);
     [[nodiscard]] Quota quota_of_queue(std::string_view name) const;
+    KeyShare& share_of(std::string_view public_key);
+    /// Why there is no room for one session, or one instance, more of this key.
+    [[nodiscard]] const char* no_room_for_session(const Principal& who);
+    [[nodiscard]] const char* no_room_for_instance(const Principal& who, Output& out);
+    [[nodiscard]] bool forget_idle_instance(KeyShare* of, Output& out);
     void count_new_queues();
+    static const char* const kQueueIsTooLarge;
+    [[nodiscard]] bool queue_has_no_room_for(std::string_view queue, std::uint64_t bytes) const;
     void count_payload(OwnerId owner, QueueId queue, std::uint64_t bytes, bool comes);
     void count_payload(const Array& array, bool comes);
     [[nodiscard]] std::optional<Answer> over_quota(OwnerId owner, std::string_view queue, std::uint64_t bytes,
@@ -438,8 +455,10 @@ class Core {
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
-    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older) const;
-    bool join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn, Output& out);
+    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older, const Principal& who);
+    /// Why there is no room for it; null: it has joined.
+    [[nodiscard]] const char* join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn,
+                                            Output& out);
     void join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out);
     Code claim(Session& session, const Session* older, const Claim& claim, Turn turn);
     void on_goodbye(Session& session, const Goodbye& goodbye, Turn turn, Output& out);
@@ -447,8 +466,9 @@ class Core {
     void lose_worker(Session& session, Turn turn, Output& out);
     void expire_sessions(Turn turn, Output& out);
     void close_claim_window(Turn turn, Output& out);
+    Instance& add_instance(std::uint64_t number, const Uuid& id, std::string_view public_key);
+    void leave_instance(std::uint64_t number, Turn turn);
     void forget_instance(std::uint64_t number, Output& out);
-    bool make_room_for_instance(Output& out);
 
     // core_submit.cpp
     /// `array`: the message it came in, if it is to make one.
@@ -682,8 +702,9 @@ class Core {
     std::set<SessionIndex> with_results_;
     std::set<SessionIndex> with_dispatch_;
 
+    std::map<std::string, KeyShare, std::less<>> shares_;  // by public key; they stay
     std::map<std::uint64_t, Instance> instances_;
-    Shares shares_;
+    InFlight in_flight_;
     std::map<Uuid, std::uint64_t> instance_numbers_;
     std::set<std::pair<std::int64_t, std::uint64_t>> gone_instances_;
     std::set<std::uint64_t> dirty_instances_;

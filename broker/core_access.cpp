@@ -114,13 +114,20 @@ std::optional<std::string> Core::may_not(const Session& session, const Message& 
     return std::nullopt;
 }
 
+/// An instance, and with it a submit window, is its key's, also while it has no session.
+bool Core::is_of_another_key(const Principal& who, const Hello& hello, const Session* older) const {
+    if (older != nullptr) return older->who->public_key != who.public_key;
+    const auto known = instance_numbers_.find(hello.instance);
+    return known != instance_numbers_.end() && instances_.at(known->second).share->public_key != who.public_key;
+}
+
 /// Why a HELLO is refused.
 std::optional<std::string> Core::may_not(const Who& who, const Hello& hello, const Session* older) const {
     if (!who) return "this key is not known here any more";
     if (!may_send(*who, hello))
         return "the key " + who->name + " (" + roles_text(*who) + ") may not come as a " +
                (hello.role == Role::worker ? "worker" : "submitter");
-    if (older != nullptr && older->who->public_key != who->public_key) return "this instance is that of another key";
+    if (is_of_another_key(*who, hello, older)) return "this instance is that of another key";
     if (hello.role != Role::worker || who->covers_all()) return std::nullopt;
     for (const std::string_view queue : hello.queues)
         if (!who->covers(queue))
@@ -154,7 +161,7 @@ std::vector<PeerId> Core::set_access(const Access& access, Turn turn, Output& ou
         const bool may_be_less = now->roles != session->who->roles || now->queues != session->who->queues;
         if (session->role == Role::submitter && may_be_less) again.push_back(index);
         session->owner = owner_of(*now);
-        session->who = std::move(now);
+        session->who = std::move(now);  // with the same public key: its share stays
         session->covered.clear();
     }
     // What they watch and wait for, they were let in for as they were: asked for again, it is judged again.

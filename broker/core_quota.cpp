@@ -1,6 +1,10 @@
 // How much one key, or one queue, may have here: unended jobs, bytes of their payloads, jobs a second. The limits are
 // in the access file; without one nobody has any. What counts to a key is noted with each job that a key with a quota
 // submits, and so is known after a restart.
+//
+// Of what all share a key has its part: sessions, if its section says how many, and instances, of which it has a tenth
+// if that says nothing. A key that operates is let in however much the others have taken: the limits of all count for
+// it as if it were alone.
 
 #include <algorithm>
 
@@ -11,8 +15,12 @@ namespace {
 
 constexpr std::uint32_t kRetryAfterMs = 1000;
 constexpr std::uint64_t kMilliJobs = 1000;  // one job
+constexpr std::uint64_t kKeysShareInstances = 10;
 
 }  // namespace
+
+const char* const Core::kQueueIsTooLarge =
+    "the unended jobs of this queue are as large as they may be (max_bytes of the queue)";
 
 OwnerId Core::owner_of(std::string_view name) {
     if (name.empty()) return 0;
@@ -34,8 +42,8 @@ OwnerId Core::owner_of(const Principal& who) {
 
 void Core::set_quotas(const Access& access) {
     queue_quotas_ = access.queues;
-    for (QueueId id = 0; id < queue_counts_.size(); ++id)
-        queue_counts_[id].quota = quota_of_queue(ready_.queue_name(id));
+    for (std::size_t id = 0; id < queue_counts_.size(); ++id)
+        queue_counts_[id].quota = quota_of_queue(ready_.queue_name(static_cast<QueueId>(id)));
     for (Owner& owner : owners_) owner.quota = {};  // whoever has one yet gets it below, or with its next HELLO
     for (const auto& [key, who] : access.keys) owner_of(*who);
     owner_of(*access.local);
@@ -63,8 +71,15 @@ void Core::count_payload(const Array& array, bool comes) {
     count_payload(array.owner, *ready_.find_queue(array.queue), array.job.payload_size, comes);
 }
 
-/// What of the quotas a new job would cross. With `spend` it counts to the rates if it crosses none. A queue's jobs are
-/// elsewhere: queue_is_full().
+/// Whether so many payload bytes more would be too many for a queue, known yet or not.
+bool Core::queue_has_no_room_for(std::string_view queue, std::uint64_t bytes) const {
+    const auto id = ready_.find_queue(queue);
+    const std::uint64_t limit = id ? queue_counts_[*id].quota.bytes : quota_of_queue(queue).bytes;
+    return limit != 0 && (id ? queue_counts_[*id].bytes : 0) + bytes > limit;
+}
+
+/// What of the quotas a new job, or one that lives again, would cross. With `spend` it counts to the rates if it
+/// crosses none. A queue's jobs are elsewhere: queue_is_full().
 std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue, std::uint64_t bytes, bool spend,
                                        Turn turn) {
     if (owner_id == 0 && queue_quotas_.empty()) return std::nullopt;
@@ -78,8 +93,7 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
         return over("this key has as many unended jobs as it may (max_jobs of its section in the access file)");
     if (owner.quota.bytes != 0 && owner.bytes + bytes > owner.quota.bytes)
         return over("the unended jobs of this key are as large as they may be (max_bytes of its section)");
-    if (counts != nullptr && counts->quota.bytes != 0 && counts->bytes + bytes > counts->quota.bytes)
-        return over("the unended jobs of this queue are as large as they may be (max_bytes of the queue)");
+    if (queue_has_no_room_for(queue, bytes)) return over(kQueueIsTooLarge);
     if (!spend) return std::nullopt;
     /// Milliseconds until one more may come; 0: now.
     const auto wait_of = [&](const Quota& quota, Bucket& bucket) -> std::uint64_t {
@@ -103,6 +117,52 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
     }
     if (owner.quota.rate != 0) owner.bucket.milli_jobs -= kMilliJobs;
     return std::nullopt;
+}
+
+// --- sessions and instances ------------------------------------------------------------------------------------------
+
+Core::KeyShare& Core::share_of(std::string_view public_key) {
+    const auto place = shares_.try_emplace(std::string(public_key)).first;
+    place->second.public_key = place->first;
+    return place->second;
+}
+
+const char* Core::no_room_for_session(const Principal& who) {
+    const KeyShare& share = share_of(who.public_key);
+    const std::uint64_t limit = config_.limits.sessions;
+    if (who.max_sessions != 0 && share.sessions >= who.max_sessions)
+        return "this key has as many sessions as it may (max_sessions of its section in the access file)";
+    if ((who.is_let_in_always() ? share.sessions : sessions_.size()) >= limit)
+        return "this broker has as many sessions as it may (limit sessions)";
+    return nullptr;
+}
+
+const char* Core::no_room_for_instance(const Principal& who, Output& out) {
+    KeyShare& share = share_of(who.public_key);
+    const std::uint64_t limit = config_.limits.instances;
+    const bool is_key = !who.public_key.empty();
+    const std::uint64_t tenth = std::max<std::uint64_t>(limit / kKeysShareInstances, 1);
+    const std::uint64_t own_limit = who.max_instances != 0 ? who.max_instances : is_key ? tenth : limit;
+    if (share.instances >= own_limit && !forget_idle_instance(&share, out))
+        return who.max_instances != 0
+                   ? "this key has as many client instances as it may (max_instances of its section in the access file)"
+               : is_key ? "this key has as many client instances as it may: a tenth of the limit instances, because "
+                          "its section in the access file says no max_instances"
+                        : "this broker remembers as many client instances as it may (limit instances)";
+    if (instances_.size() >= limit && !forget_idle_instance(nullptr, out) &&
+        (!who.is_let_in_always() || share.instances >= limit))
+        return "this broker remembers as many client instances as it may (limit instances)";
+    return nullptr;
+}
+
+/// The one that has had no session for the longest, of those of which there is nothing to know; null: of all keys.
+bool Core::forget_idle_instance(KeyShare* of, Output& out) {
+    if (of == nullptr)
+        for (auto& [key, share] : shares_)
+            if (!share.idle.empty() && (of == nullptr || *share.idle.begin() < *of->idle.begin())) of = &share;
+    if (of == nullptr || of->idle.empty()) return false;
+    forget_instance(of->idle.begin()->second, out);
+    return true;
 }
 
 }  // namespace jobyard::broker

@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kInstanceKeptMs =
     std::int64_t{24} * 3600 * 1000;  // of the broker's running time, without a session
 constexpr std::int64_t kSessionCheckMs = 1000;
+constexpr std::uint32_t kBusyMs = 5000;  // for room that may come when somebody goes
 
 /// splitmix64 (Steele, Lea, Flood 2014).
 std::uint64_t mix(std::uint64_t x) {
@@ -23,7 +24,14 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
-std::optional<Refusal> Core::check(const Hello& hello, const Session* older) const {
+std::optional<Refusal> Core::check(const Hello& hello, const Session* older, const Principal& who) {
+    const auto busy = [](const char* text) {
+        Refusal refusal;
+        refusal.code = Code::busy;
+        refusal.text = text;
+        refusal.retry_after_ms = kBusyMs;
+        return refusal;
+    };
     const auto refuse = [](Code code, const char* text, const char* field) {
         Refusal refusal;
         refusal.code = code;
@@ -34,11 +42,8 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
     if (hello.instance.is_nil()) return refuse(Code::bad_field, "an instance is 16 random bytes", "instance");
     if (older != nullptr && older->role != hello.role)
         return refuse(Code::bad_field, "this instance has said HELLO in another role", "role");
-    if (sessions_.size() >= config_.limits.sessions && older == nullptr) {
-        Refusal busy = refuse(Code::busy, "this broker has as many sessions as it may (limit sessions)", "");
-        busy.retry_after_ms = 5000;
-        return busy;
-    }
+    if (older == nullptr)
+        if (const char* why = no_room_for_session(who)) return busy(why);
     if (hello.role == Role::submitter) {
         if (!hello.name.empty() && !is_name(hello.name))
             return refuse(Code::bad_field, "a name is 1 to 255 bytes of UTF-8 without control characters", "name");
@@ -58,6 +63,14 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older) con
         return refuse(Code::bad_field, "a type is 1 to 255 bytes of UTF-8 without control characters", "types");
     if (!hello.host.empty() && !is_name(hello.host))
         return refuse(Code::bad_field, "a host is at most 255 bytes of UTF-8 without control characters", "host");
+    const std::uint64_t names = config_.limits.worker_names;
+    if (ready_.served_names() + hello.queues.size() + hello.types.size() > names &&
+        ready_.served_names() +
+                ready_.new_names({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()}) >
+            names)
+        return busy(
+            "the workers here serve as many different lists of queues and types as they may: workers with the "
+            "same lists count once (limit worker_names)");
     return std::nullopt;
 }
 
@@ -74,7 +87,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         deny(who ? *who : Principal{.name = "unknown"}, "HELLO");
         return refuse(peer, {}, request, Code::not_allowed, *std::move(why), "role", out);
     }
-    if (const auto refusal = check(hello, older)) {
+    if (const auto refusal = check(hello, older, *who)) {
         send(peer, {}, request, *refusal, 0, out);
         ++counters_.refused;
         return;
@@ -98,6 +111,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.instance = hello.instance;
     session.name = hello.name;
     session.who = who;
+    session.share = &share_of(who->public_key);
     session.owner = owner_of(*who);
     session.heard_at = turn.now;
 
@@ -114,9 +128,8 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     welcome.max_payload = static_cast<std::uint32_t>(config_.limits.payload_bytes);
     welcome.max_result = static_cast<std::uint32_t>(config_.limits.result_bytes);
     if (hello.role == Role::submitter) {
-        if (!join_instance(session, hello, welcome, turn, out))
-            return refuse(peer, {}, request, Code::busy,
-                          "this broker remembers as many client instances as it may (limit instances)", "", out, 5000);
+        if (const char* why = join_instance(session, hello, welcome, turn, out))
+            return refuse(peer, {}, request, Code::busy, why, "", out, kBusyMs);
     } else {
         join_worker(session, hello, older, welcome, turn, out);
     }
@@ -129,11 +142,13 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         end_session(*older, turn);
     }
     by_peer_[peer] = session.index;
+    ++session.share->sessions;
     sessions_[session.index] = std::move(made);
     by_instance_[session.instance] = session.index;
     if (session.instance_number != 0) {
         Instance& instance = instances_.at(session.instance_number);
         gone_instances_.erase({instance.gone_at, session.instance_number});
+        instance.share->idle.erase({instance.gone_at, session.instance_number});
         instance.session = session.index;
     }
     session.hears_first = rests_on(out);
@@ -145,8 +160,8 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     }
 }
 
-/// False: no room. A retired instance gets a session (so that it hears of it) but may not submit.
-bool Core::join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn, Output& out) {
+/// A retired instance gets a session (so that it hears of it) but may not submit.
+const char* Core::join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn, Output& out) {
     session.granted = hello.grant;
     const auto known = instance_numbers_.find(hello.instance);
     if (known != instance_numbers_.end()) {
@@ -154,52 +169,58 @@ bool Core::join_instance(Session& session, const Hello& hello, Welcome& welcome,
         welcome.instance = InstanceState::resumed;
         confirm(instances_.at(known->second), hello.confirmed);
         if (planted(PlantedBug::window_forgotten_too_early)) instances_.at(known->second).runs.clear();
-        return true;
+        return nullptr;
     }
     if (hello.resumed) {
         welcome.instance = InstanceState::retired;
-        return true;
+        return nullptr;
     }
-    if (instances_.size() >= config_.limits.instances && !make_room_for_instance(out)) return false;
+    if (const char* why = no_room_for_instance(*session.who, out)) return why;
     const std::uint64_t number = numbers_.next_instance++;
-    Instance& instance = instances_[number];
-    instance.id = hello.instance;
+    Instance& instance = add_instance(number, hello.instance, session.who->public_key);
     instance.confirmed = hello.confirmed;
     instance.gone_at = turn.now;
     instance.dirty = true;
     dirty_instances_.insert(number);
     touched_ = true;  // the row is durable before WELCOME leaves: from then on a missing row means "retired"
-    instance_numbers_[hello.instance] = number;
     session.instance_number = number;
-    return true;
+    return nullptr;
 }
 
-bool Core::make_room_for_instance(Output& out) {
-    for (const auto& [gone_at, number] : gone_instances_) {
-        if (!instances_.at(number).runs.empty()) continue;
-        forget_instance(number, out);
-        return true;
-    }
-    return false;
+Core::Instance& Core::add_instance(std::uint64_t number, const Uuid& id, std::string_view public_key) {
+    Instance& instance = instances_[number];
+    instance.id = id;
+    instance.share = &share_of(public_key);
+    ++instance.share->instances;
+    instance_numbers_[id] = number;
+    return instance;
+}
+
+/// It has no session now.
+void Core::leave_instance(std::uint64_t number, Turn turn) {
+    Instance& instance = instances_.at(number);
+    instance.session = 0;
+    instance.gone_at = turn.now;
+    gone_instances_.insert({turn.now, number});
+    if (instance.runs.empty()) instance.share->idle.insert({turn.now, number});
 }
 
 void Core::forget_instance(std::uint64_t number, Output& out) {
     const Instance& instance = instances_.at(number);
     out.batch->erase(Table::instances, big_endian(number));
     gone_instances_.erase({instance.gone_at, number});
+    instance.share->idle.erase({instance.gone_at, number});
+    --instance.share->instances;
     dirty_instances_.erase(number);
     instance_numbers_.erase(instance.id);
     instances_.erase(number);
 }
 
 void Core::load_instance(std::uint64_t number, const InstanceRow& row, Turn turn) {
-    Instance& instance = instances_[number];
-    instance.id = row.instance;
+    Instance& instance = add_instance(number, row.instance, row.key);
     instance.confirmed = row.confirmed;
     instance.runs.assign(row.runs.begin(), row.runs.end());
-    instance.gone_at = turn.now;
-    instance_numbers_[row.instance] = number;
-    gone_instances_.insert({turn.now, number});
+    leave_instance(number, turn);
 }
 
 void Core::join_worker(Session& session, const Hello& hello, Session* older, Welcome& welcome, Turn turn, Output& out) {
@@ -210,8 +231,7 @@ void Core::join_worker(Session& session, const Hello& hello, Session* older, Wel
     session.connected_at = turn.wall;
     session.slots = hello.slots;
     session.credit = hello.credit;
-    session.service =
-        ready_.service_of({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()});
+    session.service = ready_.join({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()});
     free_.resize(std::max(free_.size(), ready_.services()));
     const auto awaited = awaited_.find(hello.instance);
     if (older != nullptr) {
@@ -335,16 +355,14 @@ void Core::end_session(Session& session, Turn turn) {
         free_[session.service].erase({*session.free_at, session.index});
         tell_room(session.service);
     }
+    if (session.role == Role::worker) ready_.leave(session.service);
+    --session.share->sessions;
     const auto newest = by_instance_.find(session.instance);
     if (newest != by_instance_.end() && newest->second == session.index) by_instance_.erase(newest);
     if (session.instance_number != 0) {
-        shares_.leaves(session.instance_number);
-        Instance& instance = instances_.at(session.instance_number);
-        if (instance.session == session.index || instance.session == 0) {
-            instance.session = 0;
-            instance.gone_at = turn.now;
-            gone_instances_.insert({turn.now, session.instance_number});
-        }
+        in_flight_.leaves(session.instance_number);
+        const Instance& instance = instances_.at(session.instance_number);
+        if (instance.session == session.index) leave_instance(session.instance_number, turn);
     }
     const auto place = by_peer_.find(session.peer);
     if (place != by_peer_.end() && place->second == session.index) by_peer_.erase(place);

@@ -6,6 +6,11 @@
 #include "simulated.hpp"
 
 namespace jobyard::broker {
+namespace {
+
+constexpr std::uint32_t kRoomSoonMs = 1000;  // room that comes as jobs end
+
+}  // namespace
 
 void Core::on_cancel(Session& session, RequestId request, const Cancel& cancel, const Found& found, Turn turn,
                      Output& out) {
@@ -87,8 +92,27 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
     if (free_disk_ < config_.limits.submit_free_bytes) {
         return {Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000};
     }
+    // It lives again, so it needs what a new job needs, except for a rate.
+    const std::uint64_t bytes = live.array ? 0 : live.payload_size;
+    if (jobs_.size() >= config_.limits.jobs) {
+        return {Code::busy, id,         JobState::dead, "the broker holds as many unended jobs as it may (limit jobs)",
+                {},         kRoomSoonMs};
+    }
+    if (counters_.payload_bytes + bytes > config_.limits.payload_total_bytes) {
+        return {Code::busy,
+                id,
+                JobState::dead,
+                "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)",
+                {},
+                kRoomSoonMs};
+    }
     if (queue_is_full(dead.queue)) {
-        return {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, 1000};
+        return {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, kRoomSoonMs};
+    }
+    if (auto over = over_quota(owner_of(live.owner), dead.queue, bytes, false, turn)) {
+        over->job = id;
+        over->state = JobState::dead;
+        return *over;
     }
     if (!has_room_for(dead.queue, live.type)) {
         return {Code::busy, id,    JobState::dead, "there are as many queues as there may be (limits queues, classes)",
@@ -186,7 +210,10 @@ std::optional<Answer> Core::refusal_of(const Change& change, JobId id, const Fou
     const auto queue = ready_.find_queue(change.queue);
     if (queue && queue_is_full(*queue))
         return Answer{
-            Code::queue_full, id, job->state, "this queue holds as many jobs as it may (limit queue_jobs)", {}, 1000};
+            Code::queue_full, id, job->state, "this queue holds as many jobs as it may (limit queue_jobs)", {},
+            kRoomSoonMs};
+    if (!job->in_array && queue_has_no_room_for(change.queue, job->payload_size))
+        return Answer{Code::over_quota, id, job->state, kQueueIsTooLarge, {}, kRoomSoonMs};
     if ((!queue && ready_.queues() >= config_.limits.queues) ||
         (!ready_.find_class(change.queue, info.type_name) && ready_.classes() >= config_.limits.classes))
         return Answer{Code::busy, id,

@@ -15,7 +15,8 @@ constexpr std::size_t kJobsPerStep = 200;     // cancelled, redriven or removed
 constexpr std::size_t kLookedPerStep = 4096;  // unended jobs, or empty pages of their table
 constexpr std::size_t kRunningTasks = 16;
 constexpr std::size_t kTasksRemembered = 100;
-constexpr std::int64_t kRestMs = 200;  // while there is no room
+constexpr std::int64_t kRestMs = 200;      // while there is no room
+constexpr std::uint32_t kSoonMs = 10'000;  // what is refused for longer is not waited for
 
 std::string_view to_string(TaskAction action) {
     switch (action) {
@@ -290,9 +291,10 @@ void Core::look_at_dead(BulkTask& task, const Found& found, Turn turn, Output& o
 void Core::redrive_chosen(BulkTask& task, const Found& found, Turn turn, Output& out) {
     std::vector<JobId> left;
     for (const JobId job : task.chosen) {
-        const Code code = redrive_job(job, found, turn, out).code;
-        if (code == Code::ok) ++task.row.done;
-        else if (code == Code::queue_full || code == Code::disk_full) left.push_back(job);
+        const Answer answer = redrive_job(job, found, turn, out);
+        const bool has_room_soon = answer.retry_after_ms != 0 && answer.retry_after_ms <= kSoonMs;
+        if (answer.code == Code::ok) ++task.row.done;
+        else if (has_room_soon) left.push_back(job);
         else ++task.row.refused;  // somebody else was faster, or its record is damaged
     }
     task.chosen = std::move(left);

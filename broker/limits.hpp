@@ -20,6 +20,7 @@ struct Limits {
     std::uint64_t classes = 60'000;
     std::uint64_t sessions = 10'000;
     std::uint64_t instances = 100'000;
+    std::uint64_t worker_names = 1'000'000;
     std::uint64_t keys = 1'000'000;
     std::uint64_t watches = 1'000'000;
     std::uint64_t submit_free_bytes = std::uint64_t{1} << 30;
@@ -53,6 +54,8 @@ inline constexpr LimitName kLimitNames[] = {
     {"classes", &Limits::classes, 60'000, "pairs of queue and type"},
     {"sessions", &Limits::sessions, 1'000'000, "connected clients and workers"},
     {"instances", &Limits::instances, UINT32_MAX, "client instances remembered"},
+    {"worker_names", &Limits::worker_names, UINT32_MAX,
+     "names in the lists of queues and types of connected workers, like lists once"},
     {"keys", &Limits::keys, UINT32_MAX, "idempotency keys remembered"},
     {"watches", &Limits::watches, UINT32_MAX, "jobs one session watches"},
     {"submit_free_bytes", &Limits::submit_free_bytes, kNoMax, "free disk below which submits are refused"},

@@ -150,7 +150,10 @@ int run(Config& config, int argc, const char* const* argv) {
     if (!socket) return fail(Exit::bind, socket.error());
     const Recovered& recovered = opened->recovered;
     Server server(*recovered.core, recovered.applied_seq, **directory, *opened->store, *opened->log, **socket, manager);
-    if (access) server.set_access(access);
+    if (access) {
+        server.set_access(access);
+        spdlog::info("access: {} keys, from {}", config.access->keys.size(), config.access_file);
+    }
     server.set_reload(Reload(config, argc, argv));
     spdlog::info("jobyard-broker {} serves {} (epoch {})", JOBYARD_VERSION, config.data, recovered.epoch);
     tell_ready(config, **socket, manager);

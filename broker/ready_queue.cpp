@@ -18,6 +18,29 @@ std::uint32_t hash_of(std::string_view queue, std::string_view type) {
     return static_cast<std::uint32_t>(hash(queue) * 31 + hash(type));
 }
 
+void sort_names(std::vector<std::string>& names) {
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+}
+
+/// One that is free again, or a new one at the end.
+template <class T>
+std::uint32_t take_place(std::deque<T>& all, std::vector<std::uint32_t>& free) {
+    if (free.empty()) {
+        all.emplace_back();
+        return static_cast<std::uint32_t>(all.size() - 1);
+    }
+    const std::uint32_t place = free.back();
+    free.pop_back();
+    return place;
+}
+
+template <class T>
+void give_back(std::uint32_t place, std::deque<T>& all, std::vector<std::uint32_t>& free) {
+    all[place] = T{};
+    free.push_back(place);
+}
+
 }  // namespace
 
 std::optional<ClassId> ReadyQueue::find_class(std::string_view queue, std::string_view type) const {
@@ -39,7 +62,7 @@ QueueId ReadyQueue::queue_of(std::string_view queue) {
     const auto id = static_cast<QueueId>(queues_.size());
     queues_by_name_.emplace(queue, id);
     queues_.emplace_back().name = queue;
-    for (ServiceId service = 0; service < services_.size(); ++service)
+    for (ServiceId service = 0; service < services_.size(); ++service)  // a forgotten one has no queues
         if (has_queue(services_[service], queue)) serve(service, line_of(id, services_[service].types));
     return id;
 }
@@ -71,30 +94,75 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     class_ids_.add(hash_of(queue, type), id);
     queues_[q].classes.push_back(id);
     for (const LineId line : queues_[q].lines)
-        if (has_type(lines_[line].types, type)) join(line, id);
+        if (has_type(lines_[line].types, type)) join_line(line, id);
     return id;
 }
 
-ServiceId ReadyQueue::service_of(std::vector<std::string> queues, std::vector<std::string> types) {
-    std::sort(queues.begin(), queues.end());
-    queues.erase(std::unique(queues.begin(), queues.end()), queues.end());
-    std::sort(types.begin(), types.end());
-    types.erase(std::unique(types.begin(), types.end()), types.end());
-    const auto [set, new_set] = type_set_ids_.try_emplace(types, static_cast<TypesId>(type_sets_.size()));
-    if (new_set) type_sets_.push_back(std::move(types));
-    const auto [place, made] =
-        service_ids_.try_emplace({queues, set->second}, static_cast<ServiceId>(services_.size()));
-    if (!made) return place->second;
-    Service& added = services_.emplace_back();
+ServiceId ReadyQueue::join(std::vector<std::string> queues, std::vector<std::string> types) {
+    sort_names(queues);
+    sort_names(types);
+    const auto known_types = type_set_ids_.find(types);
+    const TypesId set =
+        known_types == type_set_ids_.end() ? take_place(type_sets_, free_type_sets_) : known_types->second;
+    if (known_types == type_set_ids_.end()) {
+        served_names_ += types.size();
+        type_set_ids_[types] = set;
+        type_sets_[set].names = std::move(types);
+    }
+    const auto known = service_ids_.find({queues, set});
+    if (known != service_ids_.end()) {
+        ++services_[known->second].workers;
+        return known->second;
+    }
+    const ServiceId id = take_place(services_, free_services_);
+    served_names_ += queues.size();
+    service_ids_[{queues, set}] = id;
+    ++type_sets_[set].services;
+    Service& added = services_[id];
     added.queues = std::move(queues);
-    added.types = set->second;
+    added.types = set;
+    added.workers = 1;
+    added.turn = std::exchange(turn_to_go_on_, 0);
+    added.picks = std::exchange(picks_to_go_on_, 0);
     for (const std::string& name : added.queues)
-        if (const auto queue = find_queue(name)) serve(place->second, line_of(*queue, added.types));
-    return place->second;
+        if (const auto queue = find_queue(name)) serve(id, line_of(*queue, set));
+    return id;
+}
+
+void ReadyQueue::leave(ServiceId id) {
+    Service& service = services_[id];
+    JOBYARD_ASSERT(service.workers > 0);
+    if (--service.workers > 0) return;
+    set_room(id, std::nullopt);
+    for (const LineId line : service.lines) {
+        std::erase_if(lines_[line].services, [id](const Listing& listing) { return listing.in == id; });
+        if (lines_[line].services.empty()) forget_line(line);
+    }
+    const TypesId set = service.types;
+    service_ids_.erase({service.queues, set});
+    served_names_ -= service.queues.size();
+    turn_to_go_on_ = service.turn;
+    picks_to_go_on_ += service.picks % kAgingShare;
+    give_back(id, services_, free_services_);
+    TypeSet& types = type_sets_[set];
+    if (--types.services > 0) return;
+    type_set_ids_.erase(types.names);
+    served_names_ -= types.names.size();
+    give_back(set, type_sets_, free_type_sets_);
+}
+
+std::size_t ReadyQueue::new_names(std::vector<std::string> queues, std::vector<std::string> types) const {
+    sort_names(queues);
+    sort_names(types);
+    const auto set = type_set_ids_.find(types);
+    if (set == type_set_ids_.end()) return queues.size() + types.size();
+    const std::size_t count = queues.size();
+    return service_ids_.contains({std::move(queues), set->second}) ? 0 : count;
 }
 
 bool ReadyQueue::has_type(TypesId types, std::string_view type) const {
-    return std::binary_search(type_sets_[types].begin(), type_sets_[types].end(), type);
+    const std::vector<std::string>& names = type_sets_[types].names;
+    return std::binary_search(names.begin(), names.end(), type);
 }
 
 bool ReadyQueue::has_queue(const Service& service, std::string_view queue) {
@@ -109,18 +177,26 @@ bool ReadyQueue::serves(ServiceId service, ClassId class_id) const {
 ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
     for (const LineId line : queues_[queue].lines)
         if (lines_[line].types == types) return line;
-    const auto id = static_cast<LineId>(lines_.size());
-    Line& added = lines_.emplace_back();
+    const LineId id = take_place(lines_, free_lines_);
+    Line& added = lines_[id];
     added.queue = queue;
     added.types = types;
     added.open = queues_[queue].open;
     queues_[queue].lines.push_back(id);
     for (const ClassId class_id : queues_[queue].classes)
-        if (has_type(types, classes_[class_id].type_name)) join(id, class_id);
+        if (has_type(types, classes_[class_id].type_name)) join_line(id, class_id);
     return id;
 }
 
-void ReadyQueue::join(LineId id, ClassId class_id) {
+void ReadyQueue::forget_line(LineId id) {
+    Line& line = lines_[id];
+    for (const ClassId class_id : line.classes)
+        std::erase_if(classes_[class_id].lines, [id](const Listing& listing) { return listing.in == id; });
+    std::erase(queues_[line.queue].lines, id);
+    give_back(id, lines_, free_lines_);
+}
+
+void ReadyQueue::join_line(LineId id, ClassId class_id) {
     Line& line = lines_[id];
     Class& c = classes_[class_id];
     const auto member = static_cast<std::uint32_t>(line.classes.size());

@@ -19,6 +19,10 @@
 // there. A push therefore writes to them only if its job is better than every key that is about for its class; `placed`
 // and `aged` remember how good that is. Only a class that becomes ready or empty, or has a priority that it had not, is
 // told to all its lines, and only a line that becomes ready or empty to all its services.
+//
+// A service is there as long as it has workers, a line and a set of types as long as a service has them: what workers
+// once came with takes no memory, and no time of those that push. The next new service goes on with the turn and the
+// count of picks of those that are gone, so that workers that come for a job each starve nobody either.
 
 #include <array>
 #include <cstdint>
@@ -79,12 +83,28 @@ class ReadyQueue {
     void set_open(QueueId queue, bool open);
     [[nodiscard]] bool open(QueueId queue) const { return queues_[queue].open; }
 
-    /// The service of workers with these queues and types, made if new.
-    ServiceId service_of(std::vector<std::string> queues, std::vector<std::string> types);
+    /// The service of workers with these queues and types, made if new, for one worker more.
+    ServiceId join(std::vector<std::string> queues, std::vector<std::string> types);
+    /// A worker less: with its last one a service is forgotten, and its number is the next new one's.
+    void leave(ServiceId service);
+    /// Numbers of services are below.
     [[nodiscard]] std::size_t services() const { return services_.size(); }
+    /// The names of queues and types in the lists that services have, equal lists of types once; and how many join()
+    /// would add. The caller bounds them.
+    [[nodiscard]] std::size_t served_names() const { return served_names_; }
+    [[nodiscard]] std::size_t new_names(std::vector<std::string> queues, std::vector<std::string> types) const;
+    /// What there is in memory for services; for tests.
+    struct Sizes {
+        std::size_t services = 0;
+        std::size_t type_sets = 0;
+        std::size_t lines = 0;
+        std::size_t names = 0;
+        bool operator==(const Sizes&) const = default;
+    };
+    [[nodiscard]] Sizes sizes() const { return {services_.size(), type_sets_.size(), lines_.size(), served_names_}; }
     [[nodiscard]] const std::vector<std::string>& queues_of(ServiceId id) const { return services_[id].queues; }
     [[nodiscard]] const std::vector<std::string>& types_of(ServiceId id) const {
-        return type_sets_[services_[id].types];
+        return type_sets_[services_[id].types].names;
     }
     /// When the job that is longest in the queue was submitted (wall clock); 0 if it has none that is ready.
     [[nodiscard]] std::int64_t oldest_in(QueueId queue) const;
@@ -172,9 +192,14 @@ class ReadyQueue {
         Heap<Place> by_age;            // the same; unused until its jobs have had two priorities
         [[nodiscard]] bool mixed() const { return (priorities & (priorities - 1)) != 0; }
     };
+    struct TypeSet {
+        std::vector<std::string> names;
+        std::uint32_t services = 0;  // that have it
+    };
     struct Service {
         std::vector<std::string> queues;
         TypesId types = 0;
+        std::uint32_t workers = 0;
         std::uint32_t ready = 0;  // of its lines
         std::vector<LineId> lines;
         std::vector<std::uint64_t> turns;  // a bit for each of its lines: it is ready
@@ -197,8 +222,9 @@ class ReadyQueue {
     void became_ready(const Listing& listing, const Place& aged);
     void became_empty(const Listing& listing);
     void offer(ServiceId id);
-    void join(LineId id, ClassId class_id);
+    void join_line(LineId id, ClassId class_id);
     [[nodiscard]] LineId line_of(QueueId queue, TypesId types);
+    void forget_line(LineId id);
     void serve(ServiceId id, LineId line);
     [[nodiscard]] bool has_type(TypesId types, std::string_view type) const;
     [[nodiscard]] static bool has_queue(const Service& service, std::string_view queue);
@@ -211,11 +237,18 @@ class ReadyQueue {
     std::deque<Queue> queues_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
 
+    // Of those that are forgotten the numbers are free for new ones.
     std::deque<Line> lines_;
-    std::vector<std::vector<std::string>> type_sets_;
+    std::vector<LineId> free_lines_;
+    std::deque<TypeSet> type_sets_;
+    std::vector<TypesId> free_type_sets_;
     std::map<std::vector<std::string>, TypesId> type_set_ids_;
     std::deque<Service> services_;
+    std::vector<ServiceId> free_services_;
     std::map<std::pair<std::vector<std::string>, TypesId>, ServiceId> service_ids_;
+    std::size_t served_names_ = 0;
+    std::uint32_t turn_to_go_on_ = 0;
+    std::uint32_t picks_to_go_on_ = 0;
     Heap<Load> offers_;  // services that are ready and have room
 };
 

@@ -243,7 +243,7 @@ Slice append_row(Batch& batch, const InstanceRow& row) {
     std::string& arena = batch.arena();
     const std::size_t start = begin_row(arena);
     wire::Writer out(arena);
-    out.array(3);
+    out.array(row.key.empty() ? 3 : 4);
     out.bin(row.instance.view());
     out.uint(row.confirmed);
     out.array(static_cast<std::uint32_t>(row.runs.size() * 3));
@@ -252,6 +252,7 @@ Slice append_row(Batch& batch, const InstanceRow& row) {
         out.uint(run.count);
         out.uint(run.first_job);
     }
+    if (!row.key.empty()) out.str(row.key);
     out.flush();
     return finish_row(batch, start);
 }
@@ -287,7 +288,8 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
     std::string_view body;
     if (!open_row(bytes, body)) return false;
     wire::Reader in(body);
-    if (in.array() < 3) return false;
+    const std::uint32_t there = in.array();
+    if (there < 3) return false;
     const std::string_view id = in.bin();
     if (id.size() != 16) return false;
     row.instance = uuid_from_bytes(id);
@@ -299,6 +301,7 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
         run.count = in.uint();
         run.first_job = in.uint();
     }
+    row.key = there > 3 ? in.str() : std::string_view{};
     return !in.failed();
 }
 

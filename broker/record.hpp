@@ -200,6 +200,7 @@ struct InstanceRow {
     Uuid instance;
     std::uint64_t confirmed = 0;
     std::vector<Run> runs;
+    std::string_view key = {};  ///< the public key it belongs to; empty: it came without one
 };
 
 /// Table workers.

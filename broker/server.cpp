@@ -167,7 +167,10 @@ bool Server::take_signals() {
 
 void Server::take_settings(const Settings& settings) {
     core_.set_limits(settings.limits);
-    if (access_ && settings.access) guard(settings.access);
+    if (access_ && settings.access) {
+        const std::size_t ended = guard(settings.access);
+        spdlog::info("access: {} keys; {} sessions were ended by this", settings.access->keys.size(), ended);
+    }
     const std::vector<std::string> before = socket_.endpoints();
     if (auto listens = socket_.listen(settings.endpoints, settings.group); !listens)
         spdlog::error("{}; the rest is reloaded", listens.error().text);
@@ -186,14 +189,14 @@ void Server::set_access(std::shared_ptr<SharedAccess> shared) {
     guard(access_->get());
 }
 
-void Server::guard(const std::shared_ptr<const Access>& access) {
+std::size_t Server::guard(const std::shared_ptr<const Access>& access) {
     access_->set(access);  // first: who reconnects meets the new one
     Output out = output();
     const Turn now = turn();
     const std::vector<PeerId> revoked = core_.set_access(*access, now, out);
     for (const PeerId peer : revoked) revoked_.emplace_back(now.now + kHearsWhyMs, peer);
     outbox_.post(out);
-    spdlog::info("access: {} keys; {} sessions were ended by this", access->keys.size(), revoked.size());
+    return revoked.size();
 }
 
 void Server::introduce(PeerId peer, const std::string& user) {

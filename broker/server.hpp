@@ -83,7 +83,8 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     /// False if the broker is to stop.
     bool take_signals();
     void take_settings(const Settings& settings);
-    void guard(const std::shared_ptr<const Access>& access);
+    /// Gives how many sessions that ended.
+    std::size_t guard(const std::shared_ptr<const Access>& access);
     void introduce(PeerId peer, const std::string& user);
     void close_revoked(Turn now);
     void log_denials();

@@ -473,11 +473,14 @@ bool Network::finish(std::vector<Completion>& completions) {
 
 void Network::publish_link() {
     max_payload_.store(session_.max_payload(), std::memory_order_relaxed);
-    if (session_.is_welcomed() == was_welcomed_ && !session_.ended()) return;
+    const bool is_put_off = session_.put_off().has_value();
+    if (session_.is_welcomed() == was_welcomed_ && is_put_off == was_put_off_ && !session_.ended()) return;
     was_welcomed_ = session_.is_welcomed();
+    was_put_off_ = is_put_off;
     const std::lock_guard lock(room_->mutex);
     room_->welcomed = was_welcomed_;
     if (was_welcomed_) room_->trouble.reset();
+    else if (is_put_off) room_->trouble = session_.put_off();
     room_->ended = session_.ended();
     room_->link_changed.notify_all();
 }

@@ -121,6 +121,7 @@ class Network {
     OutgoingMessage outgoing_;
     std::string header_;
     bool was_welcomed_ = false;
+    bool was_put_off_ = false;
 
     std::mutex closing_;  // of those who call close(), one joins
     std::thread thread_;

@@ -239,6 +239,7 @@ void Session::on_welcome(const Envelope& envelope, const Welcome& welcome, std::
         return;
     }
     link_ = Link::welcomed;
+    put_off_.reset();
     session_ = envelope.session;
     welcomed_before_ = true;
     broker_minor_ = welcome.minor;
@@ -298,6 +299,7 @@ void Session::on_refusal(const Envelope& envelope, const Refusal& refusal, std::
         if (may_succeed_later(refusal.code) || refusal.code == Code::no_session) {
             link_ = Link::hello_due;
             hello_at_ms_ = now_ms + pause_ms(refusal.retry_after_ms, 0);
+            put_off_ = Error{refusal.code, std::string(refusal.text), refusal.retry_after_ms};
             return;
         }
         std::string text(refusal.text);

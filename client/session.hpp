@@ -194,6 +194,8 @@ class Session {
     /// message a job can be too much. The driver need not hand them in before an answer comes or they are many.
     [[nodiscard]] bool gathers(std::int64_t now_ms) const;
     [[nodiscard]] bool is_welcomed() const { return link_ == Link::welcomed; }
+    /// Why the broker has no room for this client, which asks again from time to time: until the next WELCOME.
+    [[nodiscard]] const std::optional<Error>& put_off() const { return put_off_; }
     /// Why nothing will ever be sent again: closed, replaced, or no common version.
     [[nodiscard]] const std::optional<Error>& ended() const { return ended_; }
     [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
@@ -289,6 +291,7 @@ class Session {
     RequestId hello_request_;
     std::uint64_t last_request_ = 0;
     std::int64_t hello_at_ms_ = 0;
+    std::optional<Error> put_off_;
     std::int64_t heard_ms_;
     std::int64_t sent_ms_ = 0;
     std::int64_t ticked_ms_ = 0;

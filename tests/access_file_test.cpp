@@ -33,7 +33,7 @@ TEST_F(AccessFile, SaysWhoMayDoWhatAndHowMuch) {
     const auto access =
         read("[local]\nroles = [\"observe\"]\n\n[keys.web]\npublic_key = \"" + key +
              "\"\nroles = [\"submit\", \"work\"]\nqueues = [\"mail\", \"web.*\"]\nmax_jobs = 100\nmax_bytes = \"1M\"\n"
-             "max_rate = 50\n[keys.root]\npublic_key = \"" +
+             "max_rate = 50\nmax_sessions = 7\nmax_instances = 70\n[keys.root]\npublic_key = \"" +
              other + "\"\nroles = [\"admin\"]\n[queues.mail]\nmax_jobs = 10\n[queues.\"*\"]\nmax_rate = 5\n");
     ASSERT_TRUE(access) << access.error().text;
     ASSERT_EQ(access->keys.size(), 2U);
@@ -45,6 +45,8 @@ TEST_F(AccessFile, SaysWhoMayDoWhatAndHowMuch) {
     EXPECT_FALSE(web->covers("other"));
     EXPECT_FALSE(web->sees_all());
     EXPECT_EQ(web->quota, (Quota{100, 1 << 20, 50}));
+    EXPECT_EQ(web->max_sessions, 7U);
+    EXPECT_EQ(web->max_instances, 70U);
     EXPECT_TRUE(access->find(other)->covers("anything"));
     EXPECT_FALSE(access->local->covers("mail"));
     EXPECT_TRUE(access->local->sees_all());

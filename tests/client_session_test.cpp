@@ -316,12 +316,19 @@ TEST_F(ClientSession, SaysHelloAgainWhenTheBrokerHasNoSession) {
 
 TEST_F(ClientSession, SaysHelloAgainWhenABusyBrokerSaysTo) {
     connect();
-    receive(Refusal{.code = Code::busy, .retry_after_ms = 300}, hello_request);
+    EXPECT_FALSE(session.put_off());
+    receive(Refusal{.code = Code::busy, .text = "no room", .retry_after_ms = 300}, hello_request);
+    ASSERT_TRUE(session.put_off());
+    EXPECT_EQ(session.put_off()->text, "no room") << "who waits for the connection is told why";
     pass(299);
     expect_silence();
     EXPECT_LE(session.next_deadline_ms(), now + 1);
     pass(1);
     sent<Hello>();
+    EXPECT_TRUE(session.put_off());
+    hello_request = request;
+    welcomed();
+    EXPECT_FALSE(session.put_off());
 }
 
 TEST_F(ClientSession, EndsWhenItsVersionIsNotSpoken) {

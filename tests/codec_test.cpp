@@ -133,7 +133,7 @@ std::vector<Example> examples() {
         {Goodbye{GoodbyeReason::restarting, 5}, 0, "0105"},
         {Refusal{Code::busy, "text", "field", 100, 1, 3}, 0, "09a474657874a56669656c64640103"},
         {Submit{4, 5, {item}}, 3, "040591dc00130003a171a17409c3cd03e8cd07d005a16b0acd012c28323c4650c35a"},
-        {Answers{{{Code::bad_field, {7}, JobState::queued, "text", "field", 300}}}, 0,
+        {Answers{{{Code::bad_field, {7}, JobState::queued, "text", "field", 300}}, 512}, 0,
          "91960d0703a474657874a56669656c64cd012c"},
         {Watch{{{1}, {300}}}, 0, "9201cd012c"},
         {Results{{{4, {7}, JobState::dead, Reason::failed, 3, "e"}}}, 4,

@@ -178,8 +178,8 @@ TEST_F(CoreWindow, WhoHasManyUnansweredIsToldToHaveFewerWhileAnotherSubmitsLittl
     };
     EXPECT_EQ(told(1), 0U);
     submit_run(other, 0, 1, 1);
-    EXPECT_EQ(told(101), yard.config.limits.shared_window);
-    disconnect(other);
+    EXPECT_EQ(told(101), Limits{}.shared_window);
+    gone(other);
     EXPECT_EQ(told(201), 0U);
 }
 

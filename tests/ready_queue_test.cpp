@@ -37,7 +37,7 @@ struct ReadyQueueTest : testing::Test {
 };
 
 TEST_F(ReadyQueueTest, OldestFirstAmongEquals) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     const JobHandle a = add();
     const JobHandle b = add();
     const JobHandle c = add();
@@ -46,7 +46,7 @@ TEST_F(ReadyQueueTest, OldestFirstAmongEquals) {
 }
 
 TEST_F(ReadyQueueTest, HighestPriorityFirst) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     std::vector<JobHandle> by_priority;
     for (std::uint8_t priority = 1; priority <= 10; ++priority) by_priority.push_back(add(priority));
     std::reverse(by_priority.begin(), by_priority.end());
@@ -54,7 +54,7 @@ TEST_F(ReadyQueueTest, HighestPriorityFirst) {
 }
 
 TEST_F(ReadyQueueTest, PriorityHoldsAcrossTheTypesOfAQueue) {
-    const ServiceId s = ready.service_of({"q"}, {"t", "u"});
+    const ServiceId s = ready.join({"q"}, {"t", "u"});
     const JobHandle low = add(5, "q", "t");
     const JobHandle high = add(6, "q", "u");
     const JobHandle older = add(5, "q", "u");
@@ -62,7 +62,7 @@ TEST_F(ReadyQueueTest, PriorityHoldsAcrossTheTypesOfAQueue) {
 }
 
 TEST_F(ReadyQueueTest, ReturnedJobKeepsItsPlace) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     const JobHandle a = add();
     const JobHandle b = add();
     const JobHandle c = add();
@@ -75,7 +75,7 @@ TEST_F(ReadyQueueTest, ReturnedJobKeepsItsPlace) {
 }
 
 TEST_F(ReadyQueueTest, JobMovedBackGoesBehind) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     const JobHandle a = add();
     const JobHandle b = add();
     EXPECT_EQ(ready.pick(s), a);
@@ -86,7 +86,7 @@ TEST_F(ReadyQueueTest, JobMovedBackGoesBehind) {
 }
 
 TEST_F(ReadyQueueTest, RemovedJobIsGoneWhereverItStood) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     std::vector<JobHandle> all;
     for (int i = 0; i < 5; ++i) all.push_back(add());
     const JobHandle returned = ready.pick(s);
@@ -98,7 +98,7 @@ TEST_F(ReadyQueueTest, RemovedJobIsGoneWhereverItStood) {
 }
 
 TEST_F(ReadyQueueTest, QueuesTakeTurnsWhateverTheirPriorities) {
-    const ServiceId s = ready.service_of({"a", "b", "c"}, {"t"});
+    const ServiceId s = ready.join({"a", "b", "c"}, {"t"});
     for (int i = 0; i < 4; ++i) {
         add(10, "a");
         add(1, "b");
@@ -110,7 +110,7 @@ TEST_F(ReadyQueueTest, QueuesTakeTurnsWhateverTheirPriorities) {
 }
 
 TEST_F(ReadyQueueTest, EveryTwentiethPickIsTheOldestOfAnyQueueAndPriority) {
-    const ServiceId s = ready.service_of({"a", "b"}, {"t", "u"});
+    const ServiceId s = ready.join({"a", "b"}, {"t", "u"});
     std::vector<JobHandle> old;
     for (int i = 0; i < 5; ++i) old.push_back(add(1, i % 2 == 0 ? "a" : "b", i % 2 == 0 ? "t" : "u"));
     for (int i = 0; i < 200; ++i) add(10, i % 2 == 0 ? "a" : "b", "t");
@@ -121,7 +121,7 @@ TEST_F(ReadyQueueTest, EveryTwentiethPickIsTheOldestOfAnyQueueAndPriority) {
 }
 
 TEST_F(ReadyQueueTest, AgingLooksAtReturnedJobsToo) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
+    const ServiceId s = ready.join({"q"}, {"t"});
     const JobHandle oldest = add(2);
     EXPECT_EQ(ready.pick(s), oldest);
     add(2);
@@ -132,8 +132,8 @@ TEST_F(ReadyQueueTest, AgingLooksAtReturnedJobsToo) {
 }
 
 TEST_F(ReadyQueueTest, TypesNobodyServesBlockNobody) {
-    const ServiceId s = ready.service_of({"q"}, {"t"});
-    const ServiceId other = ready.service_of({"q"}, {"u"});
+    const ServiceId s = ready.join({"q"}, {"t"});
+    const ServiceId other = ready.join({"q"}, {"u"});
     for (int i = 0; i < 30; ++i) add(10, "q", "unserved");
     for (int i = 0; i < 30; ++i) add(10, "unserved", "t");
     EXPECT_FALSE(ready.ready(s));
@@ -145,13 +145,13 @@ TEST_F(ReadyQueueTest, TypesNobodyServesBlockNobody) {
 
 TEST_F(ReadyQueueTest, ServiceMadeLaterFindsWhatWaits) {
     const JobHandle job = add();
-    EXPECT_TRUE(ready.ready(ready.service_of({"q"}, {"t"})));
-    EXPECT_EQ(drain(ready.service_of({"q", "r"}, {"t", "u"})), std::vector{job});
-    EXPECT_FALSE(ready.ready(ready.service_of({"q"}, {"t"}))) << "taken by the other";
+    EXPECT_TRUE(ready.ready(ready.join({"q"}, {"t"})));
+    EXPECT_EQ(drain(ready.join({"q", "r"}, {"t", "u"})), std::vector{job});
+    EXPECT_FALSE(ready.ready(ready.join({"q"}, {"t"}))) << "taken by the other";
 }
 
 TEST_F(ReadyQueueTest, ClassMadeLaterIsServedByServicesThatMatch) {
-    const ServiceId s = ready.service_of({"new queue", "q"}, {"new type"});
+    const ServiceId s = ready.join({"new queue", "q"}, {"new type"});
     add(5, "new queue", "new type");
     EXPECT_TRUE(ready.ready(s));
     EXPECT_TRUE(ready.serves(s, ready.class_of("q", "new type")));
@@ -159,9 +159,46 @@ TEST_F(ReadyQueueTest, ClassMadeLaterIsServedByServicesThatMatch) {
 }
 
 TEST_F(ReadyQueueTest, LikeWorkersShareAService) {
-    EXPECT_EQ(ready.service_of({"a", "b"}, {"t", "u"}), ready.service_of({"b", "a", "b"}, {"u", "t"}));
-    EXPECT_NE(ready.service_of({"a"}, {"t"}), ready.service_of({"a", "b"}, {"t"}));
+    EXPECT_EQ(ready.join({"a", "b"}, {"t", "u"}), ready.join({"b", "a", "b"}, {"u", "t"}));
+    EXPECT_NE(ready.join({"a"}, {"t"}), ready.join({"a", "b"}, {"t"}));
     EXPECT_EQ(ready.services(), 3U);
+}
+
+TEST_F(ReadyQueueTest, WhatNoWorkerComesWithAnyMoreIsForgotten) {
+    add(5, "q", "t");
+    add(5, "r", "u");
+    const ServiceId stays = ready.join({"q"}, {"t"});
+    const ReadyQueue::Sizes before = ready.sizes();
+    EXPECT_EQ(before, (ReadyQueue::Sizes{1, 1, 1, 2}));
+    for (int i = 0; i < 5'000; ++i) {
+        const std::string name = std::to_string(i);
+        EXPECT_EQ(ready.new_names({"q", "r", name}, {"t", "u", name}), 6U);
+        const ServiceId one = ready.join({"q", "r", name}, {"t", "u", name});
+        EXPECT_EQ(ready.new_names({name, "r", "q"}, {"t", "u", name, name}), 0U) << "it is there";
+        EXPECT_EQ(ready.new_names({"q"}, {"t", "u", name}), 1U) << "its types are";
+        const ServiceId two = ready.join({"q", name}, {"t", "u", name});
+        EXPECT_EQ(ready.served_names(), before.names + 8);
+        EXPECT_TRUE(ready.ready(one));
+        ready.leave(one);
+        EXPECT_TRUE(ready.ready(two)) << "the other with these types goes on";
+        ready.leave(two);
+    }
+    EXPECT_EQ(ready.sizes(), (ReadyQueue::Sizes{3, 2, 3, 2})) << "as many as there were at a time, and their names";
+    EXPECT_EQ(drain(stays).size(), 1U);
+}
+
+TEST_F(ReadyQueueTest, WorkersThatComeForAJobEachStarveNobody) {
+    const JobHandle old = add(1, "a");
+    for (int i = 0; i < 30; ++i) add(9, "a");
+    const JobHandle in_turn = add(1, "b");
+    std::vector<JobHandle> order;
+    for (int i = 0; i < 20; ++i) {
+        const ServiceId s = ready.join({"a", "b"}, {"t"});
+        order.push_back(ready.pick(s));
+        ready.leave(s);
+    }
+    EXPECT_EQ(order[1], in_turn);
+    EXPECT_EQ(order[19], old) << "one pick in twenty is the oldest's";
 }
 
 TEST_F(ReadyQueueTest, ClassesAreInterned) {
@@ -185,12 +222,20 @@ class Reference {
 
     ServiceId add_service(ReadyQueue& ready, const std::vector<std::string>& queues,
                           const std::vector<std::string>& types) {
-        const ServiceId service = ready.service_of(queues, types);
+        const ServiceId service = ready.join(queues, types);
+        const bool is_new = !states_.contains(service);
         State& state = states_[service];
+        if (is_new) state.next_turn = std::exchange(turn_to_go_on_, 0);
+        if (is_new) state.picks = std::exchange(picks_to_go_on_, 0);
         state.named = {queues.begin(), queues.end()};
         for (const std::string& queue : state.named)
             if (ready.find_queue(queue)) state.learn(queue);
         return service;
+    }
+    void forget(ServiceId service) {
+        turn_to_go_on_ = states_.at(service).next_turn;
+        picks_to_go_on_ += states_.at(service).picks % 20;
+        states_.erase(service);
     }
     void saw_queue(const std::string& queue) {
         for (auto& [service, state] : states_)
@@ -260,6 +305,8 @@ class Reference {
     const ReadyQueue& ready_;
     std::vector<JobHandle> waiting_;
     std::map<ServiceId, State> states_;
+    std::size_t turn_to_go_on_ = 0;
+    std::uint32_t picks_to_go_on_ = 0;
 };
 
 struct Shape {
@@ -326,6 +373,13 @@ TEST_P(ReadyQueueChaos, AgreesWithTheRulesWrittenTheSlowWay) {
                 queue.remove(job);
                 truth.remove(job);
                 out.push_back(job);
+            } else if (what == 12 && rng() % 8 == 0) {  // a worker goes, and another one comes
+                std::swap(services[rng() % services.size()], services.back());
+                const ServiceId gone = services.back();
+                services.pop_back();
+                queue.leave(gone);
+                if (std::find(services.begin(), services.end(), gone) == services.end()) truth.forget(gone);
+                services.push_back(add_service());
             } else if (what == 12) {
                 const ServiceId service = services[rng() % services.size()];
                 std::optional<Load> room;
@@ -350,8 +404,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ReadyQueueChaos,
                                          Shape{30, 1, 3, 8}, Shape{6, 6, 10, 20}));
 
 TEST_F(ReadyQueueTest, TheServiceWithTheLeastLoadThatHasRoomAndWorkIsNext) {
-    const ServiceId one = ready.service_of({"a"}, {"t"});
-    const ServiceId two = ready.service_of({"b"}, {"t"});
+    const ServiceId one = ready.join({"a"}, {"t"});
+    const ServiceId two = ready.join({"b"}, {"t"});
     ready.set_room(one, Load{1, 7});
     EXPECT_EQ(ready.next_service(), std::nullopt) << "nothing waits";
     add(5, "a");

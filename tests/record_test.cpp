@@ -279,6 +279,12 @@ TEST(Record, InstanceRowRoundTripsWithManyRuns) {
     ASSERT_EQ(row.runs.size(), 8192U);
     EXPECT_EQ(row.runs[8191].first, made.runs[8191].first);
     EXPECT_EQ(row.runs[8191].first_job, made.runs[8191].first_job);
+    EXPECT_EQ(row.key, "");
+    made.key = "the public key";
+    const std::string with_key = bytes_of(made);
+    ASSERT_TRUE(read_row(with_key, row));
+    EXPECT_EQ(row.key, "the public key");
+    EXPECT_EQ(row.runs.size(), 8192U);
 }
 
 TEST(Record, EventsRowRoundTripsInAnyOrderOfJobs) {
@@ -316,6 +322,7 @@ TEST(Record, EveryDamagedByteIsNoticed) {
     expect_damage_is_noticed(an_end_row());
     expect_damage_is_noticed(KeyRow{{17}, {1}, JobState::dead});
     expect_damage_is_noticed(InstanceRow{an_instance(), 1, {{1, 2, 3}}});
+    expect_damage_is_noticed(InstanceRow{an_instance(), 1, {{1, 2, 3}}, "key"});
     expect_damage_is_noticed(WorkerRow{an_instance(), "w"});
     expect_damage_is_noticed(an_array_row());
     expect_damage_is_noticed(LeftoverRow{{7}, JobState::dead, 300});

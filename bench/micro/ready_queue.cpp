@@ -28,7 +28,7 @@ void push_and_pick(benchmark::State& state, const Spread& spread) {
     ReadyQueue ready(jobs);
     const auto types = names(spread.types);
     const auto queues = names(spread.queues);
-    const ServiceId service = ready.service_of(queues, types);
+    const ServiceId service = ready.join(queues, types);
     std::uint64_t next = 0;
     const auto push = [&] {
         const JobHandle job = jobs.add({++next});

@@ -16,6 +16,13 @@ using namespace broker::test;  // NOLINT
 std::vector<StoredRow> rows_of_a_store() {
     Yard yard;
     Peer client = yard.submitter();
+    Access access;  // an instance of a key; all others come as whoever the system lets in
+    access.keys["key"] = std::make_shared<const Principal>(Principal{.name = "web", .public_key = "key"});
+    yard.guard(access);
+    yard.who = access.find("key");
+    Peer of_key = yard.submitter("of a key");
+    yard.submit(of_key, {.queue = "of a key", .type = "t"});
+    yard.who = access.local;
     Peer worker = yard.worker({.slots = 4});
     yard.submit(client, {.type = "t", .key = "k"}, std::string(5000, 'p'));
     yard.complete(worker, yard.take(worker), std::string(5000, 'r'));

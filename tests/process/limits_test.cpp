@@ -425,6 +425,27 @@ TEST_F(Limits, Sessions) {
         eventually([&] { return std::holds_alternative<Welcome>(third.call(submitter_hello()).envelope.message); }));
 }
 
+TEST_F(Limits, NamesThatWorkersServe) {
+    limited({"worker_names=4"});
+    RawPeer first(broker_->endpoint());
+    first.hello(worker_hello("first", {"a", "b", "c"}));  // and the queue "default"
+    RawPeer like_it(broker_->endpoint());
+    like_it.hello(worker_hello("like it", {"a", "b", "c"}));
+    RawPeer third(broker_->endpoint());
+    const Hello other = worker_hello("third", {"d"});
+    const Refusal refusal = refusal_in(third.call(other));
+    EXPECT_EQ(refusal.code, Code::busy);
+    EXPECT_NE(refusal.text.find("worker_names"), std::string_view::npos);
+    EXPECT_GT(refusal.retry_after_ms, 0U);
+    like_it.send(Goodbye{});
+    first.send(Goodbye{});
+    EXPECT_TRUE(eventually([&] { return std::holds_alternative<Welcome>(third.call(other).envelope.message); }));
+    for (int i = 0; i < 1'000; ++i) {
+        const std::string type = std::to_string(i);
+        third.hello(worker_hello("ever new", {type}));
+    }
+}
+
 TEST_F(Limits, Instances) {
     Submitter& first = limited({"instances=2"});
     EXPECT_EQ(first.submit().code, Code::ok);

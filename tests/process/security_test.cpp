@@ -357,6 +357,85 @@ TEST_F(Security, AQuotaIsToldWithAPauseAndALibraryWaitsForRoom) {
     EXPECT_TRUE(waits.id(kPatience)) << "it does not try again";
 }
 
+TEST_F(Security, AKeyHasItsPartOfTheInstancesAlsoAfterARestartAndWhoOperatesGetsInAllTheSame) {
+    ring.allow("web2", "\"submit\"");
+    const std::vector<std::string> flags{
+        "--key-file", ring.secret_file("broker"), "--limit", "instances=3", "--access-file", ring.access()};
+    broker = std::make_unique<BrokerProcess>(flags, BrokerProcess::Listen::tcp);
+    // A client that is killed leaves its instance behind: nobody has confirmed what it was answered.
+    const auto leave_one_behind = [&](const std::string& name) {
+        std::vector<std::string> argv{program("jobyard"), "--broker", broker->endpoint()};
+        const std::vector<std::string> keys = ring.flags(name);
+        argv.insert(argv.end(), keys.begin(), keys.end());
+        argv.insert(argv.end(), {"submit", "--queue", "mail", "--wait", "--", "true"});
+        Client root(as("root"));
+        const std::uint64_t before = counter(root, "jobs.submitted_total");
+        Process client({.argv = argv});
+        ASSERT_TRUE(eventually([&] { return counter(root, "jobs.submitted_total") > before; })) << client.errors();
+        client.kill();
+    };
+    const auto expect_busy = [&](const std::string& name, const std::string& why) {
+        Client root(as("root"));
+        const std::uint64_t before = counter(root, "refused");
+        Client client(as(name));
+        ASSERT_TRUE(eventually([&] { return counter(root, "refused") > before; }));
+        EXPECT_TRUE(eventually([&] {
+            const auto connected = client.connect(1ms);
+            return !connected && connected.error().text.find(why) != std::string::npos;
+        })) << why;
+    };
+    leave_one_behind("web");
+    expect_busy("web", "max_instances");
+    broker->kill();
+    broker->start();
+    expect_busy("web", "max_instances");
+    leave_one_behind("web2");
+    expect_busy("eye", "limit instances");
+    ring.set("web", "[keys.web]\npublic_key = \"" + ring.file("web") +
+                        "\"\nroles = [\"submit\", \"operate\"]\nqueues = [\"*\"]\nmax_instances = 2\n");
+    reload();
+    Client root(as("root"));
+    ASSERT_TRUE(root.connect(kPatience));
+    Client web(as("web"));
+    const auto connected = web.connect(kPatience);
+    EXPECT_TRUE(connected) << connected.error().text;
+}
+
+TEST_F(Security, ARedriveAndAMoveNeedRoomInTheirQueue) {
+    ring.set("light", "[queues.light]\nmax_bytes = 10\n[queues.few]\nmax_jobs = 1\n");
+    reload();
+    Client::Options at_once = as("root");
+    at_once.retry_refused = false;
+    Client root(at_once);
+    JobSpec dies{.type = "t", .payload = "1234567", .queue = "light"};
+    dies.deadline_ms = 1;
+    const auto dead = root.submit(dies).id(kPatience);
+    ASSERT_TRUE(dead) << dead.error().text;
+    ASSERT_TRUE(eventually([&] { return counter(root, "jobs.dead_total") == 1; }));
+    const auto in_the_way = root.submit({.type = "t", .payload = "1234", .queue = "light"}).id(kPatience);
+    ASSERT_TRUE(in_the_way);
+    const auto redriven = root.redrive(*dead, kPatience);
+    EXPECT_EQ(code_of(redriven), Code::over_quota);
+    EXPECT_THAT(redriven.error().text, HasSubstr("max_bytes"));
+    const auto moves = root.submit({.type = "t", .payload = "1234567", .queue = "mail"}).id(kPatience);
+    ASSERT_TRUE(moves);
+    ASSERT_TRUE(root.submit({.type = "t", .queue = "few"}).id(kPatience));
+    EXPECT_EQ(code_of(root.change(*moves, {.queue = "light"}, kPatience)), Code::over_quota);
+    EXPECT_EQ(code_of(root.change(*moves, {.queue = "few"}, kPatience)), Code::queue_full);
+    EXPECT_TRUE(root.cancel(*in_the_way, kPatience));
+    EXPECT_TRUE(root.redrive(*dead, kPatience));
+}
+
+TEST_F(Security, TheLogSaysHowManyKeysThereAreAndFromWhereAndAtAReloadWhatBecameOfSessions) {
+    EXPECT_TRUE(eventually([&] { return count("access: 4 keys, from " + ring.access()) == 1; })) << broker->log();
+    EXPECT_EQ(count("access: "), 1U) << "at a start no sessions end";
+    Client web(as("web"));
+    ASSERT_TRUE(web.connect(kPatience));
+    ring.forget("web");
+    reload();
+    EXPECT_THAT(broker->log(), HasSubstr("access: 3 keys; 1 sessions were ended by this"));
+}
+
 // --- secrets ---------------------------------------------------------------------------------------------------------
 
 TEST_F(Security, NoSecretKeyIsInAnyLogStatisticsEventOrFileOfTheBroker) {

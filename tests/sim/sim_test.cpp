@@ -47,6 +47,9 @@ const std::set<std::string> kNotHere = {
     "HELLO version_not_spoken",  // CoreSession
     "HELLO not_allowed",         // CoreAccess: there are no keys here
     "SUBMIT over_quota",         // CoreQuota: nor quotas, which stand beside the keys
+    "REDRIVE over_quota",        // CoreQuotaSteer
+    "REDRIVE busy",              // CoreQuotaLimits
+    "CHANGE over_quota",         // CoreQuotaSteer
     "COMPLETE too_large",        // CoreLife: the worker's session says it has failed
     "COMPLETE unknown_job",      // CoreLife
     "EDIT busy",                 // CoreEdit

@@ -1,6 +1,6 @@
 // Who is told to have fewer submits unanswered, and when.
 
-#include "shares.hpp"
+#include "in_flight.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,75 +11,75 @@ constexpr std::uint64_t kTogether = 512;
 constexpr std::uint64_t kMany = 5'000;
 constexpr std::uint64_t kFew = 1;
 
-struct SharesTest : testing::Test {
-    Shares shares;
+struct InFlightTest : testing::Test {
+    InFlight in_flight;
     std::int64_t now = 10'500;
-    Shares::Use uses[64];
+    InFlight::Use uses[64];
 
     std::uint32_t submits(std::uint64_t who, std::uint64_t unanswered, std::uint64_t together = kTogether) {
-        return shares.submits(who, uses[who], unanswered, together, now);
+        return in_flight.submits(who, uses[who], unanswered, together, now);
     }
 };
 
-TEST_F(SharesTest, AloneNobodyIsToldAnything) {
+TEST_F(InFlightTest, AloneNobodyIsToldAnything) {
     EXPECT_EQ(submits(1, kFew), 0U);
     EXPECT_EQ(submits(1, kMany), 0U) << "what it began with does not make another of it";
     EXPECT_EQ(submits(1, kFew), 0U);
     EXPECT_EQ(submits(1, kMany), 0U) << "nor what it has between two bursts";
 }
 
-TEST_F(SharesTest, AmongThemselvesThoseWhoSubmitMuchAreToldNothing) {
+TEST_F(InFlightTest, AmongThemselvesThoseWhoSubmitMuchAreToldNothing) {
     for (const std::uint64_t who : {1U, 2U, 3U, 1U, 2U, 3U}) {
         EXPECT_EQ(submits(who, kFew), 0U);
         EXPECT_EQ(submits(who, kMany), 0U);
     }
 }
 
-TEST_F(SharesTest, WhileSomebodySubmitsLittleWhoSubmitsMuchHasFew) {
+TEST_F(InFlightTest, WhileSomebodySubmitsLittleWhoSubmitsMuchHasFew) {
     submits(1, kMany);
     EXPECT_EQ(submits(2, kFew), 0U);
     EXPECT_EQ(submits(1, kMany), kTogether);
     EXPECT_EQ(submits(1, kTogether), kTogether);
-    EXPECT_EQ(submits(2, Shares::kLittle), 0U);
+    EXPECT_EQ(submits(2, InFlight::kLittle), 0U);
 }
 
-TEST_F(SharesTest, TheyShareWhatTheyHaveTogether) {
+TEST_F(InFlightTest, TheyShareWhatTheyHaveTogether) {
     for (std::uint64_t who = 1; who <= 4; ++who) submits(who, kMany);
     submits(10, kFew);
     EXPECT_EQ(submits(1, kMany), kTogether / 4);
-    now += Shares::kGoesOnMs;
+    now += InFlight::kGoesOnMs;
     submits(10, kFew);
     EXPECT_EQ(submits(1, kMany), kTogether / 4) << "the others may come yet";
 }
 
-TEST_F(SharesTest, AShareStillCountsAsMuch) {
+TEST_F(InFlightTest, AShareStillCountsAsMuch) {
     for (std::uint64_t who = 1; who < 64; ++who) submits(who, kMany);
     submits(0, kFew);
     submits(63, kMany);
     submits(62, kFew);  // a moment with few
     submits(10, kMany);
-    Shares::Use one_more;
-    EXPECT_EQ(shares.submits(99, one_more, kFew, kTogether, now), 0U);
-    EXPECT_EQ(submits(1, kMany), 2 * Shares::kLittle);
+    InFlight::Use one_more;
+    EXPECT_EQ(in_flight.submits(99, one_more, kFew, kTogether, now), 0U);
+    EXPECT_EQ(submits(1, kMany), 2 * InFlight::kLittle);
 }
 
-TEST_F(SharesTest, ItEndsWithWhoSubmittedLittle) {
+TEST_F(InFlightTest, ItEndsWithWhoSubmittedLittle) {
     submits(1, kMany);
     submits(2, kFew);
     EXPECT_EQ(submits(1, kMany), kTogether);
-    shares.leaves(2);
+    in_flight.leaves(2);
     EXPECT_EQ(submits(1, kMany), 0U);
     submits(2, kFew);
-    now += Shares::kGoesOnMs - 1;
+    now += InFlight::kGoesOnMs - 1;
     EXPECT_EQ(submits(1, kMany), kTogether);
     ++now;
     EXPECT_EQ(submits(1, kMany), 0U);
 }
 
-TEST_F(SharesTest, WhoHasSubmittedMuchMaySubmitLittleAfterAWhile) {
+TEST_F(InFlightTest, WhoHasSubmittedMuchMaySubmitLittleAfterAWhile) {
     submits(1, kMany);
     submits(2, kMany);
-    now += Shares::kGoesOnMs - 1;
+    now += InFlight::kGoesOnMs - 1;
     submits(1, kFew);
     EXPECT_EQ(submits(2, kMany), 0U);
     ++now;
@@ -87,7 +87,7 @@ TEST_F(SharesTest, WhoHasSubmittedMuchMaySubmitLittleAfterAWhile) {
     EXPECT_EQ(submits(2, kMany), kTogether);
 }
 
-TEST_F(SharesTest, WithoutALimitNobodyIsToldAnything) {
+TEST_F(InFlightTest, WithoutALimitNobodyIsToldAnything) {
     submits(1, kMany, 0);
     submits(2, kFew, 0);
     EXPECT_EQ(submits(1, kMany, 0), 0U);

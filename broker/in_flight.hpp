@@ -12,7 +12,7 @@
 
 namespace jobyard::broker {
 
-class Shares {
+class InFlight {
  public:
     /// Who has no more submits unanswered than this submits little.
     static constexpr std::uint64_t kLittle = 32;

@@ -1,11 +1,11 @@
-#include "shares.hpp"
+#include "in_flight.hpp"
 
 #include <algorithm>
 
 namespace jobyard::broker {
 
-std::uint32_t Shares::submits(std::uint64_t who, Use& use, std::uint64_t unanswered, std::uint64_t together,
-                              std::int64_t now) {
+std::uint32_t InFlight::submits(std::uint64_t who, Use& use, std::uint64_t unanswered, std::uint64_t together,
+                                std::int64_t now) {
     // Who submits all it can has few unanswered now and then, and before its first submits are answered.
     if (unanswered <= kLittle && now >= use.much_at + kGoesOnMs) {
         little_ = who;
