@@ -1016,7 +1016,8 @@ void Model::job_ended(JobId job, std::string_view bytes) {
     known.ended_at_ms = row.ended_at;
     known.attempts = row.last.attempt;
     known.cancel_requested = false;
-    known.leased = {};
+    // What is leased now is a grant of the next round: this end has taken its own lease above. A redrive and a grant may
+    // be decided before the batch that has both is durable; only the DISPATCH waits for that.
     touched_.insert(job);
     stream_.happened(row.state == JobState::completed ? EventKind::completed
                      : row.state == JobState::dead    ? EventKind::dead
@@ -1038,11 +1039,11 @@ void Model::job_ended(JobId job, std::string_view bytes) {
 bool Model::has_expired(const Record& known) const {
     if (known.deadline_ms == 0 && known.queue_timeout_ms == 0) return false;
     if (plan_.clock_jump != 0) return true;
-    const std::int64_t passed_ms = (world_.now() - known.round_at + kRounding) / kMs;
-    const auto is_over = [&](std::uint64_t limit_ms) {
-        return limit_ms != 0 && passed_ms >= static_cast<std::int64_t>(limit_ms);
+    const auto is_over = [&](std::uint64_t limit_ms, std::int64_t from) {
+        return limit_ms != 0 && world_.now() - from + kRounding >= static_cast<std::int64_t>(limit_ms) * kMs;
     };
-    return is_over(known.deadline_ms) || is_over(known.queue_timeout_ms);
+    return is_over(known.deadline_ms, known.round_at) ||
+           is_over(known.queue_timeout_ms, std::max(known.round_at, known.not_before));
 }
 
 void Model::state_written(JobId job, std::string_view bytes) {
