@@ -306,8 +306,11 @@ void Model::ended(const ResultItem& item, std::string_view payload) {
     const Record& known = record(item.job);
     const auto end = std::find_if(known.ends.begin(), known.ends.end(), [&](const End& e) {
         const bool is_whole = e.result_size == payload.size();
-        const bool went_with_a_redrive = e.state == JobState::dead && payload.empty();
-        return e.state == item.state && e.reason == item.reason && (is_whole || went_with_a_redrive);
+        // The watcher's grant may come when retention has been there, or a redrive. Without its result a completed job
+        // is told as retired; of the others it is no promise.
+        const bool may_be_gone = e.state == JobState::dead || known.stage == Record::Stage::retired;
+        const bool is_gone = payload.empty() && e.state != JobState::completed && may_be_gone;
+        return e.state == item.state && e.reason == item.reason && (is_whole || is_gone);
     });
     if (end == known.ends.end())
         broken("P1 acknowledged means durable",
@@ -603,11 +606,10 @@ void Model::granted(const broker::Core& core, const std::vector<Granted>& grante
 
 void Model::durable(const Batch& batch) {
     arrays_.begin(batch);
-    made_again_.clear();
+    puts_.clear();
     new_payloads_.clear();
     for (const Op& op : batch.ops())
-        if (op.table == Table::live && op.kind == Op::Kind::put)
-            made_again_.insert({broker::from_big_endian(batch.key(op))});
+        if (op.table == Table::live && op.kind == Op::Kind::put) puts_[{broker::from_big_endian(batch.key(op))}] = &op;
     for (const auto& [job, slice] : batch.edits()) new_payloads_[job].emplace(batch.view(slice));
     for (const Op& op : batch.ops()) note(batch, op);
     arrays_.end();
@@ -718,7 +720,10 @@ void Model::note(const Batch& batch, const Op& op) {
         known.resubmitted = true;
         arrays_.job_left_dead(known.array);
     }
-    const bool is_buried = op.table == Table::buried && !record(job).resubmitted && !made_again_.contains(job);
+    // What is put into `live` after that is redriven without its key.
+    const auto put_after = puts_.find(job);
+    const bool is_redriven = put_after != puts_.end() && put_after->second > &op;
+    const bool is_buried = op.table == Table::buried && !record(job).resubmitted && !is_redriven;
     if ((op.table == Table::done || is_buried) && erased) job_retired(job);
     if (op.table == Table::buried && op.kind == Op::Kind::move) job_redriven(job);
     if (op.table != Table::attempts || !put) return;
@@ -1016,8 +1021,8 @@ void Model::job_ended(JobId job, std::string_view bytes) {
     known.ended_at_ms = row.ended_at;
     known.attempts = row.last.attempt;
     known.cancel_requested = false;
-    // What is leased now is a grant of the next round: this end has taken its own lease above. A redrive and a grant may
-    // be decided before the batch that has both is durable; only the DISPATCH waits for that.
+    // What is leased now is a grant of the next round: this end has taken its own lease above. A redrive and a grant
+    // may be decided before the batch that has both is durable; only the DISPATCH waits for that.
     touched_.insert(job);
     stream_.happened(row.state == JobState::completed ? EventKind::completed
                      : row.state == JobState::dead    ? EventKind::dead

@@ -267,8 +267,8 @@ class Model {
         bool draining = false;
     };
     std::map<std::uint64_t, std::pair<Uuid, Drain>> worker_rows_;
-    std::set<std::string> resumed_;  // workers that somebody has ever asked to resume
-    std::set<JobId> made_again_;     // of the batch: what it puts into `live`
+    std::set<std::string> resumed_;            // workers that somebody has ever asked to resume
+    std::map<JobId, const broker::Op*> puts_;  // of the batch: the last that puts a job into `live`
     std::map<JobId, std::set<std::string>> new_payloads_;
     std::int64_t stalled_us_ = 0;  ///< in all, up to the end of the last time
     std::int64_t stall_ends_ = 0;
