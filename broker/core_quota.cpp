@@ -74,11 +74,17 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
     Owner& owner = owners_[owner_id];
     const auto queue_id = ready_.find_queue(queue);
     QueueCounts* counts = queue_id ? &queue_counts_[*queue_id] : nullptr;
+    const Quota limit = counts != nullptr ? counts->quota : quota_of_queue(queue);  // a first job counts, too
     if (owner.quota.jobs != 0 && owner.jobs >= owner.quota.jobs)
         return over("this key has as many unended jobs as it may (max_jobs of its section in the access file)");
-    if (owner.quota.bytes != 0 && owner.bytes + bytes > owner.quota.bytes)
+    // What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are
+    // made.
+    const auto is_too_much = [bytes](std::uint64_t has, std::uint64_t most) {
+        return bytes != 0 && most != 0 && has + bytes > most;
+    };
+    if (is_too_much(owner.bytes, owner.quota.bytes))
         return over("the unended jobs of this key are as large as they may be (max_bytes of its section)");
-    if (counts != nullptr && counts->quota.bytes != 0 && counts->bytes + bytes > counts->quota.bytes)
+    if (is_too_much(counts != nullptr ? counts->bytes : 0, limit.bytes))
         return over("the unended jobs of this queue are as large as they may be (max_bytes of the queue)");
     if (!spend) return std::nullopt;
     /// Milliseconds until one more may come; 0: now.
@@ -96,10 +102,15 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
     if (const std::uint64_t wait = wait_of(owner.quota, owner.bucket); wait != 0)
         return over("this key submits more jobs a second than it may (max_rate of its section in the access file)",
                     wait);
-    if (counts != nullptr) {
-        if (const std::uint64_t wait = wait_of(counts->quota, counts->bucket); wait != 0)
+    if (limit.rate != 0) {
+        if (counts == nullptr) {
+            const QueueId made = ready_.queue_of(queue);
+            count_new_queues();
+            counts = &queue_counts_[made];
+        }
+        if (const std::uint64_t wait = wait_of(limit, counts->bucket); wait != 0)
             return over("this queue gets more jobs a second than it may (max_rate of the queue)", wait);
-        if (counts->quota.rate != 0) counts->bucket.milli_jobs -= kMilliJobs;
+        counts->bucket.milli_jobs -= kMilliJobs;
     }
     if (owner.quota.rate != 0) owner.bucket.milli_jobs -= kMilliJobs;
     return std::nullopt;
