@@ -14,6 +14,7 @@ Core::Core(CoreConfig config) : config_(std::move(config)) {}
 
 void Core::load_live(JobId id, const LiveRow& submitted, const StateRow* state, Turn turn) {
     LiveRow row = submitted;
+    if (planted(PlantedBug::quota_forgotten_on_restart)) row.owner = {};
     if (state != nullptr) {
         row.held = state->held;
         if (state->priority != 0) row.priority = state->priority;

@@ -26,7 +26,8 @@ class Cluster {
           disk_(world_, [this](const broker::Batch& batch) { model_.durable(batch); }),
           network_(world_, plan_,
                    [this](const End& peer, std::int64_t until) { model_.disturbed(peer.process.name(), until); }),
-          broker_(world_, network_, disk_, model_, coverage_, plan_),
+          quotas_(plan_, Random(~options.seed)),  // its own stream
+          broker_(world_, network_, disk_, model_, coverage_, quotas_, plan_),
           random_(world_.random().fork()) {
         for (int i = 1; i <= plan_.workers; ++i)
             workers_.push_back(
@@ -69,6 +70,7 @@ class Cluster {
             return if_up(broker_,
                          [this](Broker& broker) { model_.broker_stalled(pause(broker.process, 40 * kSecond)); });
         });
+        befall("reload", f.reload, [this] { return if_up(broker_, [](Broker& broker) { broker.reload(); }); });
         befall("worker crash", f.worker_crash,
                [this] { return if_up(any(workers_), [](Worker& worker) { worker.crash(); }); });
         befall("worker pause", f.worker_pause, [this] {
@@ -189,6 +191,7 @@ class Cluster {
     Model model_;
     Disk disk_;
     Network network_;
+    Quotas quotas_;
     Broker broker_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::unique_ptr<Client>> clients_;
