@@ -2,6 +2,9 @@
 // The reference model: what clients were told, what handlers did and what became durable, and the promises that tie
 // them together. It decides nothing and knows nothing of how the broker decides; each call says what happened and
 // throws Broken if that may not happen. The promises' numbers are those of DESIGN.md.
+//
+// model.cpp has what clients and workers say; model_grants.cpp grants, claims and their order; model_batches.cpp what
+// becomes durable; model_state.cpp the core's own state.
 
 #include <cstdint>
 #include <map>
