@@ -14,6 +14,7 @@ Core::Core(CoreConfig config) : config_(std::move(config)) {}
 
 void Core::load_live(JobId id, const LiveRow& submitted, const StateRow* state, Turn turn) {
     LiveRow row = submitted;
+    if (planted(PlantedBug::quota_forgotten_on_restart)) row.owner = {};
     if (state != nullptr) {
         row.held = state->held;
         if (state->priority != 0) row.priority = state->priority;
@@ -53,7 +54,8 @@ void Core::wait_or_enqueue(JobHandle handle, JobState waiting, Turn turn) {
     Job& job = jobs_[handle];
     if (!job.held && job.granted_at <= turn.wall) return enqueue(handle);
     set_state(job, waiting);
-    arm(handle, job.held ? INT64_MAX : turn.now + (job.granted_at - turn.wall));
+    job.hard_end = turn.now + (job.granted_at - turn.wall);
+    arm(handle, job.held ? INT64_MAX : job.hard_end);
 }
 
 void Core::enqueue(JobHandle handle) {
@@ -121,11 +123,9 @@ void Core::count_expiry(JobHandle handle, const LiveRow& row, std::int64_t round
     };
     if (row.deadline_ms != 0) expiry.deadline = until(round_at != 0 ? round_at : row.created_at, row.deadline_ms);
     if (row.queue_timeout_ms == 0 || ready_at < 0) return;
-    const auto first_ready = row.created_at + static_cast<std::int64_t>(row.delay_ms);
-    const std::int64_t wait =
-        std::clamp<std::int64_t>(first_ready - turn.wall, 0, static_cast<std::int64_t>(row.delay_ms));
-    expiry.start_by = ready_at != 0 ? until(ready_at, row.queue_timeout_ms)
-                                    : until(std::min(first_ready, turn.wall), row.queue_timeout_ms) + wait;
+    const std::int64_t ready = ready_at != 0 ? ready_at : row.created_at + static_cast<std::int64_t>(row.delay_ms);
+    const std::int64_t wait = std::max<std::int64_t>(jobs_[handle].granted_at - turn.wall, 0);  // its delay's rest
+    expiry.start_by = until(std::min(ready, turn.wall), row.queue_timeout_ms) + wait;
 }
 
 std::int64_t Core::expires_at(JobHandle handle) const {
@@ -395,7 +395,8 @@ void Core::expire(Turn turn, Output& out) {
         const Job& job = jobs_[handle];
         // Nothing ends while workers are still coming back: what waits may be running, or even done.
         if (window_open_ && (job.leased() || turn.now >= expires_at(handle))) {
-            deadlines_.set(handle, window_ends_ + (job.leased() ? config_.timing.lease_ms : 0));
+            const std::int64_t later = window_ends_ + (job.leased() ? config_.timing.lease_ms : 0);
+            deadlines_.set(handle, std::max(window_ends_, std::min(later, expires_at(handle))));
             continue;
         }
         if (turn.now >= expires_at(handle)) {

@@ -17,6 +17,11 @@ constexpr std::uint32_t kRetryAfterMs = 1000;
 constexpr std::uint64_t kMilliJobs = 1000;  // one job
 constexpr std::uint64_t kKeysShareInstances = 10;
 
+/// What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are made.
+bool is_too_much(std::uint64_t bytes, std::uint64_t has, std::uint64_t most) {
+    return bytes != 0 && most != 0 && has + bytes > most;
+}
+
 }  // namespace
 
 const char* const Core::kQueueIsTooLarge =
@@ -75,7 +80,7 @@ void Core::count_payload(const Array& array, bool comes) {
 bool Core::queue_has_no_room_for(std::string_view queue, std::uint64_t bytes) const {
     const auto id = ready_.find_queue(queue);
     const std::uint64_t limit = id ? queue_counts_[*id].quota.bytes : quota_of_queue(queue).bytes;
-    return limit != 0 && (id ? queue_counts_[*id].bytes : 0) + bytes > limit;
+    return is_too_much(bytes, id ? queue_counts_[*id].bytes : 0, limit);
 }
 
 /// What of the quotas a new job, or one that lives again, would cross. With `spend` it counts to the rates if it
@@ -89,9 +94,10 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
     Owner& owner = owners_[owner_id];
     const auto queue_id = ready_.find_queue(queue);
     QueueCounts* counts = queue_id ? &queue_counts_[*queue_id] : nullptr;
+    const Quota limit = counts != nullptr ? counts->quota : quota_of_queue(queue);  // a first job counts, too
     if (owner.quota.jobs != 0 && owner.jobs >= owner.quota.jobs)
         return over("this key has as many unended jobs as it may (max_jobs of its section in the access file)");
-    if (owner.quota.bytes != 0 && owner.bytes + bytes > owner.quota.bytes)
+    if (is_too_much(bytes, owner.bytes, owner.quota.bytes))
         return over("the unended jobs of this key are as large as they may be (max_bytes of its section)");
     if (queue_has_no_room_for(queue, bytes)) return over(kQueueIsTooLarge);
     if (!spend) return std::nullopt;
@@ -110,10 +116,15 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
     if (const std::uint64_t wait = wait_of(owner.quota, owner.bucket); wait != 0)
         return over("this key submits more jobs a second than it may (max_rate of its section in the access file)",
                     wait);
-    if (counts != nullptr) {
-        if (const std::uint64_t wait = wait_of(counts->quota, counts->bucket); wait != 0)
+    if (limit.rate != 0) {
+        if (counts == nullptr) {
+            const QueueId made = ready_.queue_of(queue);
+            count_new_queues();
+            counts = &queue_counts_[made];
+        }
+        if (const std::uint64_t wait = wait_of(limit, counts->bucket); wait != 0)
             return over("this queue gets more jobs a second than it may (max_rate of the queue)", wait);
-        if (counts->quota.rate != 0) counts->bucket.milli_jobs -= kMilliJobs;
+        counts->bucket.milli_jobs -= kMilliJobs;
     }
     if (owner.quota.rate != 0) owner.bucket.milli_jobs -= kMilliJobs;
     return std::nullopt;

@@ -286,6 +286,7 @@ Code Core::claim(Session& session, const Session* older, const Claim& claim, Tur
         deadlines_.drop(handle);
         job.token = claim.token;
         job.granted_at = turn.wall;
+        job.hard_end = 0;
         set_state(job, JobState::running);
     }
     const std::int64_t until = turn.now + config_.timing.lease_ms;

@@ -243,13 +243,16 @@ void Core::apply(const Change& change, JobHandle handle, Turn turn, Output& out)
         if (!job.in_array) count_payload(job.owner, now, job.payload_size, true);
         job.changed = true;
     }
+    // A wall clock that was set back meanwhile must not make a pause longer than it was meant to be.
+    if (job.granted_at != 0) job.granted_at = std::min(job.granted_at, turn.wall + (job.hard_end - turn.now));
     const bool let_go = job.held && change.held == false;
     if (change.held) job.held = *change.held;
     if (let_go && job.expires) {
         Expiry& expiry = expiries_.at(handle);
         if (expiry.queue_timeout_ms != 0 && expiry.ready_at >= 0) {
-            expiry.ready_at = turn.wall;
-            expiry.start_by = turn.now + static_cast<std::int64_t>(expiry.queue_timeout_ms);
+            const std::int64_t wait = std::max<std::int64_t>(job.granted_at - turn.wall, 0);  // its delay's rest
+            expiry.ready_at = turn.wall + wait;
+            expiry.start_by = turn.now + wait + static_cast<std::int64_t>(expiry.queue_timeout_ms);
         }
     }
     wait_or_enqueue(handle, waited == JobState::queued ? JobState::scheduled : waited, turn);

@@ -181,7 +181,7 @@ std::optional<Answer> Core::no_room_for(const SubmitItem& item, std::optional<Cl
     if (const auto refusal = no_room_to_begin(item.queue, known_class)) return refusal;
     if (jobs_.size() >= limits.jobs)
         return full(Code::busy, "the broker holds as many unended jobs as it may (limit jobs)");
-    if (counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
+    if (item.payload_length != 0 && counters_.payload_bytes + item.payload_length > limits.payload_total_bytes)
         return full(Code::busy, "the unended jobs' payloads are as large as they may be (limit payload_total_bytes)");
     if (known_class ? queue_is_full(ready_.info(*known_class).queue) : queue_is_full(item.queue))
         return full(Code::queue_full, "this queue holds as many jobs as it may (limit queue_jobs)");

@@ -416,8 +416,9 @@ void Core::retry_later(JobHandle handle, Turn turn, Output& out) {
     const auto pause_ms = static_cast<std::uint32_t>(pause + pause * share * policy.jitter_percent / 100.0);
     ++numbers_.retried_total;
     job.granted_at = turn.wall + pause_ms;
-    set_state(job, JobState::retrying);
-    arm(handle, planted(PlantedBug::lost_retry) ? INT64_MAX - 1 : turn.now + pause_ms);
+    // It may be held: what its worker claimed after a restart had been changed before, while it seemed to wait.
+    wait_or_enqueue(handle, JobState::retrying, turn);
+    if (planted(PlantedBug::lost_retry)) arm(handle, INT64_MAX - 1);
     write_state(handle, turn, out);
 }
 

@@ -25,7 +25,7 @@ struct Job {
     LeaseToken token;             ///< leased: the live token; else the floor: every smaller token is void
     std::int64_t created_at = 0;  ///< wall clock
     std::int64_t granted_at = 0;  ///< wall clock, of the lease; scheduled and retrying: due then
-    std::int64_t hard_end = 0;    ///< broker clock: the lease is not renewed past this; 0: no bound (yet)
+    std::int64_t hard_end = 0;    ///< broker clock: no renewal past this, 0: no bound yet; scheduled and retrying: due
 
     // A job is in a ready list, or in the list of its worker's leases, or in neither.
     JobHandle previous = kNoJob;

@@ -28,6 +28,7 @@ enum class PlantedBug : std::uint8_t {
     queue_limit_overrun,
     stale_end_accepted,
     snooze_ignored,
+    quota_forgotten_on_restart,
 };
 
 struct PlantedBugName {
@@ -55,6 +56,8 @@ inline constexpr PlantedBugName kPlantedBugs[] = {
     {PlantedBug::queue_limit_overrun, "queue_limit_overrun", "one job more of a queue runs than may"},
     {PlantedBug::stale_end_accepted, "stale_end_accepted", "an end counts whatever its token"},
     {PlantedBug::snooze_ignored, "snooze_ignored", "a job that was handed back for later is queued at once"},
+    {PlantedBug::quota_forgotten_on_restart, "quota_forgotten_on_restart",
+     "after a restart no job counts to the quota of its key"},
 };
 
 #ifdef JOBYARD_SIMULATED

@@ -244,6 +244,29 @@ TEST_F(CoreEvents, SayWhatRetentionHasRemoved) {
     EXPECT_EQ(read(client, {.after = page.gone}).gone, 0U) << "who has seen those misses nothing";
 }
 
+TEST_F(CoreEvents, APageOfRowsThatAreJustBeingRemovedIsAskedForAgain) {
+    with({.events_bytes = 300});
+    Peer client = submitter();
+    constexpr std::uint64_t kRows = 600;  // more than a page, one a submit
+    for (std::uint64_t i = 0; i < kRows; ++i) submit(client);
+    const Waiting reading = arrive(client, ReadEvents{.after = 0});
+    // Its rows have been read, and are removed before it is decided.
+    for (int steps = 0; steps < 200 && disk[Table::events].size() > 10; ++steps) {
+        background();
+        advance(1000);
+    }
+    decide(reading);
+    const Page page = page_of(expect<Events>(client));
+    EXPECT_TRUE(page.events.empty());
+    EXPECT_EQ(page.last, 0U) << "what is behind them was not read";
+    EXPECT_EQ(page.gone, 0U);
+    EXPECT_TRUE(page.more);
+    const Page again = read(client, {.after = page.last});
+    EXPECT_GT(again.gone, 0U);
+    ASSERT_FALSE(again.events.empty());
+    EXPECT_EQ(again.last, kRows);
+}
+
 TEST_F(CoreEvents, GoOnThroughCrashesWithoutAGapOrARepeat) {
     Peer client = submitter();
     std::vector<json> seen;

@@ -92,10 +92,18 @@ TEST_F(CoreQuota, AQueueHasLimitsOfItsOwnWhoeverSubmits) {
     EXPECT_EQ(give(peer, "12345678", "light.a").code, Code::ok);
     EXPECT_EQ(give(peer, "12345678", "light.a").code, Code::over_quota);
     EXPECT_EQ(give(peer, "12345678", "light.b").code, Code::ok) << "each queue that fits has its own";
-    EXPECT_EQ(give(peer, {}, "other").code, Code::ok);  // its first: the queue was not known
     EXPECT_EQ(give(peer, {}, "other").code, Code::ok);
     EXPECT_EQ(give(peer, {}, "other").code, Code::ok);
     EXPECT_EQ(give(peer, {}, "other").code, Code::over_quota);
+}
+
+TEST_F(CoreQuota, TheFirstJobOfAQueueCountsAsTheOthers) {
+    access.queues = {{"small", {0, 10, 0}}, {"slow", {0, 0, 1}}};
+    Peer peer = root();
+    EXPECT_EQ(give(peer, std::string(11, 'x'), "small").code, Code::over_quota);
+    EXPECT_EQ(give(peer, std::string(10, 'x'), "small").code, Code::ok);
+    EXPECT_EQ(give(peer, {}, "slow").code, Code::ok);
+    EXPECT_EQ(give(peer, {}, "slow").code, Code::over_quota);
 }
 
 TEST_F(CoreQuota, WhatIsRefusedNeedsNothingAndWhatWasMadeIsAnsweredAllTheSame) {
@@ -156,6 +164,26 @@ TEST_F(CoreQuota, WhatIsResubmittedCountsToo) {
     take_steps();
     EXPECT_EQ(give(peer, "123").code, Code::ok);
     EXPECT_EQ(ask(peer, SteerArray{id, ArrayAction::resubmit, true}).code, Code::over_quota);
+}
+
+TEST_F(CoreQuota, AnArrayGoesOnThoughItsPayloadIsMoreThanMayBeByNow) {
+    allow("greedy", {1, 10, 0});
+    root();
+    Peer peer = come("greedy", "p");
+    SubmitArray array;
+    array.first_number = peer.next_number++;
+    array.items = {{.payload_length = 8, .type = "t"}};
+    array.count = 2;
+    const JobId id = ask(peer, array, "12345678").job;
+    take_steps();
+    allow("greedy", {0, 5, 0});
+    access.queues = {{"*", {0, 5, 0}}};
+    guard(access);
+    config.limits.payload_total_bytes = 5;
+    core->set_limits(config.limits);
+    take_steps();
+    EXPECT_EQ(maps(peer, ListArrays{{}, 1, id}).at(0)["made"], 2) << "else it would never end";
+    EXPECT_EQ(give(peer, "1").code, Code::busy);
 }
 
 TEST_F(CoreQuota, AnArrayMakesItsJobsWithinTheQuotaOfItsKey) {

@@ -369,6 +369,35 @@ TEST_F(CoreRestart, JobCancelledInTheWindowCannotBeClaimedAnyMore) {
     EXPECT_EQ(complete(w, held), Code::stale_lease);
 }
 
+TEST_F(CoreRestart, JobHeldInTheWindowGoesOnIfItIsClaimedAndIsHeldWhenItFails) {
+    submit(client, {.type = "t", .backoff = {.initial_ms = 1000, .jitter_percent = 0}});
+    const Held held = take(w);
+    restart();
+    EXPECT_EQ(ask(client, Change{{held.job}, 0, {}, true}).code, Code::ok) << "it seems to wait";
+    back({running(held)});
+    EXPECT_EQ(w.claims, std::vector{Code::ok});
+    EXPECT_EQ(fail(w, held), Code::ok);
+    EXPECT_EQ(state(held.job), JobState::retrying);
+    advance(10'000);
+    EXPECT_EQ(state(held.job), JobState::retrying);
+    EXPECT_TRUE(take_all(w).empty());
+    EXPECT_EQ(ask(client, Change{{held.job}, 0, {}, false}).code, Code::ok);
+    EXPECT_EQ(take(w).attempt, 2U);
+}
+
+TEST_F(CoreRestart, DeadlineThatPassesInTheWindowEndsAClaimedJobWhenThatCloses) {
+    worker({.name = "missing"});
+    submit(client, {.type = "t", .deadline_ms = 1000});
+    const Held held = take(w);
+    restart();
+    back({running(held)});
+    advance(kClaimWindowMs - 1);
+    EXPECT_EQ(state(held.job), JobState::running);
+    advance(1);
+    EXPECT_EQ(ended(held.job).reason, Reason::expired) << "and not only when its lease is over";
+    EXPECT_EQ(expect<Stop>(w)->items.at(0).job, held.job);
+}
+
 TEST_F(CoreRestart, NoLeaseAndNoSessionEndsWhileTheWindowIsOpen) {
     with({}, {.lost_after_ms = 500, .lease_ms = 1000, .renew_ms = 300});
     client = submitter();

@@ -171,6 +171,37 @@ TEST_F(CoreSteer, ADelayGoesOnWhileItsJobIsHeld) {
     EXPECT_EQ(state(job), JobState::queued);
 }
 
+TEST_F(CoreSteer, AChangeMakesNoPauseLongerIfTheClockWasSetBack) {
+    const JobId changed = submit(client, {.type = "t", .delay_ms = 5000});
+    const JobId held = submit(client, {.type = "t", .delay_ms = 5000, .held = true});
+    wall_ms -= 3'600'000;
+    advance(1000);
+    EXPECT_EQ(change({{changed}, 9, {}, {}}), Code::ok);
+    EXPECT_EQ(show(client, changed)["due_at"], wall_ms + 4000);
+    EXPECT_EQ(hold(held, false), Code::ok);
+    crash_after_commit();
+    client = submitter("again");
+    advance(3999);
+    for (const JobId job : {changed, held}) EXPECT_EQ(state(job), JobState::scheduled);
+    advance(1);
+    for (const JobId job : {changed, held}) EXPECT_EQ(state(job), JobState::queued);
+}
+
+TEST_F(CoreSteer, TheQueueTimeoutOfAJobThatWasLetGoCountsFromTheEndOfItsDelay) {
+    for (const bool restarts : {false, true}) {
+        const JobId job = submit(client, {.type = "t", .delay_ms = 5000, .queue_timeout_ms = 1000, .held = true});
+        advance(1000);
+        EXPECT_EQ(hold(job, false), Code::ok);
+        if (restarts) crash_after_commit();
+        advance(4000);
+        EXPECT_EQ(state(job), JobState::queued);
+        advance(999);
+        EXPECT_EQ(state(job), JobState::queued);
+        advance(1);
+        EXPECT_EQ(ended(job).reason, Reason::expired);
+    }
+}
+
 TEST_F(CoreSteer, AHeldJobKeepsItsDeadlineAndGetsItsQueueTimeoutWhenLetGo) {
     const JobId job = submit(client, {.type = "t", .deadline_ms = 10'000, .queue_timeout_ms = 1000, .held = true});
     advance(9000);

@@ -84,7 +84,7 @@ TEST_F(InFlightTest, WhoHasSubmittedMuchMaySubmitLittleAfterAWhile) {
     EXPECT_EQ(submits(2, kMany), 0U);
     ++now;
     submits(1, kFew);
-    EXPECT_EQ(submits(2, kMany), kTogether);
+    EXPECT_EQ(submits(2, kMany), kTogether / 2) << "it may come back to it";
 }
 
 TEST_F(InFlightTest, WithoutALimitNobodyIsToldAnything) {

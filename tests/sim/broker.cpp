@@ -41,13 +41,15 @@ struct HeldFrames : Inbox::Frames {
 
 }  // namespace
 
-Broker::Broker(World& world, Network& network, Disk& disk, Model& model, Coverage& coverage, const Plan& plan)
+Broker::Broker(World& world, Network& network, Disk& disk, Model& model, Coverage& coverage, Quotas& quotas,
+               const Plan& plan)
     : End(world, "broker"),
       world_(world),
       network_(network),
       disk_(disk),
       model_(model),
       coverage_(coverage),
+      quotas_(quotas),
       plan_(plan),
       random_(world.random().fork()) {
     broker::watcher = this;
@@ -64,7 +66,9 @@ void Broker::start() {
         return end_process();
     }
     watch_disk();
-    life_->core->start(reading());
+    const Turn now = reading();
+    life_->core->start(now);
+    use_settings(now);
     settle("start");
     life_->core->check_invariants();
     process.tell("starts, batch ", life_->batches->durable());
@@ -81,7 +85,8 @@ bool Broker::recover() {
     Batch batch;
     batch.seq = number(broker::kMetaApplied) + 1;
     broker::CoreConfig config;
-    config.limits = plan_.limits();
+    quotas_.starts();
+    config.limits = quotas_.limits();
     config.timing = plan_.timing();
     config.epoch = static_cast<std::uint32_t>(number(broker::kMetaEpoch) + 1);
     if (const std::string* store = disk_.get(Table::meta, std::string(broker::kMetaStore))) {
@@ -110,7 +115,9 @@ bool Broker::recover() {
         JOBYARD_ASSERT(read_row(value, row));
         const std::string* changed = disk_.get(Table::state, key);
         JOBYARD_ASSERT(changed == nullptr || read_row(*changed, state));
-        core.load_live({broker::from_big_endian(key)}, row, changed == nullptr ? nullptr : &state, now);
+        const JobId id{broker::from_big_endian(key)};
+        core.load_live(id, row, changed == nullptr ? nullptr : &state, now);
+        quotas_.loaded(*core.job(id), changed == nullptr || state.queue.empty() ? row.queue : state.queue);
     }
     for (const auto& [key, value] : disk_.rows(Table::queues)) {
         broker::QueueRow row;
@@ -141,6 +148,7 @@ bool Broker::recover() {
         JOBYARD_ASSERT(read_row(*bytes, numbers));
         core.load(numbers);
     }
+    quotas_.started(core);
     core.load_floor({number(broker::kMetaFloor)});
     core.load_applied(batch.seq);
     life_->batches.emplace(batch.seq, JobId{core.numbers().next_job},
@@ -149,6 +157,22 @@ bool Broker::recover() {
     life_->outbox.emplace(*life_->batches, static_cast<broker::Outbox::Edge&>(*this));
     model_.broker_started(core, std::move(known_workers), wall_offset_ms_);
     return true;
+}
+
+/// As Server::set_access and Core::set_limits are called at a start and at SIGHUP.
+void Broker::use_settings(Turn now) {
+    life_->core->set_limits(quotas_.limits());
+    if (!quotas_.are_used()) return;
+    Output out{&life_->batches->open(), {}};
+    const std::vector<PeerId> revoked = life_->core->set_access(quotas_.access(), now, out);
+    JOBYARD_ASSERT(revoked.empty());  // keys stay, and their rights
+    life_->outbox->post(out);
+}
+
+void Broker::reload() {
+    process.tell("is told to reload");
+    life_->reloads = true;
+    life_->loop.wake_at(world_.now());
 }
 
 void Broker::crash() {
@@ -169,6 +193,12 @@ void Broker::end_process() {
     network_.listen(nullptr);
     life_.reset();
     process.after(random_.any_size(50 * kMs, calm_ ? 1 * kSecond : 8 * kSecond), [this] { start(); });
+}
+
+void Broker::on_opened(ConnectionId connection) {
+    if (life_ == nullptr) return;
+    const std::string& peer = life_->peers[{connection}].process = network_.peer_name(connection);
+    if (quotas_.are_used()) life_->core->introduce({connection}, quotas_.who(peer));
 }
 
 void Broker::on_frames(ConnectionId connection, Frames frames) {
@@ -204,6 +234,10 @@ void Broker::turn() {
     take_applied();
     const Turn now = reading();
     if (now.now >= life.next_disk_look_ms) watch_disk();
+    if (std::exchange(life.reloads, false)) {
+        quotas_.change();
+        use_settings(now);
+    }
     Output out{&life.batches->open(), {}};
     ops_before_ = out.batch->ops().size();
     if (life.leaving == Leaving::said) return leave(now, out);
@@ -255,9 +289,11 @@ void Broker::take_answers(Turn now, Output& out) {
     Life& life = *life_;
     for (const Asked& answer : std::exchange(life.answered, {})) {
         if (answer.what == Asked::For::agenda) {
+            const JobId next{life.core->numbers().next_job};
             life.core->agenda_step({answer.needs, answer.snapshot, life.batches->after(answer.snapshot.applied_seq)},
                                    now, out);
             settle("agenda");
+            if (quotas_.are_used()) quotas_.stepped(*life.core, next);
         } else if (answer.what == Asked::For::message) {
             life.inbox->answered(answer.peer, answer.ticket, answer.snapshot, now, out);
         } else {
@@ -331,6 +367,7 @@ void Broker::decide(PeerId peer, const Inbox::Message& message, const Found& fou
     const std::uint64_t jobs = life_->core->numbers().next_job;
     life_->core->handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
     settle(message_name(message.envelope.message));
+    check_quotas(peer, message.envelope.message, {jobs}, out);
     if (submit != nullptr && life_->free_disk < plan_.limits().submit_free_bytes &&
         life_->core->numbers().next_job != jobs)
         throw Broken{"P8 a full disk takes nothing new", "a submit made a job below submit_free_bytes"};
@@ -448,6 +485,22 @@ void Broker::check_submit(const Submit& submit) const {
         throw Broken{"P8 every queue is bounded", "a client sent a submit beyond its window"};
 }
 
+/// Its answer is in `out`, if it was not refused as a whole.
+void Broker::check_quotas(PeerId peer, const Message& message, JobId first, const Output& out) {
+    const auto* submit = std::get_if<Submit>(&message);
+    const auto* array = std::get_if<SubmitArray>(&message);
+    if (submit == nullptr && array == nullptr) return;
+    const auto answer = std::find_if(out.messages.rbegin(), out.messages.rend(), [peer](const Outgoing& sent) {
+        return sent.peer == peer && std::holds_alternative<Answers>(sent.envelope.message);
+    });
+    const std::vector<SubmitItem>& items = submit != nullptr ? submit->items : array->items;
+    if (answer == out.messages.rend()) return;
+    const std::vector<Answer>& answers = std::get<Answers>(answer->envelope.message).items;
+    if (answers.size() == items.size())
+        quotas_.answered(*life_->core, life_->peers.at(peer).process, items, array != nullptr, answers, first,
+                         life_->now_us / kMs);
+}
+
 void Broker::check_dispatch(const Output& out) {
     std::vector<Model::Granted> granted;
     for (const Outgoing& message : out.messages) {
@@ -466,11 +519,6 @@ void Broker::check_dispatch(const Output& out) {
     if (!granted.empty() && life_->free_disk < plan_.limits().dispatch_free_bytes)
         throw Broken{"P8 nothing is begun on a full disk", "a job was handed out below dispatch_free_bytes"};
     model_.granted(*life_->core, granted);
-    std::uint64_t unended = 0;
-    for (const std::uint64_t count : life_->core->counters().by_state) unended += count;
-    const bool redrives = plan_.redrives != 0 || plan_.tasks != 0 || plan_.arrays != 0;
-    if (!redrives && unended > plan_.limits().jobs)  // a redrive is bounded by its queue's limit only
-        throw Broken{"P8 every queue is bounded", "there are " + std::to_string(unended) + " unended jobs"};
 }
 
 /// When all that was decided is on disk, the core must be what the model says.

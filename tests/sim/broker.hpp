@@ -19,13 +19,15 @@
 #include "model.hpp"
 #include "network.hpp"
 #include "outbox.hpp"
+#include "quotas.hpp"
 #include "simulated.hpp"
 
 namespace jobyard::sim {
 
 class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::Edge, private broker::Watcher {
  public:
-    Broker(World& world, Network& network, Disk& disk, Model& model, Coverage& coverage, const Plan& plan);
+    Broker(World& world, Network& network, Disk& disk, Model& model, Coverage& coverage, Quotas& quotas,
+           const Plan& plan);
     ~Broker() override { broker::watcher = nullptr; }
 
     void start();
@@ -34,6 +36,8 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     /// SIGTERM: says goodbye and ends.
     void stop();
     [[nodiscard]] bool is_up() const { return life_ != nullptr; }
+    /// SIGHUP: the access file and the limits are others.
+    void reload();
     /// The store is not brought up for so long.
     void stall_store(std::int64_t time_us) { life_->store_rests_until_us = world_.now() + time_us; }
     /// Starts again soon from now on.
@@ -45,7 +49,7 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     void be_checked() { model_.check_all(*life_->core, wall_offset_ms_); }
     [[nodiscard]] const broker::Core* core() const { return life_ == nullptr ? nullptr : life_->core.get(); }
 
-    void on_opened(ConnectionId) override {}
+    void on_opened(ConnectionId connection) override;
     void on_frames(ConnectionId connection, Frames frames) override;
     void on_closed(ConnectionId connection) override;
 
@@ -59,7 +63,8 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
         std::uint64_t ticket = 0;
     };
     struct Peer {
-        std::string name;
+        std::string process;  ///< whose connection it is
+        std::string name;     ///< as it says
         Uuid instance;
         std::map<RequestId, std::vector<Claim>> claims;  ///< of each HELLO
         std::map<RequestId, const char*> asked;          ///< which message it was
@@ -75,6 +80,8 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
         std::int64_t now_us = 0;
         std::int64_t looked_us = 0;  ///< simulated time at the last turn
         std::int64_t sleeps_us = 0;  ///< as it meant to, since then
+
+        bool reloads = false;  ///< it was told to, and has not done it yet
 
         std::optional<broker::Batches> batches;
         std::optional<broker::Inbox> inbox;
@@ -106,6 +113,7 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     void leave(broker::Turn now, broker::Output& out);
     void pass_time();
     [[nodiscard]] broker::Turn reading();
+    void use_settings(broker::Turn now);
     void end_process();
     void decode(broker::PeerId peer, Frames frames,
                 std::vector<std::pair<broker::PeerId, broker::Inbox::Message>>& rest, broker::Turn now,
@@ -126,6 +134,7 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     void hand_over(broker::Turn now, broker::Output& out);
     void check_dispatch(const broker::Output& out);
     void check_submit(const Submit& submit) const;
+    void check_quotas(broker::PeerId peer, const Message& message, JobId first, const broker::Output& out);
     void check_state(const broker::Output& out);
     void saw(JobId job, JobState from, JobState to) override;
     void settle(std::string_view why);
@@ -137,6 +146,7 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     Disk& disk_;
     Model& model_;
     Coverage& coverage_;
+    Quotas& quotas_;
     const Plan& plan_;
     Random random_;
     std::int64_t wall_offset_ms_ = 1'700'000'000'000;

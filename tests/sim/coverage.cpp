@@ -38,8 +38,7 @@ constexpr Excuse kExcuses[] = {
     {"code internal", "inside the libraries"},
     {"code bad_message", "the sessions send no nonsense: tests/process/hostile_test.cpp, fuzzing"},
     {"code unknown_message", "likewise"},
-    {"code not_allowed", "there are no keys here: CoreAccess, CoreAccessMatrix"},
-    {"code over_quota", "nor quotas, which stand beside the keys: CoreQuota"},
+    {"code not_allowed", "keys may do everything here: CoreAccess, CoreAccessMatrix"},
     {"code version_not_spoken", "all peers are of this version: tests/old_minor"},
     {"instance retired", "an instance is kept for a day of the broker's time: CoreWindow"},
 };

@@ -2,6 +2,9 @@
 // The reference model: what clients were told, what handlers did and what became durable, and the promises that tie
 // them together. It decides nothing and knows nothing of how the broker decides; each call says what happened and
 // throws Broken if that may not happen. The promises' numbers are those of DESIGN.md.
+//
+// model.cpp has what clients and workers say; model_grants.cpp grants, claims and their order; model_batches.cpp what
+// becomes durable; model_state.cpp the core's own state.
 
 #include <cstdint>
 #include <map>
@@ -267,8 +270,8 @@ class Model {
         bool draining = false;
     };
     std::map<std::uint64_t, std::pair<Uuid, Drain>> worker_rows_;
-    std::set<std::string> resumed_;  // workers that somebody has ever asked to resume
-    std::set<JobId> made_again_;     // of the batch: what it puts into `live`
+    std::set<std::string> resumed_;            // workers that somebody has ever asked to resume
+    std::map<JobId, const broker::Op*> puts_;  // of the batch: the last that puts a job into `live`
     std::map<JobId, std::set<std::string>> new_payloads_;
     std::int64_t stalled_us_ = 0;  ///< in all, up to the end of the last time
     std::int64_t stall_ends_ = 0;

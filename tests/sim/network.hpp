@@ -59,6 +59,10 @@ class Network {
     void close(ConnectionId connection, Side by);
     /// All of the broker's side.
     void close_all();
+    /// Whose it is.
+    [[nodiscard]] const std::string& peer_name(ConnectionId connection) const {
+        return connections_.at(connection).peer->process.name();
+    }
 
     // --- faults
 

@@ -26,6 +26,7 @@ constexpr Knob kKnobs[] = {
     {"slow", &Plan::slow},
     {"clock_jump", &Plan::clock_jump},
     {"unnoticed", &Plan::unnoticed},
+    {"reload", &Plan::reload},
     {"looks", &Plan::looks},
     {"follows", &Plan::follows},
     {"watched", &Plan::watched},
@@ -61,6 +62,10 @@ constexpr Knob kKnobs[] = {
     {"limit_kept_jobs", &Plan::limit_kept_jobs},
     {"limit_dead_jobs", &Plan::limit_dead_jobs},
     {"limit_kept_ms", &Plan::limit_kept_ms},
+    {"key_quotas", &Plan::key_quotas},
+    {"quota_jobs", &Plan::quota_jobs},
+    {"quota_bytes", &Plan::quota_bytes},
+    {"quota_rate", &Plan::quota_rate},
     {"unapplied_batches", &Plan::unapplied_batches},
     {"result_grant", &Plan::result_grant},
     {"quick_timing", &Plan::quick_timing},
@@ -211,6 +216,11 @@ Plan make_plan(Random random) {
     }
     plan.unapplied_batches = seldom(20, 3, 30);
     plan.quick_timing = random.percent(30) ? 1 : 0;
+    plan.quota_jobs = seldom(20, 5, 50);
+    plan.quota_bytes = seldom(15, 300, 40'000);
+    plan.quota_rate = seldom(10, 1, 20);
+    plan.key_quotas = random.percent(50) ? 1 : 0;
+    plan.reload = fault(5, 30);
     return plan;
 }
 

@@ -50,6 +50,7 @@ struct Plan {
     std::int64_t slow = 0;  ///< one direction of a connection delivers nothing for a while
     std::int64_t clock_jump = 0;  ///< of the broker's wall clock
     std::int64_t unnoticed = 0;   ///< percent: how often a side does not notice that its connection broke
+    std::int64_t reload = 0;      ///< SIGHUP: other quotas, other limits; at a start of the broker, too
 
     // Features. Percent of jobs:
     std::int64_t keyed = 0;
@@ -93,6 +94,10 @@ struct Plan {
     std::int64_t limit_kept_jobs = 0;
     std::int64_t limit_dead_jobs = 0;
     std::int64_t limit_kept_ms = 0;
+    std::int64_t quota_jobs = 0;  ///< at most, of each queue; how much of it changes with the broker's settings
+    std::int64_t quota_bytes = 0;
+    std::int64_t quota_rate = 0;
+    std::int64_t key_quotas = 0;         ///< each client has such a quota, too
     std::int64_t unapplied_batches = 0;  ///< a store that is so far behind is waited for
     std::int64_t quick_timing = 0;       ///< losses are noticed sooner, so that more of them happens
 

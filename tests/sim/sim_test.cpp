@@ -45,8 +45,7 @@ std::set<std::string> documented_answers() {
 const std::set<std::string> kNotHere = {
     "HELLO bad_field",           // CoreSession
     "HELLO version_not_spoken",  // CoreSession
-    "HELLO not_allowed",         // CoreAccess: there are no keys here
-    "SUBMIT over_quota",         // CoreQuota: nor quotas, which stand beside the keys
+    "HELLO not_allowed",         // CoreAccess: keys may do everything here
     "REDRIVE over_quota",        // CoreQuotaSteer
     "REDRIVE busy",              // CoreQuotaLimits
     "CHANGE over_quota",         // CoreQuotaSteer
@@ -136,7 +135,8 @@ INSTANTIATE_TEST_SUITE_P(OfTheCore, PlantedBug,
                                          Planted{broker::PlantedBug::pause_forgotten_on_restart, 40, "P5"},
                                          Planted{broker::PlantedBug::queue_limit_overrun, 30, "P5"},
                                          Planted{broker::PlantedBug::stale_end_accepted, 80, "P3"},
-                                         Planted{broker::PlantedBug::snooze_ignored, 10, "P2"}),
+                                         Planted{broker::PlantedBug::snooze_ignored, 10, "P2"},
+                                         Planted{broker::PlantedBug::quota_forgotten_on_restart, 80, "P8"}),
                          [](const auto& test) { return name_of(test.param.bug); });
 
 TEST(PlantedBugs, AreAllLookedFor) {
