@@ -98,7 +98,7 @@ TEST(Doctor, AFileSystemOfMemoryThatIsNearlyFull) {
 
 // What other_machine.cpp says is appended.
 const std::string kOnAnotherMachine =
-    "ulimit -n 20000; export ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=" JOBYARD_OTHER_MACHINE " ";
+    "ulimit -n 20000; export ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=" JOBYARD_OTHER_MACHINE " ";
 
 TEST(Doctor, AFileSystemThatIsNoLocalDisk) {
     BrokerProcess broker;
