@@ -171,7 +171,7 @@ TEST_F(CoreWindow, WindowBeyondItsLimitIsBusyUntilSomethingIsConfirmed) {
 }
 
 TEST_F(CoreWindow, WhoHasManyUnansweredIsToldToHaveFewerWhileAnotherSubmitsLittle) {
-    const Peer other = submitter();
+    const Peer other = submitter("other");
     const auto told = [&](std::uint64_t first) {
         send(client, Submit{first - 1, first, std::vector<SubmitItem>(100, {.type = "t"})});
         return expect<Answers>(client)->in_flight;

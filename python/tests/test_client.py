@@ -5,7 +5,7 @@ import os
 import signal
 import unittest
 
-from yard import Yard, counter, eventually
+from yard import PATIENCE, Yard, counter, eventually
 
 from jobyard import (
     AsyncClient,
@@ -29,7 +29,7 @@ class Submitting(Yard):
         client = self.client()
         specs = [JobSpec("echo", payload=b"%d" % n, watch=True) for n in range(2_000)]
         jobs = client.submit_many(specs)
-        self.assertEqual([job.result(timeout=60) for job in jobs], [spec.payload for spec in specs])
+        self.assertEqual([job.result(timeout=PATIENCE) for job in jobs], [spec.payload for spec in specs])
         self.assertEqual(len({job.id() for job in jobs}), 2_000)
 
     def test_settings_reach_the_broker(self) -> None:
@@ -47,10 +47,10 @@ class Submitting(Yard):
         self.start_worker("w")
         client = self.client()
         first = client.submit("echo", payload=b"x", key="once", watch=True)
-        self.assertEqual(first.result(timeout=60), b"x")
+        self.assertEqual(first.result(timeout=PATIENCE), b"x")
         again = client.submit("echo", payload=b"x", key="once", watch=True)
         self.assertEqual((again.id(), again.existing(), first.existing()), (first.id(), True, False))
-        self.assertEqual(again.result(timeout=60), b"x")
+        self.assertEqual(again.result(timeout=PATIENCE), b"x")
         with self.assertRaises(Conflict):
             client.submit("echo", payload=b"other", key="once").id()
 
@@ -93,7 +93,7 @@ class Submitting(Yard):
         self.kill_broker()
         self.start_broker(data="other")
         with self.assertRaisesRegex(UnknownJob, "another store"):
-            watched.wait(timeout=60)
+            watched.wait(timeout=PATIENCE)
         self.assertEqual([client.submit("t").id() for _ in range(3)], [1, 2, 3])
 
     def test_a_child_process_is_told_to_make_its_own_client(self) -> None:
@@ -123,7 +123,7 @@ class FullQueue(Yard):
         with self.assertRaises(TimedOut):
             waiting.id(timeout=0.2)
         self.start_worker("w")
-        self.assertEqual(waiting.result(timeout=60), b"room")
+        self.assertEqual(waiting.result(timeout=PATIENCE), b"room")
 
 
 class SilentBroker(Yard):
@@ -165,7 +165,7 @@ class OverTcp(Yard):
         self.start_worker("w")
         client = self.client()
         for payload in (b"before", b"after"):
-            self.assertEqual(client.submit("echo", payload=payload).result(timeout=60), payload)
+            self.assertEqual(client.submit("echo", payload=payload).result(timeout=PATIENCE), payload)
             self.kill_broker()
             self.start_broker()
 
@@ -177,24 +177,24 @@ class Asyncio(Yard):
         async def use() -> None:
             async with AsyncClient(self.endpoint) as client:
                 jobs = await client.submit_many([JobSpec("echo", payload=b"%d" % n, watch=True) for n in range(500)])
-                results = await asyncio.gather(*(job.result(timeout=60) for job in jobs))
+                results = await asyncio.gather(*(job.result(timeout=PATIENCE) for job in jobs))
                 self.assertEqual(results, [b"%d" % n for n in range(500)])
                 gated = await client.submit("gated")
                 with self.assertRaises(TimedOut):
                     await gated.result(timeout=0.05)
                 self.assertIn(await client.cancel(await gated.id()), ("cancelled", "cancel_requested"))
                 with self.assertRaises(JobCancelled):
-                    await gated.result(timeout=60)
+                    await gated.result(timeout=PATIENCE)
                 self.assertEqual((await client.show(await gated.id())).state, "cancelled")
                 self.assertEqual(len([info async for info in client.list(state="completed")]), 500)
-                self.assertEqual((await client.wait(await jobs[0].id(), timeout=60)).payload, b"0")
+                self.assertEqual((await client.wait(await jobs[0].id(), timeout=PATIENCE)).payload, b"0")
                 self.assertEqual((await client.stats())["jobs"]["completed_total"], 500)
                 dead = await client.submit("hopeless")
                 with self.assertRaises(JobDead):
-                    await dead.result(timeout=60)
+                    await dead.result(timeout=PATIENCE)
                 self.open_gate()
                 await client.redrive(await dead.id())
-                self.assertEqual((await client.wait(await dead.id(), timeout=60)).state, "completed")
+                self.assertEqual((await client.wait(await dead.id(), timeout=PATIENCE)).state, "completed")
 
         asyncio.run(use())
 

@@ -4,7 +4,7 @@ import signal
 import threading
 import unittest
 
-from yard import Yard, counter, eventually, kill
+from yard import PATIENCE, Yard, counter, eventually, kill
 
 from jobyard import JobSpec, Submission
 
@@ -31,7 +31,7 @@ class BrokerKill(Yard):
             self.start_broker()
         submitter.join()
         self.assertGreater(kills, 0, "no kill met an unanswered submit")
-        self.assertEqual([job.result(timeout=60) for job in jobs], [spec.payload for spec in specs])
+        self.assertEqual([job.result(timeout=PATIENCE) for job in jobs], [spec.payload for spec in specs])
         self.assertEqual(len({job.id() for job in jobs}), len(specs))
         self.assertEqual(counter(client, "jobs", "submitted_total"), len(specs))
         self.assertEqual(counter(client, "jobs", "completed_total"), len(specs))
@@ -44,7 +44,7 @@ class BrokerKill(Yard):
             eventually(lambda: len(self.executions()) >= number, f"{number} jobs were begun")
             self.kill_broker()
             self.start_broker()
-        self.assertEqual(submitted.wait(timeout=60).state, "completed")
+        self.assertEqual(submitted.wait(timeout=PATIENCE).state, "completed")
         self.assertEqual([each.array for each in client.arrays()], [submitted.id()])
         indices = [job.array_index for job in client.list(array=submitted.id(), page=1_000)]
         self.assertEqual(sorted(indices), list(range(2_000)))
@@ -60,9 +60,9 @@ class BrokerKill(Yard):
         self.kill_broker()
         self.start_broker()
         eventually(lambda: counter(client, "jobs", "running") == 2, "the worker has claimed them")
-        self.assertEqual(client.submit("echo", payload=b"new").result(timeout=60), b"new")
+        self.assertEqual(client.submit("echo", payload=b"new").result(timeout=PATIENCE), b"new")
         self.open_gate()
-        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 2)
+        self.assertEqual([job.result(timeout=PATIENCE) for job in jobs], [b"through"] * 2)
         infos = [client.show(job.id()) for job in jobs]
         self.assertEqual([(len(info.attempts), info.token) for info in infos], [(1, token) for token in tokens])
         self.assertEqual([self.begun(job.id()) for job in jobs], [["w"]] * 2)
@@ -76,7 +76,7 @@ class BrokerKill(Yard):
         self.open_gate()
         eventually((self.directory / f"through-{job.id()}").exists, "the handler returns")
         self.start_broker()
-        self.assertEqual(job.result(timeout=60), b"through")
+        self.assertEqual(job.result(timeout=PATIENCE), b"through")
         self.assertEqual(self.begun(job.id()), ["w"])
 
 
@@ -89,7 +89,7 @@ class WorkerKill(Yard):
         kill(first)
         self.start_worker("second", "slots=4")
         self.open_gate()
-        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 4)
+        self.assertEqual([job.result(timeout=PATIENCE) for job in jobs], [b"through"] * 4)
         attempts = [client.show(job.id()).attempts for job in jobs]
         self.assertEqual([each[-1].worker for each in attempts], ["second"] * 4)
         self.assertEqual(sum(each[0].outcome == "worker_lost" for each in attempts), 4)
@@ -107,8 +107,8 @@ class Leaving(Yard):
         self.start_worker("staying", "slots=2")
         eventually(lambda: len(self.executions()) == 3, "they run elsewhere")
         self.open_gate()
-        self.assertEqual([job.result(timeout=60) for job in jobs], [b"through"] * 3)
-        self.assertEqual(leaving.wait(timeout=60), 0)
+        self.assertEqual([job.result(timeout=PATIENCE) for job in jobs], [b"through"] * 3)
+        self.assertEqual(leaving.wait(timeout=PATIENCE), 0)
         self.assertEqual(
             [name for name, _, attempt in self.executions() if attempt == 1], ["leaving", *["staying"] * 2]
         )
@@ -121,7 +121,7 @@ class Leaving(Yard):
                 job = client.submit(handler, watch=True, max_attempts=1)
                 eventually(lambda: bool(self.begun(job.id())), "it runs")
                 leaving.send_signal(signal.SIGTERM)
-                self.assertEqual(leaving.wait(timeout=60), 0)
+                self.assertEqual(leaving.wait(timeout=PATIENCE), 0)
                 self.assertEqual(client.show(job.id()).state, "queued")
                 self.assertEqual(client.cancel(job.id()), "cancelled")
 
@@ -134,7 +134,7 @@ class Leaving(Yard):
         eventually(lambda: counter(client, "jobs", "queued") == 1, "the one that waited is back in its queue")
         self.assertIsNone(leaving.poll())
         leaving.send_signal(signal.SIGTERM)
-        self.assertEqual(leaving.wait(timeout=60), 0)
+        self.assertEqual(leaving.wait(timeout=PATIENCE), 0)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class JobsThatWait(Yard):
         info = client.show(job, timeout=PATIENCE)
         self.assertEqual((info.state, info.reason), ("scheduled", "held"))
         client.change(job, held=False)
-        self.assertEqual(client.wait(job, timeout=60).payload, b"x")
+        self.assertEqual(client.wait(job, timeout=PATIENCE).payload, b"x")
 
     def test_jobs_are_moved_and_reprioritized_while_they_wait(self) -> None:
         client = self.client()
@@ -60,14 +60,14 @@ class JobsThatWait(Yard):
         self.assertEqual(client.show(client.submit("t", run_at=tomorrow).id()).due_at, tomorrow)
         for times in (dict(deadline=0.05), dict(queue_timeout=0.05)):
             with self.assertRaises(JobDead) as raised:
-                client.submit("t", **times).result(timeout=60)  # type: ignore[arg-type]
+                client.submit("t", **times).result(timeout=PATIENCE)  # type: ignore[arg-type]
             self.assertEqual(raised.exception.ended.reason, "expired")
 
     def test_a_key_may_end_with_its_job(self) -> None:
         self.start_worker("w")
         client = self.client()
         first = client.submit("echo", key="k", key_ttl=0)
-        first.result(timeout=60)
+        first.result(timeout=PATIENCE)
         again = client.submit("echo", key="k", key_ttl=0)
         self.assertFalse(again.existing())
         self.assertNotEqual(again.id(), first.id())
@@ -76,7 +76,7 @@ class JobsThatWait(Yard):
         self.start_worker("w")
         client = self.client()
         soon = client.submit("snoozes", payload=b"0.05", max_attempts=1)
-        self.assertEqual(soon.result(timeout=60), b"attempt 1")
+        self.assertEqual(soon.result(timeout=PATIENCE), b"attempt 1")
         late = client.submit("snoozes", payload=b"3600").id()
         eventually(lambda: client.show(late).state == "scheduled", "it is snoozed")
         due = client.show(late).due_at
@@ -96,7 +96,7 @@ class Queues(Yard):
         self.assertEqual((queue.paused, queue.paused_by, queue.paused_why), (True, "ann", "the relay is down"))
         assert queue.paused_at is not None
         client.set_queue("default", paused=False)
-        self.assertEqual(job.result(timeout=60), b"x")
+        self.assertEqual(job.result(timeout=PATIENCE), b"x")
 
     def test_policies_of_queue_and_type_are_set_shown_and_taken_back(self) -> None:
         client = self.client()
@@ -130,7 +130,7 @@ class Arrays(Yard):
         made = client.submit("odd_ones_fail", array=seeds, array_name="seeds", at_once=20, max_attempts=1, watch=True)
         array = made.id()
         with self.assertRaisesRegex(JobDead, "50 dead of 100 jobs"):
-            made.result(timeout=60)
+            made.result(timeout=PATIENCE)
         info = client.array(array)
         self.assertEqual((info.name, info.count, info.first, info.step, info.at_once), ("seeds", 100, 3, 3, 20))
         self.assertEqual((info.state, info.making, info.made, info.completed), ("dead", False, 100, 50))
@@ -144,7 +144,7 @@ class Arrays(Yard):
         self.open_gate()
         again = client.resubmit(array)
         self.assertEqual(client.resubmit(array), again)
-        self.assertEqual(client.wait(again, timeout=60).state, "completed")
+        self.assertEqual(client.wait(again, timeout=PATIENCE).state, "completed")
         info = client.array(again)
         self.assertEqual((info.resubmits, info.count, info.completed, info.first), (array, 50, 50, None))
         self.assertEqual((client.array(array).left_dead, client.array(array).resubmitted_as), (0, again))
@@ -166,7 +166,7 @@ class Arrays(Yard):
         info = client.array(array)
         self.assertEqual((info.making, info.made, info.waiting), (False, 10, 10))
         client.cancel(array)
-        self.assertEqual(client.wait(array, timeout=60).state, "cancelled")
+        self.assertEqual(client.wait(array, timeout=PATIENCE).state, "cancelled")
         with self.assertRaises(NotDead):
             client.resubmit(array)
         again = client.resubmit(array, cancelled=True)
@@ -206,7 +206,7 @@ class ManyJobs(Yard):
         dead = client.submit_many([JobSpec("hopeless", watch=True)] * 5)
         other = client.submit_many([JobSpec("blow_up", payload=b"'7' apples", max_attempts=1, watch=True)] * 3)
         for job in (*dead, *other):
-            job.wait(timeout=60)
+            job.wait(timeout=PATIENCE)
         error = client.show(other[0].id()).error
         groups = json.loads("[" + ",".join(self.command("dead", "list", "--group", "--json").stdout.splitlines()) + "]")
         self.assertIn(fingerprint("blow_up", error), [group["fingerprint"] for group in groups])
@@ -215,7 +215,7 @@ class ManyJobs(Yard):
         only = [dead[0].id(), dead[1].id()]
         self.assertEqual(self.done(client, client.start_task("redrive", reason="not_retryable", jobs=only)), 2)
         for number in only:
-            self.assertEqual(client.wait(number, timeout=60).state, "completed")
+            self.assertEqual(client.wait(number, timeout=PATIENCE).state, "completed")
         self.assertEqual(len(list(client.list(state="dead"))), 3)
 
 
@@ -224,7 +224,7 @@ class DeadJobs(Yard):
         self.start_worker("w")
         client = self.client()
         job = client.submit("fails_until", payload=b"9", max_attempts=1).id()
-        self.assertEqual(client.wait(job, timeout=60).state, "dead")
+        self.assertEqual(client.wait(job, timeout=PATIENCE).state, "dead")
         self.assertEqual(client.payload(job), b"9")
         client.edit(job, payload=b"2", priority=8, retry=RetryPolicy(timeout=7))
         info = client.show(job)
@@ -234,7 +234,7 @@ class DeadJobs(Yard):
         self.kill_broker()
         self.start_broker()
         client.redrive(job, timeout=PATIENCE)
-        self.assertEqual(client.wait(job, timeout=60).payload, b"attempt 2")
+        self.assertEqual(client.wait(job, timeout=PATIENCE).payload, b"attempt 2")
         with self.assertRaises(NotDead):
             client.edit(job, payload=b"")
         with self.assertRaisesRegex(Refused, "completed: only the payload of jobs that are unended or dead is kept"):
@@ -255,10 +255,10 @@ class Workers(Yard):
         waits = client.submit("echo", payload=b"x", watch=True)
         waits.id()
         self.open_gate()
-        self.assertEqual(running.result(timeout=60), b"through")
+        self.assertEqual(running.result(timeout=PATIENCE), b"through")
         self.assertEqual(client.show(waits.id()).state, "queued")
         self.assertEqual(client.resume("w"), 1)
-        self.assertEqual(waits.result(timeout=60), b"x")
+        self.assertEqual(waits.result(timeout=PATIENCE), b"x")
         self.assertEqual([worker.name for worker in client.workers()], ["w"])
         self.assertEqual((worker.slots, worker.queues), (2, ("default",)))
         with self.assertRaises(UnknownWorker):
@@ -310,7 +310,7 @@ class Asyncio(Yard):
                 events = await client.events(kinds=["completed"], timeout=PATIENCE)
                 job = await client.submit("echo", payload=b"x", queue="other", held=True)
                 await client.change(await job.id(), queue="default", priority=8, held=False)
-                self.assertEqual(await job.result(timeout=60), b"x")
+                self.assertEqual(await job.result(timeout=PATIENCE), b"x")
                 async for event in events:
                     self.assertEqual(event.job, await job.id())
                     break
@@ -329,17 +329,17 @@ class Asyncio(Yard):
                     await client.stop_task(number)
                 dead = await client.submit("hopeless", watch=True)
                 with self.assertRaises(JobDead):
-                    await dead.result(timeout=60)
+                    await dead.result(timeout=PATIENCE)
                 await client.edit(await dead.id(), payload=b"y", type="echo")
                 self.assertEqual(await client.payload(await dead.id()), b"y")
                 await client.redrive(await dead.id())
-                self.assertEqual((await client.wait(await dead.id(), timeout=60)).payload, b"y")
+                self.assertEqual((await client.wait(await dead.id(), timeout=PATIENCE)).payload, b"y")
                 self.assertEqual(await client.drain("w"), 1)
                 self.assertEqual([worker.state for worker in await client.workers("w")], ["draining"])
                 self.assertEqual(await client.resume("w"), 1)
 
                 made = await client.submit("odd_ones_fail", array=range(10), array_name="ten", max_attempts=1)
-                self.assertEqual((await made.wait(timeout=60)).state, "dead")
+                self.assertEqual((await made.wait(timeout=PATIENCE)).state, "dead")
                 array = await client.array(await made.id())
                 self.assertEqual((array.name, array.completed, array.dead), ("ten", 5, 5))
                 self.assertEqual([each async for each in client.list(array=array.array, state="cancelled")], [])
@@ -347,7 +347,7 @@ class Asyncio(Yard):
                     await client.stop_array(array.array)
                 self.open_gate()
                 again = await client.resubmit(array.array)
-                self.assertEqual((await client.wait(again, timeout=60)).state, "completed")
+                self.assertEqual((await client.wait(again, timeout=PATIENCE)).state, "completed")
                 self.assertEqual([each.array for each in await client.arrays()], [again, array.array])
 
         asyncio.run(use())

@@ -8,7 +8,7 @@ import sys
 import unittest
 
 import msgpack  # type: ignore[import]
-from yard import PROGRAMS, SOURCE, Yard, counter, eventually
+from yard import PATIENCE, PROGRAMS, SOURCE, Yard, counter, eventually
 
 from jobyard import Backoff, JobCancelled, JobDead, NotDead, UnknownJob
 
@@ -21,7 +21,7 @@ class BothLanguages(Yard):
         client = self.client()
         command = msgpack.packb({"argv": ["sh", "-c", "echo $WORD; exit 3"], "env": {"WORD": "hello"}})
         job = client.submit("command", payload=command, max_attempts=1)
-        ended = job.wait(timeout=60)
+        ended = job.wait(timeout=PATIENCE)
         self.assertEqual((ended.state, ended.reason, ended.error), ("dead", "failed", "exit status 3"))
         self.assertEqual(msgpack.unpackb(ended.payload)["stdout"], b"hello\n")
 
@@ -59,28 +59,28 @@ class Results(Yard):
         client = self.client(grant=64 << 10)
         sizes = [300_000, 10, 65_536, 390_000, 0, 100_000, 65_473, 200_000]
         jobs = [client.submit("blow_up", payload=b"%d" % size, watch=True) for size in sizes]
-        self.assertEqual([len(job.result(timeout=60)) for job in jobs], sizes)
+        self.assertEqual([len(job.result(timeout=PATIENCE)) for job in jobs], sizes)
 
     def test_a_result_beyond_the_limit_fails_the_job_and_says_why(self) -> None:
         self.start_worker("w")
         for size in (400_000, 5_000_000):
             with self.assertRaisesRegex(JobDead, "not_retryable.*393216"):
-                self.client().submit("blow_up", payload=b"%d" % size).result(timeout=60)
+                self.client().submit("blow_up", payload=b"%d" % size).result(timeout=PATIENCE)
 
     def test_any_job_can_be_watched_before_and_after_its_end(self) -> None:
         mine, other = self.client(), self.client()
         job = mine.submit("echo", payload=b"x").id()
         before = other.watch(job)[0]
         self.start_worker("w")
-        self.assertEqual(before.result(timeout=60), b"x")
-        self.assertEqual(other.wait(job, timeout=60).payload, b"x")
+        self.assertEqual(before.result(timeout=PATIENCE), b"x")
+        self.assertEqual(other.wait(job, timeout=PATIENCE).payload, b"x")
         with self.assertRaises(UnknownJob):
-            other.wait(job + 1, timeout=60)
+            other.wait(job + 1, timeout=PATIENCE)
 
     def test_a_handler_that_returns_no_bytes_fails_for_good(self) -> None:
         self.start_worker("w")
         with self.assertRaisesRegex(JobDead, "returned str; bytes or None was expected"):
-            self.client().submit("returns_text").result(timeout=60)
+            self.client().submit("returns_text").result(timeout=PATIENCE)
 
 
 class Lives(Yard):
@@ -88,7 +88,7 @@ class Lives(Yard):
         self.start_worker("w")
         client = self.client()
         job = client.submit("fails_until", payload=b"3", backoff=QUICK)
-        self.assertEqual(job.result(timeout=60), b"attempt 3")
+        self.assertEqual(job.result(timeout=PATIENCE), b"attempt 3")
         attempts = client.show(job.id()).attempts
         self.assertEqual([each.outcome for each in attempts], ["failed", "failed", "completed"])
         self.assertEqual((attempts[0].error, attempts[0].tail), ("not yet at attempt 1", "the tail"))
@@ -98,27 +98,27 @@ class Lives(Yard):
         client = self.client()
         job = client.submit("hopeless")
         with self.assertRaisesRegex(JobDead, "there is no hope") as raised:
-            job.result(timeout=60)
+            job.result(timeout=PATIENCE)
         self.assertEqual(
             (raised.exception.ended.reason, raised.exception.ended.payload), ("not_retryable", b"what is left")
         )
         self.assertEqual([each.id for each in client.list(state="dead")], [job.id()])
         self.open_gate()
         client.redrive(job.id())
-        self.assertEqual(client.wait(job.id(), timeout=60).state, "completed")
+        self.assertEqual(client.wait(job.id(), timeout=PATIENCE).state, "completed")
         with self.assertRaises(NotDead):
             client.redrive(job.id())
 
     def test_a_released_job_is_charged_to_nobody(self) -> None:
         self.start_worker("w")
-        self.assertEqual(self.client().submit("released_once", max_attempts=1).result(timeout=60), b"attempt 1")
+        self.assertEqual(self.client().submit("released_once", max_attempts=1).result(timeout=PATIENCE), b"attempt 1")
 
     def test_cancel_stops_what_runs_and_what_waits(self) -> None:
         client = self.client()
         waiting = client.submit("echo", watch=True)
         self.assertEqual(client.cancel(waiting.id()), "cancelled")
         with self.assertRaises(JobCancelled):
-            waiting.result(timeout=60)
+            waiting.result(timeout=PATIENCE)
         self.assertEqual(client.cancel(waiting.id()), "cancelled")
         self.start_worker("w")
         for handler in ("gated", "gated_async"):
@@ -126,7 +126,7 @@ class Lives(Yard):
             eventually(lambda: bool(self.begun(running.id())), "it runs")
             self.assertEqual(client.cancel(running.id()), "cancel_requested")
             with self.assertRaises(JobCancelled):
-                running.result(timeout=60)
+                running.result(timeout=PATIENCE)
         with self.assertRaises(UnknownJob):
             client.cancel(1_000)
 
@@ -134,13 +134,13 @@ class Lives(Yard):
         self.start_worker("stuck", "slots=1")
         client = self.client()
         job = client.submit("deaf", timeout=0.05, max_attempts=1)
-        ended = job.wait(timeout=60)
+        ended = job.wait(timeout=PATIENCE)
         self.assertEqual((ended.state, ended.error), ("dead", "ran for longer than its timeout of 0.05 s"))
         self.assertEqual(client.show(job.id()).attempts[0].outcome, "timeout")
         other = client.submit("echo", payload=b"x", watch=True)
         eventually(lambda: client.show(other.id()).reason == "no_free_slot", "the broker knows that no slot is free")
         self.open_gate()
-        self.assertEqual(other.result(timeout=60), b"x")
+        self.assertEqual(other.result(timeout=PATIENCE), b"x")
 
 
 class Renewals(Yard):
@@ -154,9 +154,9 @@ class Renewals(Yard):
         info = client.show(job.id())
         self.assertEqual((info.progress, info.state, info.worker), (0.25, "running", "w"))
         before = counter(client, "dispatched")
-        client.submit("echo", delay=1.0).result(timeout=60)  # two leases later
+        client.submit("echo", delay=1.0).result(timeout=PATIENCE)  # two leases later
         self.open_gate()
-        self.assertEqual(job.wait(timeout=60).attempt, 1)
+        self.assertEqual(job.wait(timeout=PATIENCE).attempt, 1)
         self.assertEqual((counter(client, "dispatched"), self.begun(job.id())), (before + 1, ["w"]))
 
 

@@ -19,7 +19,7 @@ from jobyard import Client
 
 SOURCE = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(os.environ.get("JOBYARD_BIN_DIR", SOURCE / "build" / "bin"))
-PATIENCE = 60.0
+PATIENCE = float(os.environ.get("JOBYARD_TEST_PATIENCE_S", "60"))
 INTERVAL = 0.005
 
 

@@ -155,14 +155,19 @@ std::optional<std::string> wrong_with_verify(const std::string& path) {
     return "verify found " + std::to_string(verified->found) + ": " + verified->findings.front().text;
 }
 
-std::optional<std::string> wrong_with_backup(const std::string& path, const std::set<JobId>& jobs) {
+std::optional<std::string> wrong_with_backup(const std::string& path, const Expected& expected,
+                                             const std::set<JobId>& jobs) {
     if (auto wrong = wrong_with_verify(path)) return wrong;
     const auto image = Image::open(path);
     if (!image) return image.error().text;
     const auto rows = read(**image);
     if (!rows) return rows.error().text;
-    for (const JobId job : jobs)
-        if (!rows->live.contains(job) && !rows->ended.contains(job)) return job_text(job) + " is not in it";
+    for (const JobId job : jobs) {
+        if (rows->live.contains(job) || rows->ended.contains(job)) continue;
+        if (!expected.may_be_retired->contains(job)) return job_text(job) + " is not in it";
+        if (rows->done < expected.kept_jobs)
+            return job_text(job) + " is not in it, with only " + std::to_string(rows->done) + " ended jobs left";
+    }
     return std::nullopt;
 }
 
@@ -187,10 +192,11 @@ std::optional<std::string> check(const std::string& directory, const Expected& e
             if (!rows->paused.contains(queue)) return "the queue " + queue + " was paused, and is not";
     }
     for (const auto& [name, jobs] : expected.backups)
-        if (auto wrong = wrong_with_backup(directory + "/" + name, jobs)) return name + ": " + *wrong;
+        if (auto wrong = wrong_with_backup(directory + "/" + name, expected, jobs)) return name + ": " + *wrong;
     // One that nobody was told of is whole, or has not got its name.
     if (is_there(directory + "/backup/store"))
-        if (auto wrong = wrong_with_backup(directory + "/backup", {})) return "a backup in the making: " + *wrong;
+        if (auto wrong = wrong_with_backup(directory + "/backup", expected, {}))
+            return "a backup in the making: " + *wrong;
     return std::nullopt;
 }
 

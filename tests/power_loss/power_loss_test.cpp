@@ -15,6 +15,15 @@
 namespace jobyard::power_loss {
 namespace {
 
+// A look at what is left has one thread, in which there is nothing to find for ThreadSanitizer; and it maps files,
+// hundreds of times, which takes that one a second each. The run of the broker is under it.
+#ifdef __SANITIZE_THREAD__
+constexpr const char* kNoLooks =
+    "hundreds of looks with one thread take ThreadSanitizer many minutes, and tell it nothing";
+#else
+constexpr const char* kNoLooks = nullptr;
+#endif
+
 struct RecordedRun {
     RecordedRun() {
         std::filesystem::create_directory(root);
@@ -31,6 +40,7 @@ struct RecordedRun {
 
 TEST(PowerLoss, AtNoPointLosesWhatWasToldOrLeavesAStoreThatCannotBeOpened) {
     const RecordedRun run;
+    if (kNoLooks != nullptr) GTEST_SKIP() << kNoLooks;
     const Replayed replayed = run.lose({.seeds = 2});
     EXPECT_EQ(replayed.wrong, 0U) << replayed.first_wrong;
     EXPECT_GE(replayed.checked, replayed.points);
@@ -53,6 +63,7 @@ struct Ignored {
 class PowerLossItself : public testing::TestWithParam<Ignored> {};
 
 TEST_P(PowerLossItself, FindsThatASyncDoesNotHappen) {
+    if (kNoLooks != nullptr) GTEST_SKIP() << kNoLooks;
     const RecordedRun run;
     const Replayed replayed =
         run.lose({.seeds = 3, .ignored = GetParam().name, .ignored_at_first = GetParam().at_first});

@@ -197,7 +197,9 @@ TEST(Store, TellsWhatIsWrongByItsExitCode) {
     std::string bytes = read_file(broker.data() + "/store/data.mdb");
     for (std::size_t at = 8192; at < bytes.size(); ++at) bytes[at] = '\x5a';
     write_file(broker.data() + "/store/data.mdb", bytes);
-    const Ran damaged = store({"verify", broker.data()});
+    // A signal may end what reads it, also where a sanitizer would catch that.
+    const Ran damaged = jobyard_command("ipc:///nobody", {"store", "verify", broker.data()}, {}, "jobyard",
+                                        tell_sanitizer("handle_segv=0:handle_sigbus=0"));
     EXPECT_TRUE(damaged.exit == 1 || damaged.exit == 3) << damaged.exit << damaged.output << damaged.errors;
     EXPECT_FALSE((damaged.output + damaged.errors).empty());
 }

@@ -726,11 +726,11 @@ static void watch(void) {
     after = page->last;
     jobyard_free(page);
 
-    do { /* until it has it */
+    do { /* until it is there, and has it */
         jobyard_free(workers);
         NEEDED(jobyard_workers(client, "here", kLimit, &workers, &error));
-        CHECK(workers->count == 1);
-    } while (workers->count == 1 && workers->items[0]->job_count == 0);
+    } while (workers->count == 0 || workers->items[0]->job_count == 0);
+    CHECK(workers->count == 1);
     CHECK(same(workers->items[0]->name, "here") && same(workers->items[0]->state, "busy"));
     CHECK(workers->items[0]->jobs[0] == id && workers->items[0]->slots == 1 && workers->items[0]->running == 1);
     CHECK(workers->items[0]->queue_count == 1 && same(workers->items[0]->queues[0], "default"));
@@ -982,15 +982,23 @@ static void wrong(void) {
     task = (jobyard_task)JOBYARD_TASK_INIT;
     task.action = (jobyard_task_action)0;
     REFUSES("action", jobyard_start_task(client, &task, kLimit, &id, &error));
+    jobyard_client_free(client);
+}
 
-    /* More than any memory has. */
-    job = (jobyard_job)JOBYARD_JOB_INIT;
-    job.type = "echo";
+/* More is asked for than any memory has. */
+static void memory(void) {
+    jobyard_client* client = open_client();
+    jobyard_job job = job_of("echo", "");
+    jobyard_submission* submission = NULL;
+    jobyard_answers* answers = NULL;
+    const uint64_t id = 1;
+
     job.payload = "";
     job.payload_size = (size_t)1 << 50;
     GIVES(JOBYARD_NO_MEMORY, jobyard_submit(client, &job, &submission, &error));
     CHECK(submission == NULL);
     GIVES(JOBYARD_NO_MEMORY, jobyard_cancel_all(client, &id, (size_t)1 << 50, 0, &answers, &error));
+    CHECK(answers == NULL);
     jobyard_client_free(client);
 }
 
@@ -998,8 +1006,8 @@ int main(int argc, char** argv) {
     static const struct {
         const char* name;
         void (*run)(void);
-    } scenarios[] = {{"words", words},   {"submit", submit}, {"steer", steer}, {"ask", ask},    {"arrays", arrays},
-                     {"queues", queues}, {"watch", watch},   {"away", away},   {"wrong", wrong}};
+    } scenarios[] = {{"words", words},   {"submit", submit}, {"steer", steer}, {"ask", ask},     {"arrays", arrays},
+                     {"queues", queues}, {"watch", watch},   {"away", away},   {"wrong", wrong}, {"memory", memory}};
     size_t i;
     if (argc != 4) return 2;
     endpoint = argv[2];

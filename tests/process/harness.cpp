@@ -68,6 +68,15 @@ int free_port() {
     }
 }
 
+std::map<std::string, std::string> tell_sanitizer(const std::string& option) {
+    std::map<std::string, std::string> env;
+    for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS"}) {
+        const char* const told = std::getenv(name);
+        env[name] = (told != nullptr ? std::string(told) + ':' : std::string()) + option;
+    }
+    return env;
+}
+
 bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds patience) {
     const auto until = Clock::now() + patience;
     for (auto pause = 2ms;; pause = std::min(pause * 2, std::chrono::milliseconds(40))) {
@@ -286,10 +295,11 @@ std::unique_ptr<Process> start_command_worker(const std::string& broker, std::ve
 // --- clients ---------------------------------------------------------------------------------------------------------
 
 Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input,
-                    const std::string& name) {
+                    const std::string& name, std::map<std::string, std::string> env) {
     std::vector<std::string> argv{program(name)};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    Process process({.argv = argv, .env = {{"JOBYARD_BROKER", broker}}, .input = input});
+    env["JOBYARD_BROKER"] = broker;
+    Process process({.argv = argv, .env = std::move(env), .input = input});
     Ran ran;
     ran.exit = process.wait().value_or(-1);
     ran.output = process.output();

@@ -29,6 +29,9 @@ inline constexpr bool kSanitized = true;
 inline constexpr bool kSanitized = false;
 #endif
 
+/// To be in a program's environment: its sanitizer is told this too, beside what it is told already.
+std::map<std::string, std::string> tell_sanitizer(const std::string& option);
+
 inline constexpr std::chrono::seconds kPatience{JOBYARD_TEST_PATIENCE_S};
 
 /// Polls until the condition holds; false if it never did.
@@ -151,7 +154,7 @@ struct Ran {
     std::string errors;
 };
 Ran jobyard_command(const std::string& broker, std::vector<std::string> arguments, const std::string& input = {},
-                    const std::string& name = "jobyard");
+                    const std::string& name = "jobyard", std::map<std::string, std::string> env = {});
 /// A payload for type "command".
 std::string command_payload(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env = {});
 

@@ -84,10 +84,11 @@ std::vector<Fault> faults(Yard& yard, Place& place, std::mt19937_64& random) {
             if (give_back) give_back();
         };
     });
-    add("memory_short", Ground::broker, 4, [&yard]() -> Heal {
-        const pid_t pid = yard.broker().pid();
-        return limit(pid, RLIMIT_DATA, memory_of(pid, "VmData") + kMemoryLeft);
-    });
+    if (!test::kSanitized)
+        add("memory_short", Ground::broker, 4, [&yard]() -> Heal {
+            const pid_t pid = yard.broker().pid();
+            return limit(pid, RLIMIT_DATA, memory_of(pid, "VmData") + kMemoryLeft);
+        });
     if (place.has_small_disk())
         add("disk_full", Ground::broker, 5, [&place, &random]() -> Heal {
             place.fill_disk(below(random, 3) << 22);

@@ -15,7 +15,7 @@ TEST(Soak, SamplesDisturbsLosesNothingAndDraws) {
     const std::string svg = directory / "soak.svg";
     Process soak({.argv = {program("jobyard-soak"), "--minutes", "0.25", "--json", "--svg", svg, "--directory",
                            directory / ""}});
-    ASSERT_EQ(soak.wait(std::chrono::seconds(110)), 0) << soak.errors();
+    ASSERT_EQ(soak.wait(2 * kPatience), 0) << soak.errors();
     const nlohmann::json told = nlohmann::json::parse(soak.output());
     EXPECT_EQ(told.at("broken"), nlohmann::json::object());
     EXPECT_EQ(told.at("judged"), false);
