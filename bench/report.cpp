@@ -200,7 +200,7 @@ void Progress::clear() {
 
 void Progress::show(double done, double of, const char* unit) {
     const double now = seconds_now() - began_;
-    if (done != done_) moved_at_ = now;
+    if (done != done_ || !std::exchange(looked_, true)) moved_at_ = now;
     done_ = done;
     if (now - moved_at_ > kStillSeconds && !std::exchange(complained_, true)) {
         clear();

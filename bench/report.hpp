@@ -51,7 +51,8 @@ class Progress {
     double shown_at_ = 0;
     double shown_done_ = 0;
     double done_ = 0;
-    double moved_at_ = 0;  ///< when done_ last changed
+    bool looked_ = false;
+    double moved_at_ = 0;  ///< when done_ last changed, or was first looked at
     bool complained_ = false;
     std::size_t width_ = 0;
 };

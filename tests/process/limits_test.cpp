@@ -335,6 +335,23 @@ TEST_F(Limits, SubmitsRunAtMostTheWindowAheadOfWhatIsConfirmed) {
     EXPECT_EQ(refusal_in(peer.call(Submit{1, 0, one})).field, "first_number");
 }
 
+TEST_F(Limits, WhoSubmitsMuchIsToldToHaveFewerUnansweredWhileAnotherSubmitsLittle) {
+    Submitter& little = limited({"shared_window=300"});
+    RawPeer much(broker_->endpoint());
+    much.hello(submitter_hello());
+    std::uint64_t numbers = 0;
+    const auto told = [&] {
+        const Submit list{numbers, numbers + 1, std::vector<SubmitItem>(33, {.type = "nobody"})};
+        numbers += 33;
+        const auto answers = much.call(list);
+        return std::get<Answers>(answers.envelope.message).in_flight;
+    };
+    EXPECT_EQ(told(), 0U);
+    EXPECT_TRUE(eventually([&] { return little.submit().code == Code::ok && told() == 300; }));
+    little.peer.send(Goodbye{});
+    EXPECT_TRUE(eventually([&] { return told() == 0; }));
+}
+
 TEST_F(Limits, AWorkerHoldsAtMost1024Jobs) {
     plain();
     RawPeer worker(broker_->endpoint());
