@@ -34,7 +34,6 @@ std::unique_ptr<Batch> Batches::make(std::uint64_t seq, JobId next_job) {
 const Batch& Batches::hand_over(JobId next_job) {
     JOBYARD_ASSERT(in_flight_ == nullptr);
     in_flight_ = std::move(open_);
-    edits_ += in_flight_->edits().size();
     open_ = make(in_flight_->seq + 1, next_job);
     open_->reserve(*in_flight_);  // it will probably be like this one
     return *in_flight_;
@@ -43,6 +42,7 @@ const Batch& Batches::hand_over(JobId next_job) {
 const Batch& Batches::land() {
     JOBYARD_ASSERT(in_flight_ != nullptr);
     durable_ = in_flight_->seq;
+    edits_ += in_flight_->edits().size();
     retained_.push_back(std::move(in_flight_));
     return *retained_.back();
 }
@@ -90,21 +90,17 @@ const Batch* Batches::with_job(JobId job) const {
     return later == retained_.begin() ? nullptr : std::prev(later)->get();
 }
 
-/// The newest, if its payload became another one while it was dead. As long as the batch of that is in hand the one it
-/// was submitted in, and a store that lacks the edit, may have the old one.
+/// The newest that is durable, if its payload became another one while it was dead. As long as the batch of that is in
+/// hand the one it was submitted in, and a store that lacks the edit, may have the old one.
 bool Batches::find_edited(JobId job, KeptBytes& bytes) const {
-    const auto has = [&](const Batch* batch) {
-        if (batch == nullptr) return false;
+    if (edits_ == 0) return false;
+    return std::any_of(retained_.rbegin(), retained_.rend(), [&](const auto& batch) {
         const auto edit = std::find_if(batch->edits().rbegin(), batch->edits().rend(),
                                        [job](const auto& each) { return each.first == job; });
         if (edit == batch->edits().rend()) return false;
         bytes = batch->kept(edit->second);
         return true;
-    };
-    if (has(open_.get())) return true;
-    if (edits_ == 0) return false;
-    return has(in_flight_.get()) ||
-           std::any_of(retained_.rbegin(), retained_.rend(), [&](const auto& batch) { return has(batch.get()); });
+    });
 }
 
 bool Batches::find(const PayloadRef& payload, KeptBytes& bytes) const {
@@ -117,11 +113,14 @@ bool Batches::find(const PayloadRef& payload, KeptBytes& bytes) const {
         return true;
     }
     if (payload.kind != PayloadRef::Kind::of_job) return false;
-    if (find_edited({payload.number}, bytes)) return true;
-    const Batch* batch = with_job({payload.number});
-    const auto slice = batch == nullptr ? std::nullopt : batch->payload_of({payload.number});
-    if (slice) bytes = batch->kept(*slice);
-    return slice.has_value();
+    const JobId job{payload.number};
+    if (!find_edited(job, bytes)) {
+        const Batch* batch = with_job(job);
+        const auto slice = batch == nullptr ? std::nullopt : batch->payload_of(job);
+        if (slice) bytes = batch->kept(*slice);
+    }
+    // Of another size: the job has died and was edited since.
+    return bytes.bytes.size() == payload.slice.size;
 }
 
 bool Batches::append_result(JobId job, std::uint64_t seq, std::string& bytes) const {

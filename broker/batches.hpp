@@ -48,7 +48,7 @@ class Batches {
     /// Those above `seq`, oldest first, the open one included.
     [[nodiscard]] std::vector<const Batch*> after(std::uint64_t seq) const;
     /// A payload that is in hand, as a view that lasts until the open batch changes if it has no owner. False: look in
-    /// the store.
+    /// the store. Edits that are not durable do not count: what is sent rests on older batches.
     [[nodiscard]] bool find(const PayloadRef& payload, KeptBytes& bytes) const;
     /// Appends the result of a job whose end is in a durable batch above `seq`; false if it is not. What is not durable
     /// does not count: nobody may be told of a result that retention is about to remove that it is gone.
@@ -67,7 +67,7 @@ class Batches {
     std::unique_ptr<Batch> open_;  // made by make(), which looks into spare_
     std::uint64_t durable_;
     std::uint64_t applied_;
-    std::size_t edits_ = 0;  // of dead jobs, in sealed batches in hand
+    std::size_t edits_ = 0;  // of dead jobs, in durable batches in hand
 };
 
 }  // namespace jobyard::broker

@@ -19,6 +19,10 @@ Batches make_batches(std::size_t kept = 2) { return {10, JobId{100}, {SIZE_MAX, 
 void submit(Batches& batches, JobId job, std::string_view payload) {
     batches.open().note_payload(job, batches.open().append(payload));
 }
+/// Gives a dead job another payload in the open batch.
+void edit(Batches& batches, JobId job, std::string_view payload) {
+    batches.open().note_edit(job, batches.open().append(payload));
+}
 std::uint64_t commit(Batches& batches, JobId next_job) {
     batches.hand_over(next_job);
     return batches.land().seq;
@@ -84,26 +88,26 @@ TEST(Batches, FindPayloadsWhereverTheyStand) {
     EXPECT_FALSE(batches.find({PayloadRef::Kind::result_of, 100, {0, 5}}, found));
 }
 
-TEST(Batches, ThePayloadOfAnEditTakesThePlaceOfTheOneThatWasSubmittedAsLongAsItIsInHand) {
+TEST(Batches, ThePayloadOfADurableEditTakesThePlaceOfTheOneThatWasSubmittedAsLongAsItIsInHand) {
     Batches batches = make_batches(2);
-    const auto edit = [&](std::string_view payload) {
-        batches.open().note_edit({100}, batches.open().append(payload));
-    };
     submit(batches, {100}, "old");
     submit(batches, {101}, "other");
     commit(batches, {102});
-    edit("new");
+    edit(batches, {100}, "new");
     KeptBytes found;
     EXPECT_TRUE(batches.find(of_job(100, 3), found));
-    EXPECT_EQ(found.bytes, "new") << "of the open batch";
+    EXPECT_EQ(found.bytes, "old") << "the edit is in the open batch";
     batches.hand_over({102});
     EXPECT_TRUE(batches.find(of_job(100, 3), found));
-    EXPECT_EQ(found.bytes, "new") << "of the one in flight";
+    EXPECT_EQ(found.bytes, "old") << "it is in flight";
     batches.land();
-    edit("newer");
+    EXPECT_TRUE(batches.find(of_job(100, 3), found));
+    EXPECT_EQ(found.bytes, "new");
+    edit(batches, {100}, "newer");
     commit(batches, {102});
     EXPECT_TRUE(batches.find(of_job(100, 5), found));
     EXPECT_EQ(found.bytes, "newer");
+    EXPECT_FALSE(batches.find(of_job(100, 3), found)) << "whoever means the one before looks in the store";
     EXPECT_TRUE(batches.find(of_job(101, 5), found));
     EXPECT_EQ(found.bytes, "other");
     batches.set_applied(13);
@@ -289,6 +293,47 @@ TEST_F(OutboxTest, AJobThatEndedMeanwhileIsLeftOut) {
     answer(1, 10, {"", "six"});
     EXPECT_THAT(taken(), ElementsAre("1:1:six"));
     EXPECT_THAT(lost, ElementsAre(5));
+}
+
+// Of a dispatch that waits for a commit, or behind others: by its turn a job may have passed its deadline and be
+// edited.
+TEST_F(OutboxTest, AJobThatDiedAndWasEditedBeforeItsDispatchLeftIsSentAsItWas) {
+    submit(batches, {100}, "old");
+    submit(batches, {101}, "other");
+    post(1, 11, {of_job(100, 3), of_job(101, 5)});
+    batches.hand_over({102});
+    edit(batches, {100}, "longer");
+    batches.land();
+    outbox.on_durable();
+    EXPECT_THAT(taken(), ElementsAre("1:2:oldother"));
+}
+
+TEST_F(OutboxTest, AJobWhoseEditIsDurableBeforeItsDispatchLeftIsLeftOut) {
+    submit(batches, {100}, "old");
+    submit(batches, {101}, "other");
+    become_durable({102});
+    post(1, 11, {of_job(5, 4)});
+    post(1, 11, {of_job(100, 3), of_job(101, 5)});  // behind it
+    edit(batches, {100}, "longer");
+    become_durable({102});
+    answer(1, 12, {"five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five"));
+    ASSERT_THAT(reads, ElementsAre(1, 1));
+    EXPECT_EQ(asked.at(0).key, job_key({100}));
+    answer(1, 12, {""});  // it is buried
+    EXPECT_THAT(taken(), ElementsAre("1:1:other"));
+    EXPECT_THAT(lost, ElementsAre(100));
+}
+
+TEST_F(OutboxTest, AJobWhoseEditIsDurableIsLeftOutAlsoWhenTheRestOfItsListIsRead) {
+    submit(batches, {100}, "old");
+    become_durable({101});
+    edit(batches, {100}, "longer");
+    become_durable({101});
+    post(1, 12, {of_job(100, 3), of_job(5, 4)});
+    answer(1, 12, {"", "five"});
+    EXPECT_THAT(taken(), ElementsAre("1:1:five"));
+    EXPECT_THAT(lost, ElementsAre(100));
 }
 
 TEST_F(OutboxTest, APayloadThatTheStoreDoesNotHaveYetIsReadAgainWhenItHas) {
