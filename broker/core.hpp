@@ -455,7 +455,8 @@ class Core {
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
-    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older, const Principal& who);
+    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older, PeerId peer,
+                                               const Principal& who);
     /// Why there is no room for it; null: it has joined.
     [[nodiscard]] const char* join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn,
                                             Output& out);
@@ -702,7 +703,7 @@ class Core {
     std::set<SessionIndex> with_results_;
     std::set<SessionIndex> with_dispatch_;
 
-    std::map<std::string, KeyShare, std::less<>> shares_;  // by public key; they stay
+    std::map<std::string, KeyShare, std::less<>> shares_;  // by public key, of all that have come
     std::map<std::uint64_t, Instance> instances_;
     InFlight in_flight_;
     std::map<Uuid, std::uint64_t> instance_numbers_;

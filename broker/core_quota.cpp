@@ -17,7 +17,8 @@ constexpr std::uint32_t kRetryAfterMs = 1000;
 constexpr std::uint64_t kMilliJobs = 1000;  // one job
 constexpr std::uint64_t kKeysShareInstances = 10;
 
-/// What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are made.
+/// What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are
+/// made.
 bool is_too_much(std::uint64_t bytes, std::uint64_t has, std::uint64_t most) {
     return bytes != 0 && most != 0 && has + bytes > most;
 }
@@ -99,7 +100,7 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
         return over("this key has as many unended jobs as it may (max_jobs of its section in the access file)");
     if (is_too_much(bytes, owner.bytes, owner.quota.bytes))
         return over("the unended jobs of this key are as large as they may be (max_bytes of its section)");
-    if (queue_has_no_room_for(queue, bytes)) return over(kQueueIsTooLarge);
+    if (is_too_much(bytes, counts != nullptr ? counts->bytes : 0, limit.bytes)) return over(kQueueIsTooLarge);
     if (!spend) return std::nullopt;
     /// Milliseconds until one more may come; 0: now.
     const auto wait_of = [&](const Quota& quota, Bucket& bucket) -> std::uint64_t {
