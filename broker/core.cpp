@@ -645,7 +645,7 @@ void Core::check_invariants() const {
     JOBYARD_ASSERT(in_runs == 0);
     JOBYARD_ASSERT(counted.by_state == counters_.by_state);
     JOBYARD_ASSERT(counted.payload_bytes == counters_.payload_bytes);
-    std::map<const KeyShare*, std::pair<std::uint64_t, std::uint64_t>> shared;  // sessions, instances
+    std::map<const KeyUsage*, std::pair<std::uint64_t, std::uint64_t>> shared;  // sessions, instances
     for (const auto& [index, session] : sessions_) {
         const auto held = outstanding.find(index);
         JOBYARD_ASSERT(session->outstanding == (held == outstanding.end() ? 0 : held->second));
@@ -661,7 +661,7 @@ void Core::check_invariants() const {
         JOBYARD_ASSERT(is_idle == instance.share->idle.contains({instance.gone_at, number}));
         if (is_idle) ++idle;
     }
-    for (const auto& [key, share] : shares_) {
+    for (const auto& [key, share] : usage_) {
         JOBYARD_ASSERT(shared[&share] == std::pair(share.sessions, share.instances));
         idle -= share.idle.size();
     }

@@ -181,7 +181,7 @@ class Core {
         std::string bytes;  ///< the payload, if it is `own`
     };
     /// What one key has here of what all share: its sessions and its instances, those of earlier runs included.
-    struct KeyShare {
+    struct KeyUsage {
         std::string_view public_key;  ///< empty: of all who come without one
         std::uint64_t sessions = 0;
         std::uint64_t instances = 0;
@@ -195,7 +195,7 @@ class Core {
         Uuid instance;
         std::string name;
         Who who = anybody();
-        KeyShare* share = nullptr;
+        KeyUsage* share = nullptr;
         std::vector<std::uint8_t> covered;  ///< of covers(), by queue
         OwnerId owner = 0;
         std::int64_t heard_at = 0;
@@ -235,7 +235,7 @@ class Core {
         std::int64_t gone_at = 0;
         bool dirty = false;
         InFlight::Use use;
-        KeyShare* share = nullptr;
+        KeyUsage* share = nullptr;
     };
     struct Key {
         std::string row_key;
@@ -394,11 +394,11 @@ class Core {
     OwnerId owner_of(const Principal& who);
     void set_quotas(const Access& access);
     [[nodiscard]] Quota quota_of_queue(std::string_view name) const;
-    KeyShare& share_of(std::string_view public_key);
+    KeyUsage& share_of(std::string_view public_key);
     /// Why there is no room for one session, or one instance, more of this key.
     [[nodiscard]] const char* no_room_for_session(const Principal& who);
     [[nodiscard]] const char* no_room_for_instance(const Principal& who, Output& out);
-    [[nodiscard]] bool forget_idle_instance(KeyShare* of, Output& out);
+    [[nodiscard]] bool forget_idle_instance(KeyUsage* of, Output& out);
     void count_new_queues();
     static const char* const kQueueIsTooLarge;
     [[nodiscard]] bool queue_has_no_room_for(std::string_view queue, std::uint64_t bytes) const;
@@ -455,7 +455,8 @@ class Core {
 
     // core_session.cpp
     void on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out);
-    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older, const Principal& who);
+    [[nodiscard]] std::optional<Refusal> check(const Hello& hello, const Session* older, PeerId peer,
+                                               const Principal& who);
     /// Why there is no room for it; null: it has joined.
     [[nodiscard]] const char* join_instance(Session& session, const Hello& hello, Welcome& welcome, Turn turn,
                                             Output& out);
@@ -702,7 +703,7 @@ class Core {
     std::set<SessionIndex> with_results_;
     std::set<SessionIndex> with_dispatch_;
 
-    std::map<std::string, KeyShare, std::less<>> shares_;  // by public key; they stay
+    std::map<std::string, KeyUsage, std::less<>> usage_;  // by public key, of all that have come
     std::map<std::uint64_t, Instance> instances_;
     InFlight in_flight_;
     std::map<Uuid, std::uint64_t> instance_numbers_;

@@ -17,7 +17,8 @@ constexpr std::uint32_t kRetryAfterMs = 1000;
 constexpr std::uint64_t kMilliJobs = 1000;  // one job
 constexpr std::uint64_t kKeysShareInstances = 10;
 
-/// What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are made.
+/// What has no bytes crosses no limit of theirs: the jobs of an array whose payload is more than may be by now are
+/// made.
 bool is_too_much(std::uint64_t bytes, std::uint64_t has, std::uint64_t most) {
     return bytes != 0 && most != 0 && has + bytes > most;
 }
@@ -99,7 +100,7 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
         return over("this key has as many unended jobs as it may (max_jobs of its section in the access file)");
     if (is_too_much(bytes, owner.bytes, owner.quota.bytes))
         return over("the unended jobs of this key are as large as they may be (max_bytes of its section)");
-    if (queue_has_no_room_for(queue, bytes)) return over(kQueueIsTooLarge);
+    if (is_too_much(bytes, counts != nullptr ? counts->bytes : 0, limit.bytes)) return over(kQueueIsTooLarge);
     if (!spend) return std::nullopt;
     /// Milliseconds until one more may come; 0: now.
     const auto wait_of = [&](const Quota& quota, Bucket& bucket) -> std::uint64_t {
@@ -132,14 +133,14 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
 
 // --- sessions and instances ------------------------------------------------------------------------------------------
 
-Core::KeyShare& Core::share_of(std::string_view public_key) {
-    const auto place = shares_.try_emplace(std::string(public_key)).first;
+Core::KeyUsage& Core::share_of(std::string_view public_key) {
+    const auto place = usage_.try_emplace(std::string(public_key)).first;
     place->second.public_key = place->first;
     return place->second;
 }
 
 const char* Core::no_room_for_session(const Principal& who) {
-    const KeyShare& share = share_of(who.public_key);
+    const KeyUsage& share = share_of(who.public_key);
     const std::uint64_t limit = config_.limits.sessions;
     if (who.max_sessions != 0 && share.sessions >= who.max_sessions)
         return "this key has as many sessions as it may (max_sessions of its section in the access file)";
@@ -149,7 +150,7 @@ const char* Core::no_room_for_session(const Principal& who) {
 }
 
 const char* Core::no_room_for_instance(const Principal& who, Output& out) {
-    KeyShare& share = share_of(who.public_key);
+    KeyUsage& share = share_of(who.public_key);
     const std::uint64_t limit = config_.limits.instances;
     const bool is_key = !who.public_key.empty();
     const std::uint64_t tenth = std::max<std::uint64_t>(limit / kKeysShareInstances, 1);
@@ -167,9 +168,9 @@ const char* Core::no_room_for_instance(const Principal& who, Output& out) {
 }
 
 /// The one that has had no session for the longest, of those of which there is nothing to know; null: of all keys.
-bool Core::forget_idle_instance(KeyShare* of, Output& out) {
+bool Core::forget_idle_instance(KeyUsage* of, Output& out) {
     if (of == nullptr)
-        for (auto& [key, share] : shares_)
+        for (auto& [key, share] : usage_)
             if (!share.idle.empty() && (of == nullptr || *share.idle.begin() < *of->idle.begin())) of = &share;
     if (of == nullptr || of->idle.empty()) return false;
     forget_instance(of->idle.begin()->second, out);

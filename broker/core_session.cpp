@@ -24,7 +24,7 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
-std::optional<Refusal> Core::check(const Hello& hello, const Session* older, const Principal& who) {
+std::optional<Refusal> Core::check(const Hello& hello, const Session* older, PeerId peer, const Principal& who) {
     const auto busy = [](const char* text) {
         Refusal refusal;
         refusal.code = Code::busy;
@@ -42,7 +42,9 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older, con
     if (hello.instance.is_nil()) return refuse(Code::bad_field, "an instance is 16 random bytes", "instance");
     if (older != nullptr && older->role != hello.role)
         return refuse(Code::bad_field, "this instance has said HELLO in another role", "role");
-    if (older == nullptr)
+    const auto here = by_peer_.find(peer);
+    const bool ends_another = older != nullptr || (here != by_peer_.end() && here->second != 0);
+    if (!ends_another)
         if (const char* why = no_room_for_session(who)) return busy(why);
     if (hello.role == Role::submitter) {
         if (!hello.name.empty() && !is_name(hello.name))
@@ -63,15 +65,15 @@ std::optional<Refusal> Core::check(const Hello& hello, const Session* older, con
         return refuse(Code::bad_field, "a type is 1 to 255 bytes of UTF-8 without control characters", "types");
     if (!hello.host.empty() && !is_name(hello.host))
         return refuse(Code::bad_field, "a host is at most 255 bytes of UTF-8 without control characters", "host");
-    const std::uint64_t names = config_.limits.worker_names;
-    if (ready_.served_names() + hello.queues.size() + hello.types.size() > names &&
-        ready_.served_names() +
-                ready_.new_names({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()}) >
-            names)
-        return busy(
-            "the workers here serve as many different lists of queues and types as they may: workers with the "
-            "same lists count once (limit worker_names)");
-    return std::nullopt;
+    const std::uint64_t limit = config_.limits.served_names;
+    if (ready_.served_names() + hello.queues.size() + hello.types.size() <= limit) return std::nullopt;
+    // Lists that are there already need no room, also if the limit has become less since they came.
+    const std::size_t names =
+        ready_.new_names({hello.queues.begin(), hello.queues.end()}, {hello.types.begin(), hello.types.end()});
+    if (names == 0 || ready_.served_names() + names <= limit) return std::nullopt;
+    return busy(
+        "the workers here serve as many different lists of queues and types as they may: workers with the "
+        "same lists count once (limit served_names)");
 }
 
 void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn turn, Output& out) {
@@ -87,7 +89,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         deny(who ? *who : Principal{.name = "unknown"}, "HELLO");
         return refuse(peer, {}, request, Code::not_allowed, *std::move(why), "role", out);
     }
-    if (const auto refusal = check(hello, older, *who)) {
+    if (const auto refusal = check(hello, older, peer, *who)) {
         send(peer, {}, request, *refusal, 0, out);
         ++counters_.refused;
         return;

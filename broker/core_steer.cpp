@@ -93,12 +93,14 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
         return {Code::disk_full, id, JobState::dead, "the broker's disk is nearly full", {}, 5000};
     }
     // It lives again, so it needs what a new job needs, except for a rate.
-    const std::uint64_t bytes = live.array ? 0 : live.payload_size;
+    const Array* const array = live.array ? &arrays_.at(live.array) : nullptr;
+    std::uint64_t bytes = live.payload_size;
+    if (array != nullptr) bytes = array->row.ended_at == 0 ? 0 : array->job.payload_size;  // it lives again, with this
     if (jobs_.size() >= config_.limits.jobs) {
         return {Code::busy, id,         JobState::dead, "the broker holds as many unended jobs as it may (limit jobs)",
                 {},         kRoomSoonMs};
     }
-    if (counters_.payload_bytes + bytes > config_.limits.payload_total_bytes) {
+    if (bytes != 0 && counters_.payload_bytes + bytes > config_.limits.payload_total_bytes) {
         return {Code::busy,
                 id,
                 JobState::dead,
@@ -109,7 +111,8 @@ Answer Core::redrive_job(JobId id, const Found& found, Turn turn, Output& out) {
     if (queue_is_full(dead.queue)) {
         return {Code::queue_full, id, JobState::dead, "this queue holds as many jobs as it may", {}, kRoomSoonMs};
     }
-    if (auto over = over_quota(owner_of(live.owner), dead.queue, bytes, false, turn)) {
+    if (auto over =
+            over_quota(owner_of(live.owner), array != nullptr ? array->queue : dead.queue, bytes, false, turn)) {
         over->job = id;
         over->state = JobState::dead;
         return *over;

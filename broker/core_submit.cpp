@@ -120,7 +120,7 @@ void Core::on_submit(Session& session, RequestId request, const Submit& submit, 
         if (!key.empty()) keys_made[key] = {answer.job, content, JobState::none};
         if (item.watch) watched.push_back(answer.job);
     }
-    const std::uint64_t before = submit.first_number - std::min(submit.first_number, submit.confirmed + 1);
+    const std::uint64_t before = std::max(submit.first_number, instance.confirmed + 1) - (instance.confirmed + 1);
     answers.in_flight = in_flight_.submits(session.instance_number, instance.use, before + submit.items.size(),
                                            config_.limits.shared_window, turn.now);
     Outgoing& message = answer(session, request, std::move(answers), out);

@@ -27,7 +27,7 @@ class InFlight {
 
     /// Submitter `who`, never 0, submits, and has now so many unanswered. Returns how many it should have at most from
     /// now on, 0 for as many as its window has: its part of the `together` that those who submit much have while
-    /// somebody submits little. `now` never goes back.
+    /// somebody submits little, but so many that it does not look as if it submitted little. `now` never goes back.
     std::uint32_t submits(std::uint64_t who, Use& use, std::uint64_t unanswered, std::uint64_t together,
                           std::int64_t now);
     /// It is gone: nobody need be kept waiting for it.

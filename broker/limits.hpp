@@ -20,7 +20,7 @@ struct Limits {
     std::uint64_t classes = 60'000;
     std::uint64_t sessions = 10'000;
     std::uint64_t instances = 100'000;
-    std::uint64_t worker_names = 1'000'000;
+    std::uint64_t served_names = 1'000'000;
     std::uint64_t keys = 1'000'000;
     std::uint64_t watches = 1'000'000;
     std::uint64_t submit_free_bytes = std::uint64_t{1} << 30;
@@ -54,7 +54,7 @@ inline constexpr LimitName kLimitNames[] = {
     {"classes", &Limits::classes, 60'000, "pairs of queue and type"},
     {"sessions", &Limits::sessions, 1'000'000, "connected clients and workers"},
     {"instances", &Limits::instances, UINT32_MAX, "client instances remembered"},
-    {"worker_names", &Limits::worker_names, UINT32_MAX,
+    {"served_names", &Limits::served_names, UINT32_MAX,
      "names in the lists of queues and types of connected workers, like lists once"},
     {"keys", &Limits::keys, UINT32_MAX, "idempotency keys remembered"},
     {"watches", &Limits::watches, UINT32_MAX, "jobs one session watches"},
@@ -67,7 +67,7 @@ inline constexpr LimitName kLimitNames[] = {
     {"dead_ms", &Limits::dead_ms, kNoMax, "how long dead jobs are kept"},
     {"events_bytes", &Limits::events_bytes, kNoMax, "bytes of events kept"},
     {"shared_window", &Limits::shared_window, kSubmitWindow,
-     "unanswered submits of all who submit much, while others submit little (0: no limit)"},
+     "unanswered submits of all who submit much, at least 64 each, while others submit little (0: no limit)"},
 };
 static_assert(sizeof(Limits) == std::size(kLimitNames) * sizeof(std::uint64_t), "every limit has its name");
 

@@ -264,9 +264,7 @@ Result<void> Server::one_turn() {
     incoming_.clear();
     while (!backlog_.empty() && !full()) {
         auto [peer, message] = backlog_.pop();
-        const std::size_t before = batches_.open().ops().size();
         inbox_.take(peer, std::move(message), now, out);
-        clients_ops_ += batches_.open().ops().size() - before;
     }
     held_back_ += backlog_.keep();
     if (auto answered = take_answers(now, out); !answered) return answered;
@@ -293,7 +291,9 @@ bool Server::full() const { return clients_ops_ >= kBatchOps || batches_.open().
 
 void Server::decide(PeerId peer, const Inbox::Message& message, const Found& found, Turn now, Output& out) {
     if (std::holds_alternative<AskStats>(message.envelope.message)) core_.set_edge_map(edge_map());
+    const std::size_t before = batches_.open().ops().size();
     core_.handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
+    if (!is_work(message.envelope.message)) clients_ops_ += batches_.open().ops().size() - before;
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Server : private Inbox::Edge, private Outbox::Edge {
     Reader reader_;
 
     std::size_t last_ops_ = 0;     ///< of the batch last handed over
-    std::size_t clients_ops_ = 0;  ///< of the open batch, by messages from the backlog
+    std::size_t clients_ops_ = 0;  ///< of the open batch, by what is not work
     Backlog backlog_;
     std::map<std::uint64_t, Asked> asked_;
     std::uint64_t last_ticket_ = 0;

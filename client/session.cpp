@@ -190,6 +190,7 @@ void Session::on_connected(std::int64_t now_ms) {
 
 void Session::on_disconnected() {
     link_ = Link::down;
+    put_off_.reset();
     session_ = {};
     forget_requests();
     goodbye_due_ = false;

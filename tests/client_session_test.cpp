@@ -329,6 +329,10 @@ TEST_F(ClientSession, SaysHelloAgainWhenABusyBrokerSaysTo) {
     hello_request = request;
     welcomed();
     EXPECT_FALSE(session.put_off());
+    connect();
+    receive(Refusal{.code = Code::busy, .text = "no room", .retry_after_ms = 300}, hello_request);
+    session.on_disconnected();
+    EXPECT_FALSE(session.put_off()) << "another broker may be in its place";
 }
 
 TEST_F(ClientSession, EndsWhenItsVersionIsNotSpoken) {
@@ -459,6 +463,9 @@ TEST_F(ClientSession, GathersJobsWhileAnAnswerIsOnItsWay) {
     expect_submitted(3, 9);
     submit(4 + kGatheredJobs);
     expect_silence();  // the second list is still unanswered
+    EXPECT_LE(session.next_deadline_ms(), now + 1);
+    pass(1);  // and takes too long to wait for
+    expect_submit(4 + kGatheredJobs, 1);
 }
 
 TEST_F(ClientSession, ResendsInContiguousRunsAroundWhatWasAnswered) {

@@ -320,6 +320,32 @@ TEST_F(CoreQuotaSteer, JobsOfAnArrayHaveNoPayloadsOfTheirOwnThatCount) {
         EXPECT_EQ(ask(other, Change{{{id.value + n}}, 0, "light", {}}).code, Code::ok) << n;
 }
 
+TEST_F(CoreQuotaSteer, ARedriveIntoAnArrayThatHasEndedNeedsRoomForItsPayloadAgain) {
+    access.queues = {{"default", {0, 10, 0}}};
+    guarded();
+    SubmitArray array;
+    array.first_number = other.next_number++;
+    array.items = {{.payload_length = 8, .queue = "default", .type = "t", .max_attempts = 1}};
+    array.count = 2;
+    const JobId id = ask(other, array, "12345678").job;
+    take_steps();
+    const Peer w = worker({.name = "w", .slots = 2, .queues = {"default"}});
+    for (const Held& held : take_all(w)) EXPECT_EQ(fail(w, held), Code::ok);
+    gone(w);
+    advance(config.timing.reconnect_grace_ms + 1);
+    const Answer in_the_way = give(other, "1234");
+    EXPECT_EQ(in_the_way.code, Code::ok);
+    EXPECT_EQ(ask(other, Redrive{{{id.value + 1}}}).code, Code::over_quota);
+    EXPECT_EQ(ask(other, Cancel{{in_the_way.job}}).code, Code::ok);
+    EXPECT_EQ(ask(other, Redrive{{{id.value + 1}}}).code, Code::ok);
+    EXPECT_EQ(give(other, "123").code, Code::over_quota) << "it counts again";
+    access.queues = {{"default", {0, 5, 0}}};
+    guard(access);
+    config.limits.payload_total_bytes = 5;
+    core->set_limits(config.limits);
+    EXPECT_EQ(ask(other, Redrive{{{id.value + 2}}}).code, Code::ok) << "the payload is there, and needs no more room";
+}
+
 TEST(CoreQuotaLimits, ARedriveNeedsRoomAmongAllUnendedJobs) {
     Yard yard({.jobs = 1, .payload_total_bytes = 10});
     Peer client = yard.submitter();
@@ -334,6 +360,10 @@ TEST(CoreQuotaLimits, ARedriveNeedsRoomAmongAllUnendedJobs) {
     yard.advance(yard.config.timing.reconnect_grace_ms + 1);
     const JobId there = yard.submit(client, {.type = "t"}, "x");
     EXPECT_EQ(yard.ask(client, Redrive{{dead}}).code, Code::busy);
+    yard.config.limits.jobs = 2;
+    yard.config.limits.payload_total_bytes = 7;
+    yard.core->set_limits(yard.config.limits);
+    EXPECT_EQ(yard.ask(client, Redrive{{dead}}).code, Code::busy) << "nor for its payload";
     EXPECT_EQ(yard.ask(client, Cancel{{there}}).code, Code::ok);
     EXPECT_EQ(yard.ask(client, Redrive{{dead}}).code, Code::ok);
 }
@@ -514,6 +544,17 @@ TEST_F(CoreShares, AKeyHasAsManySessionsAsItsSectionSays) {
     worker({.name = "3"});
 }
 
+TEST_F(CoreShares, ANewInstanceOnTheSameConnectionTakesThePlaceOfTheSessionThatEnds) {
+    start({.sessions = 1});
+    allow("web", KeyRole::submit, 1);
+    guard(access);
+    Peer peer = come("web");
+    peer.instance = uuid(new_name());
+    hello_here(peer);
+    EXPECT_EQ(ask_submit(peer, {.type = "t"}).code, Code::ok);
+    EXPECT_EQ(not_let_in("web")->code, Code::busy);
+}
+
 TEST_F(CoreShares, WhoOperatesIsLetInHoweverManySessionsOthersHave) {
     start({.sessions = 3});
     who = access.find("key of arm");
@@ -528,7 +569,7 @@ TEST_F(CoreShares, WhoOperatesIsLetInHoweverManySessionsOthersHave) {
 }
 
 TEST_F(CoreShares, WorkersThatComeWithEverNewListsLeaveNothingBehind) {
-    start({.worker_names = 10});
+    start({.served_names = 10});
     who = access.find("key of arm");
     worker({.name = "stays", .queues = {"q"}, .types = {"t"}});
     for (int i = 0; i < 3'000; ++i) {
@@ -540,9 +581,14 @@ TEST_F(CoreShares, WorkersThatComeWithEverNewListsLeaveNothingBehind) {
     const auto refusal = not_let_in("arm", {.name = "x", .queues = {"e"}, .types = {"t"}}, Role::worker);
     EXPECT_EQ(refusal->code, Code::busy);
     EXPECT_GT(refusal->retry_after_ms, 0U);
-    EXPECT_NE(std::string(refusal->text).find("worker_names"), std::string::npos);
+    EXPECT_NE(std::string(refusal->text).find("served_names"), std::string::npos);
     who = access.find("key of arm");
     worker({.name = "like the first", .queues = {"q"}, .types = {"t"}});
+    config.limits.served_names = 1;
+    core->set_limits(config.limits);
+    worker({.name = "like the first, when there may be fewer", .queues = {"q"}, .types = {"t"}});
+    config.limits.served_names = 10;
+    core->set_limits(config.limits);
     gone(w);
     come_back(w, {.name = "w", .queues = {"a", "b", "c", "d"}, .types = {"a", "b", "c", "d"}});
     gone(w);

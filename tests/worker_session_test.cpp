@@ -433,6 +433,22 @@ TEST_F(WorkerSession, GathersEndsWhileAnAnswerIsOnItsWayAndThereIsMoreToDo) {
     EXPECT_EQ(only<Complete>().items.size(), 1U);
 }
 
+TEST_F(WorkerSession, WaitsForAnAnswerAMillisecondAtMostWithWhatHasEndedSince) {
+    use(1, 8);
+    join();
+    dispatch({1, 2, 3, 4, 5});
+    for (const std::uint64_t token : {1U, 2U}) {
+        begin(token);
+        finish(token, "");
+        tick();
+    }
+    EXPECT_EQ(only<Complete>().items.size(), 1U);
+    forget_sent();
+    EXPECT_LE(session.next_deadline_ms(), now + 1);
+    tick(1);
+    EXPECT_EQ(only<Complete>().items.size(), 1U);
+}
+
 TEST_F(WorkerSession, FailsWithTextThatIsCutAndClean) {
     join();
     dispatch({1});

@@ -443,7 +443,7 @@ TEST_F(Limits, Sessions) {
 }
 
 TEST_F(Limits, NamesThatWorkersServe) {
-    limited({"worker_names=4"});
+    limited({"served_names=4"});
     RawPeer first(broker_->endpoint());
     first.hello(worker_hello("first", {"a", "b", "c"}));  // and the queue "default"
     RawPeer like_it(broker_->endpoint());
@@ -452,7 +452,7 @@ TEST_F(Limits, NamesThatWorkersServe) {
     const Hello other = worker_hello("third", {"d"});
     const Refusal refusal = refusal_in(third.call(other));
     EXPECT_EQ(refusal.code, Code::busy);
-    EXPECT_NE(refusal.text.find("worker_names"), std::string_view::npos);
+    EXPECT_NE(refusal.text.find("served_names"), std::string_view::npos);
     EXPECT_GT(refusal.retry_after_ms, 0U);
     like_it.send(Goodbye{});
     first.send(Goodbye{});
