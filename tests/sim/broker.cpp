@@ -292,8 +292,11 @@ void Broker::take_answers(Turn now, Output& out) {
             const JobId next{life.core->numbers().next_job};
             life.core->agenda_step({answer.needs, answer.snapshot, life.batches->after(answer.snapshot.applied_seq)},
                                    now, out);
+            std::vector<JobId> redriven;
+            for (const auto& [job, change] : changed_)
+                if (change.first == JobState::none && job < next) redriven.push_back(job);
             settle("agenda");
-            if (quotas_.are_used()) quotas_.stepped(*life.core, next);
+            if (quotas_.are_used()) quotas_.stepped(*life.core, next, redriven);
         } else if (answer.what == Asked::For::message) {
             life.inbox->answered(answer.peer, answer.ticket, answer.snapshot, now, out);
         } else {
@@ -365,9 +368,10 @@ void Broker::decide(PeerId peer, const Inbox::Message& message, const Found& fou
     const auto* submit = std::get_if<Submit>(&message.envelope.message);
     if (submit != nullptr) check_submit(*submit);
     const std::uint64_t jobs = life_->core->numbers().next_job;
+    const std::vector<Quotas::Wanted> wanted = quotas_.wanted(*life_->core, message.envelope.message, found);
     life_->core->handle(peer, message.envelope, {message.payload, message.frames}, found, message.settled, now, out);
     settle(message_name(message.envelope.message));
-    check_quotas(peer, message.envelope.message, {jobs}, out);
+    check_quotas(peer, message.envelope, {jobs}, wanted, out);
     if (submit != nullptr && life_->free_disk < plan_.limits().submit_free_bytes &&
         life_->core->numbers().next_job != jobs)
         throw Broken{"P8 a full disk takes nothing new", "a submit made a job below submit_free_bytes"};
@@ -486,16 +490,24 @@ void Broker::check_submit(const Submit& submit) const {
 }
 
 /// Its answer is in `out`, if it was not refused as a whole.
-void Broker::check_quotas(PeerId peer, const Message& message, JobId first, const Output& out) {
-    const auto* submit = std::get_if<Submit>(&message);
-    const auto* array = std::get_if<SubmitArray>(&message);
-    if (submit == nullptr && array == nullptr) return;
-    const auto answer = std::find_if(out.messages.rbegin(), out.messages.rend(), [peer](const Outgoing& sent) {
-        return sent.peer == peer && std::holds_alternative<Answers>(sent.envelope.message);
+void Broker::check_quotas(PeerId peer, const Envelope& asked, JobId first, const std::vector<Quotas::Wanted>& wanted,
+                          const Output& out) {
+    const auto* submit = std::get_if<Submit>(&asked.message);
+    const auto* array = std::get_if<SubmitArray>(&asked.message);
+    if (submit == nullptr && array == nullptr && wanted.empty()) return;
+    const auto answer = std::find_if(out.messages.rbegin(), out.messages.rend(), [&](const Outgoing& sent) {
+        return sent.peer == peer && sent.envelope.request == asked.request &&
+               std::holds_alternative<Answers>(sent.envelope.message);
     });
-    const std::vector<SubmitItem>& items = submit != nullptr ? submit->items : array->items;
     if (answer == out.messages.rend()) return;
     const std::vector<Answer>& answers = std::get<Answers>(answer->envelope.message).items;
+    if (!wanted.empty()) {
+        const auto* redrive = std::get_if<Redrive>(&asked.message);
+        const std::vector<JobId>& jobs = redrive != nullptr ? redrive->jobs : std::get<Change>(asked.message).jobs;
+        if (answers.size() == jobs.size()) quotas_.steered(*life_->core, jobs, wanted, answers);
+        return;
+    }
+    const std::vector<SubmitItem>& items = submit != nullptr ? submit->items : array->items;
     if (answers.size() == items.size())
         quotas_.answered(*life_->core, life_->peers.at(peer).process, items, array != nullptr, answers, first,
                          life_->now_us / kMs);

@@ -134,7 +134,8 @@ class Broker : public End, private broker::Inbox::Edge, private broker::Outbox::
     void hand_over(broker::Turn now, broker::Output& out);
     void check_dispatch(const broker::Output& out);
     void check_submit(const Submit& submit) const;
-    void check_quotas(broker::PeerId peer, const Message& message, JobId first, const broker::Output& out);
+    void check_quotas(broker::PeerId peer, const Envelope& asked, JobId first,
+                      const std::vector<Quotas::Wanted>& wanted, const broker::Output& out);
     void check_state(const broker::Output& out);
     void saw(JobId job, JobState from, JobState to) override;
     void settle(std::string_view why);

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "access.hpp"
 #include "core.hpp"
@@ -42,8 +42,20 @@ class Quotas {
     /// What was answered to this client; jobs from `first` on are new.
     void answered(const broker::Core& core, std::string_view peer, const std::vector<SubmitItem>& items, bool is_array,
                   const std::vector<Answer>& answers, JobId first, std::int64_t now_ms);
-    /// A step for arrays is over.
-    void stepped(const broker::Core& core, JobId first) const;
+    /// What the jobs of a REDRIVE or CHANGE will need, one for each: of the time before it is decided.
+    struct Wanted {
+        std::string queue;  ///< empty: nothing
+        std::uint64_t bytes = 0;
+        bool lives_again = false;
+        std::string owner;      ///< the client whose key must have room for it, if one must
+        bool is_known = false;  ///< who that is, and that the queue is another one
+    };
+    [[nodiscard]] std::vector<Wanted> wanted(const broker::Core& core, const Message& message,
+                                             const broker::Found& found) const;
+    void steered(const broker::Core& core, const std::vector<JobId>& jobs, const std::vector<Wanted>& wanted,
+                 const std::vector<Answer>& answers);
+    /// A step for arrays and tasks is over; jobs from `first` on are new, and these live again.
+    void stepped(const broker::Core& core, JobId first, const std::vector<JobId>& redriven) const;
 
  private:
     struct Amount {
@@ -56,8 +68,11 @@ class Quotas {
     /// Of the jobs that are in memory; those of arrays have no bytes of their own.
     [[nodiscard]] Amount in_queue(const broker::Core& core, std::string_view queue) const;
     [[nodiscard]] Amount of_owner(const broker::Core& core, std::string_view peer) const;
-    void check_made(const broker::Core& core, const SubmitItem& item) const;
-    void check_refused(const broker::Core& core, std::string_view peer, const SubmitItem& item, Code code) const;
+    void check_unended(const broker::Core& core) const;
+    void check_room(const broker::Core& core, const std::string& queue, std::uint64_t bytes) const;
+    void check_room_of(const broker::Core& core, const std::string& peer, std::uint64_t bytes) const;
+    void check_refused(const broker::Core& core, const std::string& peer, const std::string& queue, std::uint64_t bytes,
+                       Code code, bool counts_to_rates) const;
     void count(const std::string& whose, std::uint64_t rate, std::int64_t now_ms);
 
     const Plan& plan_;

@@ -46,9 +46,6 @@ const std::set<std::string> kNotHere = {
     "HELLO bad_field",           // CoreSession
     "HELLO version_not_spoken",  // CoreSession
     "HELLO not_allowed",         // CoreAccess: keys may do everything here
-    "REDRIVE over_quota",        // CoreQuotaSteer
-    "REDRIVE busy",              // CoreQuotaLimits
-    "CHANGE over_quota",         // CoreQuotaSteer
     "COMPLETE too_large",        // CoreLife: the worker's session says it has failed
     "COMPLETE unknown_job",      // CoreLife
     "EDIT busy",                 // CoreEdit
