@@ -495,7 +495,7 @@ void Core::seal(Turn turn, Output& out) {
                   append_row(batch, InstanceRow{instance.id,
                                                 instance.confirmed,
                                                 {instance.runs.begin(), instance.runs.end()},
-                                                instance.share->public_key}));
+                                                instance.usage->public_key}));
     }
     dirty_instances_.clear();
     write_arrays(out);
@@ -649,21 +649,21 @@ void Core::check_invariants() const {
     for (const auto& [index, session] : sessions_) {
         const auto held = outstanding.find(index);
         JOBYARD_ASSERT(session->outstanding == (held == outstanding.end() ? 0 : held->second));
-        JOBYARD_ASSERT(session->share->public_key == session->who->public_key);
-        ++shared[session->share].first;
+        JOBYARD_ASSERT(session->usage->public_key == session->who->public_key);
+        ++shared[session->usage].first;
     }
     std::size_t idle = 0;
     for (const auto& [number, instance] : instances_) {
-        ++shared[instance.share].second;
+        ++shared[instance.usage].second;
         const bool is_gone = instance.session == 0;
         JOBYARD_ASSERT(is_gone == gone_instances_.contains({instance.gone_at, number}));
         const bool is_idle = is_gone && instance.runs.empty();
-        JOBYARD_ASSERT(is_idle == instance.share->idle.contains({instance.gone_at, number}));
+        JOBYARD_ASSERT(is_idle == instance.usage->idle.contains({instance.gone_at, number}));
         if (is_idle) ++idle;
     }
-    for (const auto& [key, share] : usage_) {
-        JOBYARD_ASSERT(shared[&share] == std::pair(share.sessions, share.instances));
-        idle -= share.idle.size();
+    for (const auto& [key, usage] : usage_) {
+        JOBYARD_ASSERT(shared[&usage] == std::pair(usage.sessions, usage.instances));
+        idle -= usage.idle.size();
     }
     JOBYARD_ASSERT(idle == 0);
 }

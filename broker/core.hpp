@@ -195,7 +195,7 @@ class Core {
         Uuid instance;
         std::string name;
         Who who = anybody();
-        KeyUsage* share = nullptr;
+        KeyUsage* usage = nullptr;
         std::vector<std::uint8_t> covered;  ///< of covers(), by queue
         OwnerId owner = 0;
         std::int64_t heard_at = 0;
@@ -235,7 +235,7 @@ class Core {
         std::int64_t gone_at = 0;
         bool dirty = false;
         InFlight::Use use;
-        KeyUsage* share = nullptr;
+        KeyUsage* usage = nullptr;
     };
     struct Key {
         std::string row_key;
@@ -394,7 +394,7 @@ class Core {
     OwnerId owner_of(const Principal& who);
     void set_quotas(const Access& access);
     [[nodiscard]] Quota quota_of_queue(std::string_view name) const;
-    KeyUsage& share_of(std::string_view public_key);
+    KeyUsage& usage_of(std::string_view public_key);
     /// Why there is no room for one session, or one instance, more of this key.
     [[nodiscard]] const char* no_room_for_session(const Principal& who);
     [[nodiscard]] const char* no_room_for_instance(const Principal& who, Output& out);

@@ -118,7 +118,7 @@ std::optional<std::string> Core::may_not(const Session& session, const Message& 
 bool Core::is_of_another_key(const Principal& who, const Hello& hello, const Session* older) const {
     if (older != nullptr) return older->who->public_key != who.public_key;
     const auto known = instance_numbers_.find(hello.instance);
-    return known != instance_numbers_.end() && instances_.at(known->second).share->public_key != who.public_key;
+    return known != instance_numbers_.end() && instances_.at(known->second).usage->public_key != who.public_key;
 }
 
 /// Why a HELLO is refused.

@@ -133,36 +133,36 @@ std::optional<Answer> Core::over_quota(OwnerId owner_id, std::string_view queue,
 
 // --- sessions and instances ------------------------------------------------------------------------------------------
 
-Core::KeyUsage& Core::share_of(std::string_view public_key) {
+Core::KeyUsage& Core::usage_of(std::string_view public_key) {
     const auto place = usage_.try_emplace(std::string(public_key)).first;
     place->second.public_key = place->first;
     return place->second;
 }
 
 const char* Core::no_room_for_session(const Principal& who) {
-    const KeyUsage& share = share_of(who.public_key);
+    const KeyUsage& usage = usage_of(who.public_key);
     const std::uint64_t limit = config_.limits.sessions;
-    if (who.max_sessions != 0 && share.sessions >= who.max_sessions)
+    if (who.max_sessions != 0 && usage.sessions >= who.max_sessions)
         return "this key has as many sessions as it may (max_sessions of its section in the access file)";
-    if ((who.is_let_in_always() ? share.sessions : sessions_.size()) >= limit)
+    if ((who.is_let_in_always() ? usage.sessions : sessions_.size()) >= limit)
         return "this broker has as many sessions as it may (limit sessions)";
     return nullptr;
 }
 
 const char* Core::no_room_for_instance(const Principal& who, Output& out) {
-    KeyUsage& share = share_of(who.public_key);
+    KeyUsage& usage = usage_of(who.public_key);
     const std::uint64_t limit = config_.limits.instances;
     const bool is_key = !who.public_key.empty();
     const std::uint64_t tenth = std::max<std::uint64_t>(limit / kKeysShareInstances, 1);
     const std::uint64_t own_limit = who.max_instances != 0 ? who.max_instances : is_key ? tenth : limit;
-    if (share.instances >= own_limit && !forget_idle_instance(&share, out))
+    if (usage.instances >= own_limit && !forget_idle_instance(&usage, out))
         return who.max_instances != 0
                    ? "this key has as many client instances as it may (max_instances of its section in the access file)"
                : is_key ? "this key has as many client instances as it may: a tenth of the limit instances, because "
                           "its section in the access file says no max_instances"
                         : "this broker remembers as many client instances as it may (limit instances)";
     if (instances_.size() >= limit && !forget_idle_instance(nullptr, out) &&
-        (!who.is_let_in_always() || share.instances >= limit))
+        (!who.is_let_in_always() || usage.instances >= limit))
         return "this broker remembers as many client instances as it may (limit instances)";
     return nullptr;
 }
@@ -170,8 +170,8 @@ const char* Core::no_room_for_instance(const Principal& who, Output& out) {
 /// The one that has had no session for the longest, of those of which there is nothing to know; null: of all keys.
 bool Core::forget_idle_instance(KeyUsage* of, Output& out) {
     if (of == nullptr)
-        for (auto& [key, share] : usage_)
-            if (!share.idle.empty() && (of == nullptr || *share.idle.begin() < *of->idle.begin())) of = &share;
+        for (auto& [key, usage] : usage_)
+            if (!usage.idle.empty() && (of == nullptr || *usage.idle.begin() < *of->idle.begin())) of = &usage;
     if (of == nullptr || of->idle.empty()) return false;
     forget_instance(of->idle.begin()->second, out);
     return true;

@@ -113,7 +113,7 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
     session.instance = hello.instance;
     session.name = hello.name;
     session.who = who;
-    session.share = &share_of(who->public_key);
+    session.usage = &usage_of(who->public_key);
     session.owner = owner_of(*who);
     session.heard_at = turn.now;
 
@@ -144,13 +144,13 @@ void Core::on_hello(PeerId peer, RequestId request, const Hello& hello, Turn tur
         end_session(*older, turn);
     }
     by_peer_[peer] = session.index;
-    ++session.share->sessions;
+    ++session.usage->sessions;
     sessions_[session.index] = std::move(made);
     by_instance_[session.instance] = session.index;
     if (session.instance_number != 0) {
         Instance& instance = instances_.at(session.instance_number);
         gone_instances_.erase({instance.gone_at, session.instance_number});
-        instance.share->idle.erase({instance.gone_at, session.instance_number});
+        instance.usage->idle.erase({instance.gone_at, session.instance_number});
         instance.session = session.index;
     }
     session.hears_first = rests_on(out);
@@ -192,8 +192,8 @@ const char* Core::join_instance(Session& session, const Hello& hello, Welcome& w
 Core::Instance& Core::add_instance(std::uint64_t number, const Uuid& id, std::string_view public_key) {
     Instance& instance = instances_[number];
     instance.id = id;
-    instance.share = &share_of(public_key);
-    ++instance.share->instances;
+    instance.usage = &usage_of(public_key);
+    ++instance.usage->instances;
     instance_numbers_[id] = number;
     return instance;
 }
@@ -204,15 +204,15 @@ void Core::leave_instance(std::uint64_t number, Turn turn) {
     instance.session = 0;
     instance.gone_at = turn.now;
     gone_instances_.insert({turn.now, number});
-    if (instance.runs.empty()) instance.share->idle.insert({turn.now, number});
+    if (instance.runs.empty()) instance.usage->idle.insert({turn.now, number});
 }
 
 void Core::forget_instance(std::uint64_t number, Output& out) {
     const Instance& instance = instances_.at(number);
     out.batch->erase(Table::instances, big_endian(number));
     gone_instances_.erase({instance.gone_at, number});
-    instance.share->idle.erase({instance.gone_at, number});
-    --instance.share->instances;
+    instance.usage->idle.erase({instance.gone_at, number});
+    --instance.usage->instances;
     dirty_instances_.erase(number);
     instance_numbers_.erase(instance.id);
     instances_.erase(number);
@@ -359,7 +359,7 @@ void Core::end_session(Session& session, Turn turn) {
         tell_room(session.service);
     }
     if (session.role == Role::worker) ready_.leave(session.service);
-    --session.share->sessions;
+    --session.usage->sessions;
     const auto newest = by_instance_.find(session.instance);
     if (newest != by_instance_.end() && newest->second == session.index) by_instance_.erase(newest);
     if (session.instance_number != 0) {
