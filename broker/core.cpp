@@ -37,7 +37,8 @@ void Core::load_live(JobId id, const LiveRow& submitted, const StateRow* state, 
         if (job.cancel_requested) cancelled_before_.push_back(id);
         due = state->due_at;
         pause = state->pause_ms;
-        if (state->scheduled) waiting = JobState::scheduled;
+        // It may have been held while it seemed to wait, and written since while its worker had it.
+        if (state->scheduled || (due == 0 && row.held)) waiting = JobState::scheduled;
         else if (due != 0) waiting = JobState::retrying;
     } else if (row.delay_ms > 0 || row.held) {
         pause = row.delay_ms;

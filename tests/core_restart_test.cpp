@@ -385,6 +385,18 @@ TEST_F(CoreRestart, JobHeldInTheWindowGoesOnIfItIsClaimedAndIsHeldWhenItFails) {
     EXPECT_EQ(take(w).attempt, 2U);
 }
 
+TEST_F(CoreRestart, JobHeldInTheWindowAndCancelledWhileItRunsIsKnownAfterAnotherRestart) {
+    const Held held = one_job(w);
+    restart();
+    EXPECT_EQ(ask(client, Change{{held.job}, 0, {}, true}).code, Code::ok);
+    back({running(held)});
+    EXPECT_EQ(cancel(client, held.job).code, Code::cancel_requested);
+    restart();
+    EXPECT_EQ(state(held.job), JobState::scheduled) << "held, and so not queued";
+    advance(kClaimWindowMs);
+    EXPECT_EQ(ended(held.job).state, JobState::cancelled);
+}
+
 TEST_F(CoreRestart, DeadlineThatPassesInTheWindowEndsAClaimedJobWhenThatCloses) {
     worker({.name = "missing"});
     submit(client, {.type = "t", .deadline_ms = 1000});
