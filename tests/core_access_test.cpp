@@ -150,9 +150,8 @@ struct CoreAccess : YardTest {
         const There& here = there.at(queue);
         M message;
         if constexpr (std::is_same_v<M, Hello>) {
-            WorkerSpec spec;
-            spec.name = "again";
-            message = hello_of(peer, spec);
+            static const WorkerSpec kAgain = {.name = "again"};  // the message views it
+            message = hello_of(peer, kAgain);
         } else if constexpr (std::is_same_v<M, Submit> || std::is_same_v<M, SubmitArray>) {
             message.first_number = peer.next_number++;
             SubmitItem item;
