@@ -1,5 +1,5 @@
 #pragma once
-// LMDB's transactions and cursors with one owner each, for the two files that know LMDB: store.cpp, which writes, and
+// LMDB's transactions and cursors with one owner each, for the files that know LMDB: store.cpp, which writes, and
 // store_view.cpp, which reads a store that somebody else may be writing.
 
 #include <lmdb.h>

@@ -22,7 +22,7 @@
 
 namespace jobyard::broker {
 
-inline constexpr std::uint8_t kFormatVersion = 2;
+inline constexpr std::uint8_t kFormatVersion = 3;
 
 /// A row of at most this many bytes stays inside one LMDB page (a node of 4 KiB pages holds 2,038 with key and header).
 inline constexpr std::size_t kRowBytes = 1990;

@@ -14,6 +14,7 @@
 #include "fd.hpp"
 #include "jobyard/assert.hpp"
 #include "lmdb_handles.hpp"
+#include "packed_table.hpp"
 #include "record.hpp"
 #include "store_view.hpp"
 
@@ -35,13 +36,12 @@ constexpr std::size_t kMaxKeyBytes = 511;
 /// Appends the rows that `need` names to `rows`.
 int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
     if (need.kind == Need::Kind::row) {
-        MDB_val key = to_val(need.key);
-        MDB_val value;
-        const int rc = mdb_get(txn, table, &key, &value);
-        if (rc == 0) rows.push_back({need.key, to_view(value)});
-        return rc == MDB_NOTFOUND ? 0 : rc;
+        std::optional<std::string_view> value;
+        const int rc = find_row(txn, table, need.table, need.key, value);
+        if (value) rows.push_back({need.key, *value});
+        return rc;
     }
-    Cursor cursor(txn, table);
+    RowCursor cursor(txn, table, need.table);
     const bool from = need.kind == Need::Kind::from;
     bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
     if (from || need.kind == Need::Kind::after) {
@@ -203,55 +203,99 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
     return {};
 }
 
+/// One transaction being written. Whatever fails is LMDB's error; then nothing more may be written.
+class Store::Writing {
+ public:
+    Writing(Store& store, MDB_txn* txn, const std::function<void()>& between)
+        : store_(store), txn_(txn), between_(between), blocks_(txn, store.handle(kPackedTable)) {}
+
+    int write(const Batch& batch, const Op& op) {
+        const std::string_view key = batch.key(op);
+        JOBYARD_ASSERT(!key.empty() && key.size() <= kMaxKeyBytes);
+        if (op.kind == Op::Kind::move) return move(op.table, op.to, key);
+        if (op.table != kPackedTable)
+            return op.kind == Op::Kind::put ? put(op.table, key, batch.value(op)) : erase(op.table, key);
+        if (op.kind == Op::Kind::put) packed_.put(key, batch.value(op));
+        else packed_.erase(key);
+        return packed_.is_full() ? packed_.write() : 0;
+    }
+    int put(Table table, std::string_view key, std::string_view value) {
+        MDB_cursor* at = cursor(table);
+        count(Op::Kind::put);
+        store_.written_bytes_ += value.size();
+        return at == nullptr ? error_ : store_.put(at, table, key, value);
+    }
+    /// Before the transaction ends.
+    int finish() { return packed_.write(); }
+
+ private:
+    int erase(Table table, std::string_view key) {
+        count(Op::Kind::erase);
+        MDB_val ignored;
+        const int rc = find(table, key, ignored);
+        return rc == 0 ? mdb_cursor_del(cursor(table), 0) : none_is_fine(rc);
+    }
+    int move(Table from, Table to, std::string_view key) {
+        JOBYARD_ASSERT(from != to && from != kPackedTable);
+        count(Op::Kind::move);
+        MDB_val value;
+        if (const int rc = find(from, key, value); rc != 0) return none_is_fine(rc);
+        if (to == kPackedTable) {
+            packed_.put_copy(key, to_view(value));
+        } else {
+            moved_.assign(to_view(value));  // LMDB's view of it ends with the next write
+            MDB_cursor* at = cursor(to);
+            const int rc = at == nullptr ? error_ : store_.put(at, to, key, moved_);
+            if (rc != 0) return rc;
+        }
+        return mdb_cursor_del(cursor(from), 0);
+    }
+    int find(Table table, std::string_view key_bytes, MDB_val& value) {
+        MDB_cursor* at = cursor(table);
+        MDB_val key = to_val(key_bytes);
+        return at == nullptr ? error_ : mdb_cursor_get(at, &key, &value, MDB_SET);
+    }
+    static int none_is_fine(int rc) { return rc == MDB_NOTFOUND ? 0 : rc; }
+    /// One a table: the next key is nearly always in the page it stands on. They end with the transaction.
+    MDB_cursor* cursor(Table table) {
+        MDB_cursor*& opened = cursors_[static_cast<std::size_t>(table)];
+        if (opened == nullptr) error_ = mdb_cursor_open(txn_, store_.handle(table), &opened);
+        return opened;
+    }
+    void count(Op::Kind kind) {
+        ++store_.written_[static_cast<std::size_t>(kind)];
+        if (++ops_ % kOpsBetween == 0) between_();
+    }
+
+    Store& store_;
+    MDB_txn* txn_;
+    const std::function<void()>& between_;
+    std::array<MDB_cursor*, kTables> cursors_{};
+    int error_ = 0;
+    std::size_t ops_ = 0;
+    std::string moved_;
+    Cursor blocks_;
+    BlockWriter packed_{blocks_,
+                        [this](std::string_view key, std::string_view block) { return put(kPackedTable, key, block); },
+                        [this](std::string_view key) { return erase(kPackedTable, key); }};
+};
+
 int Store::write(const std::vector<const Batch*>& batches, const std::function<void()>& between) {
     written_ = {};
     written_bytes_ = 0;
     Transaction transaction(env_, 0);
     if (transaction.error() != 0) return transaction.error();
-    // One cursor a table: the next key is nearly always in the page it stands on. They end with the transaction.
-    std::array<MDB_cursor*, kTables> cursors{};
-    int rc = 0;
-    const auto cursor = [&](Table table) {
-        MDB_cursor*& opened = cursors[static_cast<std::size_t>(table)];
-        if (opened == nullptr) rc = mdb_cursor_open(transaction.get(), handle(table), &opened);
-        return opened;
-    };
-    std::string moved;  // LMDB's view of a value ends with the next write
-    const auto write_op = [&](const Batch& batch, const Op& op) {
-        if (passing_.contains(batch, op)) return 0;
-        ++written_[static_cast<std::size_t>(op.kind)];
-        written_bytes_ += op.value.size;
-        const std::string_view key_bytes = batch.key(op);
-        JOBYARD_ASSERT(!key_bytes.empty() && key_bytes.size() <= kMaxKeyBytes);
-        MDB_cursor* at = cursor(op.table);
+    {
+        Writing writing(*this, transaction.get(), between);
+        int rc = 0;
+        for (const Batch* batch : batches)
+            for (const Op& op : batch->ops())
+                if (!passing_.contains(*batch, op) && (rc = writing.write(*batch, op)) != 0) return rc;
+        if (rc == 0) rc = writing.put(Table::meta, kMetaRelied, big_endian(passing_.noted()));
+        if (rc == 0) rc = writing.finish();
         if (rc != 0) return rc;
-        if (op.kind == Op::Kind::put) {
-            rc = put(at, op.table, key_bytes, batch.value(op));
-        } else {
-            MDB_val key = to_val(key_bytes);
-            MDB_val value;
-            rc = mdb_cursor_get(at, &key, &value, MDB_SET);
-            if (rc == 0 && op.kind == Op::Kind::move) {
-                JOBYARD_ASSERT(op.table != op.to);
-                moved.assign(to_view(value));
-                MDB_cursor* to = cursor(op.to);
-                if (rc == 0) rc = put(to, op.to, key_bytes, moved);
-            }
-            if (rc == 0) rc = mdb_cursor_del(at, 0);
-            if (rc == MDB_NOTFOUND) rc = 0;
-        }
-        return rc;
-    };
-    std::size_t ops = 0;
-    for (const Batch* batch : batches) {
-        for (const Op& op : batch->ops()) {
-            if (write_op(*batch, op) != 0) return rc;
-            if (++ops % kOpsBetween == 0) between();
-        }
     }
-    MDB_cursor* meta = cursor(Table::meta);
-    if (rc == 0) rc = put(meta, Table::meta, kMetaRelied, big_endian(passing_.noted()));
-    return rc == 0 ? transaction.commit() : rc;
+    return transaction.commit();
 }
 
 int Store::put(MDB_cursor* cursor, Table table, std::string_view key_bytes, std::string_view value_bytes) {
@@ -310,14 +354,15 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
 /// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
 int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
     const bool payload = need.kind == Need::Kind::payload;
-    MDB_val key = to_val(need.key);
-    MDB_val value;
-    int rc = mdb_get(txn, handle(payload ? Table::live : Table::done), &key, &value);
-    if (rc == MDB_NOTFOUND) rc = mdb_get(txn, handle(payload ? Table::arrays : Table::dead), &key, &value);
-    if (rc != 0) return rc == MDB_NOTFOUND ? 0 : rc;
+    std::optional<std::string_view> value;
+    for (const Table table : payload ? std::array{Table::live, Table::arrays} : std::array{Table::done, Table::dead}) {
+        if (value) break;
+        if (const int rc = find_row(txn, handle(table), table, need.key, value); rc != 0) return rc;
+    }
+    if (!value) return 0;
     LiveRow live;
     EndRow ended;
-    if (!(payload ? read_row(to_view(value), live) : read_row(to_view(value), ended))) return 0;
+    if (!(payload ? read_row(*value, live) : read_row(*value, ended))) return 0;
     if (live.chunks + ended.result_chunks == 0) {
         rows.push_back({need.key, payload ? live.payload : ended.result});
         return 0;
@@ -342,7 +387,7 @@ Result<void> Store::for_each(Table table,
     const std::shared_lock mapped(map_);
     const Transaction transaction(env_, MDB_RDONLY);
     if (transaction.error() != 0) return failure("cannot read", transaction.error());
-    Cursor cursor(transaction.get(), handle(table));
+    RowCursor cursor(transaction.get(), handle(table), table);
     for (bool at_row = cursor.seek({}); at_row; at_row = cursor.next()) row(cursor.key(), cursor.value());
     if (cursor.error() != 0) return failure(std::string("cannot read the table ") + to_string(table), cursor.error());
     return {};

@@ -78,6 +78,7 @@ class Store {
     Result<void> check_readers();
 
  private:
+    class Writing;
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
     int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();

@@ -8,6 +8,7 @@
 #include "fd.hpp"
 #include "jobyard/assert.hpp"
 #include "lmdb_handles.hpp"
+#include "packed_table.hpp"
 #include "record.hpp"
 
 namespace jobyard::broker {
@@ -63,18 +64,16 @@ StoreView::~StoreView() {
 Result<std::optional<std::string_view>> StoreView::get(Table table, std::string_view key) const {
     const std::optional<unsigned> handle = tables_[static_cast<std::size_t>(table)];
     if (!handle || key.empty()) return std::optional<std::string_view>();
-    MDB_val name = to_val(key);
-    MDB_val value;
-    const int rc = mdb_get(txn_, *handle, &name, &value);
-    if (rc == MDB_NOTFOUND) return std::optional<std::string_view>();
-    if (rc != 0) return failure(std::string("cannot read the table ") + to_string(table), rc);
-    return std::optional(to_view(value));
+    std::optional<std::string_view> value;
+    if (const int rc = find_row(txn_, *handle, table, key, value); rc != 0)
+        return failure(std::string("cannot read the table ") + to_string(table), rc);
+    return value;
 }
 
 Result<void> StoreView::for_each(Table table, const Row& row) const {
     const std::optional<unsigned> handle = tables_[static_cast<std::size_t>(table)];
     if (!handle) return {};
-    Cursor cursor(txn_, *handle);
+    RowCursor cursor(txn_, *handle, table);
     for (bool at_row = cursor.seek({}); at_row; at_row = cursor.next())
         if (auto done = row(cursor.key(), cursor.value()); !done) return done;
     if (cursor.error() != 0) return failure(std::string("cannot read the table ") + to_string(table), cursor.error());

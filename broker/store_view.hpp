@@ -42,7 +42,7 @@ class StoreView {
     [[nodiscard]] Result<void> for_each(Table table, const Row& row) const;
 
     struct TableSize {
-        std::uint64_t rows = 0;
+        std::uint64_t rows = 0;   ///< of LMDB; a packed table has more
         std::uint64_t bytes = 0;  ///< of its pages
     };
     [[nodiscard]] TableSize size(Table table) const;

@@ -144,7 +144,8 @@ Result<std::optional<std::int64_t>> Image::backup_at() const {
 std::uint64_t Image::rows() const {
     std::uint64_t rows = 0;
     for (std::size_t i = 0; i < kTables; ++i) rows += view_->size(static_cast<Table>(i)).rows + over_[i].size();
-    return rows;
+    const auto known = numbers();  // a packed table's rows are many in one of LMDB's
+    return rows + (known ? known->done_rows : 0);
 }
 
 }  // namespace jobyard::store
