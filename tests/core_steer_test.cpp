@@ -244,6 +244,16 @@ TEST_F(CoreSteer, AMovedJobRunsInItsNewQueueAlsoAfterItsDeathAndRedrive) {
     EXPECT_EQ(refused(client, ListQueues{{}, 1, "slow"})->code, Code::unknown_queue) << "where it came from";
 }
 
+TEST_F(CoreSteer, ChangesDoNotMakeAPauseShorter) {
+    const JobId job = submit(client, {.type = "t", .delay_ms = 5000});
+    const std::int64_t due = wall_ms + 5000;
+    for (int n = 0; n < 20; ++n) {
+        wall_ms += n % 2 == 0 ? 1 : -1;  // each clock is cut to milliseconds, and not at the same moment
+        ASSERT_EQ(change({.jobs = {job}, .priority = static_cast<std::uint8_t>(n % 10 + 1)}), Code::ok);
+    }
+    EXPECT_EQ(show(client, job)["due_at"], due);
+}
+
 TEST_F(CoreSteer, OnlyWhatWaitsCanBeChanged) {
     const Peer w = worker();
     const JobId running = submit(client);

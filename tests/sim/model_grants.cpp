@@ -65,7 +65,8 @@ void Model::dispatched(const std::string& worker, const DispatchItem& item, std:
         broken("P1 a job is sent only when it is on disk",
                what + " was sent to " + worker + " before its submit was durable");
     const std::string& expected = known.is.payload.empty() ? known.wish->payload : known.is.payload;
-    if (known.stage == Record::Stage::live &&
+    // Of a lease that is over by now it is as it was when it was granted; nobody gets it, for its session is over too.
+    if (known.stage == Record::Stage::live && !ended_unsent_.contains(item.token) &&
         (expected != payload || known.is.queue != item.queue || known.is.type != item.type ||
          known.is.priority != item.priority || known.is.max_attempts != item.max_attempts ||
          known.is.timeout_ms != item.timeout_ms))
