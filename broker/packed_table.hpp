@@ -82,7 +82,7 @@ class BlockWriter {
     int write();
 
  private:
-    static constexpr std::size_t kWorthWriting = 1024;
+    static constexpr std::size_t kWorthWriting = 256;  // some ten microseconds' work
     struct Change {
         std::string_view key;
         std::optional<std::string_view> value;  ///< none: the row is erased

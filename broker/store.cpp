@@ -206,8 +206,7 @@ Result<void> Store::apply(const std::vector<const Batch*>& batches, const std::v
 /// One transaction being written. Whatever fails is LMDB's error; then nothing more may be written.
 class Store::Writing {
  public:
-    Writing(Store& store, MDB_txn* txn, const std::function<void()>& between)
-        : store_(store), txn_(txn), between_(between), blocks_(txn, store.handle(kPackedTable)) {}
+    Writing(Store& store, MDB_txn* txn) : store_(store), txn_(txn), blocks_(txn, store.handle(kPackedTable)) {}
 
     int write(const Batch& batch, const Op& op) {
         const std::string_view key = batch.key(op);
@@ -262,17 +261,12 @@ class Store::Writing {
         if (opened == nullptr) error_ = mdb_cursor_open(txn_, store_.handle(table), &opened);
         return opened;
     }
-    void count(Op::Kind kind) {
-        ++store_.written_[static_cast<std::size_t>(kind)];
-        if (++ops_ % kOpsBetween == 0) between_();
-    }
+    void count(Op::Kind kind) { ++store_.written_[static_cast<std::size_t>(kind)]; }
 
     Store& store_;
     MDB_txn* txn_;
-    const std::function<void()>& between_;
     std::array<MDB_cursor*, kTables> cursors_{};
     int error_ = 0;
-    std::size_t ops_ = 0;
     std::string moved_;
     Cursor blocks_;
     BlockWriter packed_{blocks_,
@@ -286,11 +280,15 @@ int Store::write(const std::vector<const Batch*>& batches, const std::function<v
     Transaction transaction(env_, 0);
     if (transaction.error() != 0) return transaction.error();
     {
-        Writing writing(*this, transaction.get(), between);
+        Writing writing(*this, transaction.get());
         int rc = 0;
-        for (const Batch* batch : batches)
-            for (const Op& op : batch->ops())
+        std::size_t ops = 0;
+        for (const Batch* batch : batches) {
+            for (const Op& op : batch->ops()) {
                 if (!passing_.contains(*batch, op) && (rc = writing.write(*batch, op)) != 0) return rc;
+                if (++ops % kOpsBetween == 0) between();
+            }
+        }
         if (rc == 0) rc = writing.put(Table::meta, kMetaRelied, big_endian(passing_.noted()));
         if (rc == 0) rc = writing.finish();
         if (rc != 0) return rc;
