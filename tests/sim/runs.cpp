@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kLongestRunS = 120;  ///< of real time
+constexpr int kLongestRunS = 120;  ///< of a processor's time: it waits for nobody, and may be kept from running
 constexpr auto kTellEvery = std::chrono::milliseconds(200);
 constexpr const char* kEnded = "P9 nothing ends the broker";
 
@@ -76,6 +77,12 @@ Child fork_child(const std::function<void(Voice&)>& what) {
     ::_exit(0);
 }
 
+/// This process, a run in which something goes on for ever: by SIGPROF.
+void end_by_signal_if_too_long() {
+    const itimerval once{{}, {kLongestRunS, 0}};
+    JOBYARD_ASSERT(::setitimer(ITIMER_PROF, &once, nullptr) == 0);
+}
+
 /// What has come, line by line. False: that was the end.
 bool read_lines(Child& child, const std::function<void(std::string_view)>& take) {
     char bytes[65536];
@@ -96,8 +103,8 @@ std::optional<Broken> wait_for(Child& child, const std::string& last_words) {
     ::waitpid(child.pid, &status, 0);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::nullopt;
     std::string how = last_words;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-        how = "the run has not ended after " + std::to_string(kLongestRunS) + " s";
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
+        how = "the run has not ended after " + std::to_string(kLongestRunS) + " s of a processor's time";
     else if (how.empty())
         how = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
                                   : "exit status " + std::to_string(WEXITSTATUS(status));
@@ -130,7 +137,7 @@ void run_some(const Many& many, std::uint64_t seed, Clock::time_point began, Voi
         if (many.seconds != 0 && seconds_since(began) > many.seconds) break;
         voice.say('S', std::to_string(seed));
         voice.flush();
-        ::alarm(kLongestRunS);
+        end_by_signal_if_too_long();
         RunOptions options = many.each;
         options.seed = seed;
         const Report report = run(options);
@@ -154,7 +161,7 @@ Apart run_apart(const RunOptions& options, bool with_story) {
     Broken broken;
     std::string last_words;
     Child child = fork_child([&](Voice& voice) {
-        ::alarm(kLongestRunS);
+        end_by_signal_if_too_long();
         RunOptions heard = options;
         if (with_story) {
             heard.listener = [&](const std::string& line) {

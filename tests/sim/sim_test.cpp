@@ -14,7 +14,17 @@
 namespace jobyard::sim {
 namespace {
 
+// A run takes many times as long under a sanitizer: there are fewer, and what only many of them reach is not asked for.
+// ThreadSanitizer has nothing to find: a simulated cluster has one thread.
+#if defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kSeeds = 100;
+#elif defined(__SANITIZE_ADDRESS__)
+constexpr std::uint64_t kSeeds = 500;
+#else
 constexpr std::uint64_t kSeeds = 1000;
+#endif
+constexpr bool kReachesAll = kSeeds == 1000;
+constexpr std::uint64_t kTriesToShrink = kReachesAll ? 400 : 100;
 
 Sum run_seeds(std::uint64_t seeds, const RunOptions& each = {}, std::uint64_t failures = UINT64_MAX) {
     Many many;
@@ -62,6 +72,7 @@ TEST(Simulation, KeepsEveryPromise) {
         ADD_FAILURE() << "seed " << seed << ": " << broken.rule << ": " << broken.how;
     ASSERT_TRUE(sum.broken.empty()) << "see jobyard-simulate --shrink " << sum.broken.front().first;
     EXPECT_EQ(sum.seeds, kSeeds);
+    if (!kReachesAll) return;
     EXPECT_EQ(what_is_missing(sum.counts), "") << "a simulator in which nothing happens finds nothing";
     for (const std::string& answer : documented_answers())
         EXPECT_TRUE(sum.counts.contains("answer " + answer) || kNotHere.contains(answer))
@@ -159,7 +170,7 @@ TEST_P(Shrink, MakesAFailureSmallAndTellsItsStory) {
     const Sum sum = run_seeds(30, {.bug = GetParam()}, 1);
     ASSERT_FALSE(sum.broken.empty());
     const RunOptions options{.seed = sum.broken.front().first, .bug = GetParam()};
-    const Shrunk shrunk = shrink(options, sum.broken.front().second, 400);
+    const Shrunk shrunk = shrink(options, sum.broken.front().second, kTriesToShrink);
     EXPECT_EQ(shrunk.broken.rule, sum.broken.front().second.rule);
     EXPECT_LT(2 * settings_not_calm(shrunk.options), settings_not_calm(options));
     EXPECT_LE(shrunk.story.size(), 121U);
