@@ -52,6 +52,7 @@ TEST(Block, ThatIsDamagedIsOneRowThatNobodyCanRead) {
         EXPECT_FALSE(unpack("key1", std::string_view(block).substr(0, size), found)) << size << " bytes";
     EXPECT_FALSE(unpack("key1", block + "x", found));
     EXPECT_FALSE(unpack("key0", block, found)) << "it is another row's";
+    EXPECT_FALSE(unpack("key1", block_of({}), found)) << "of no row";
     EXPECT_TRUE(unpack("key1", block, found)) << "the test itself";
 }
 
@@ -86,19 +87,22 @@ struct PackedTable : testing::Test {
         EXPECT_TRUE(snapshot);
         return snapshot ? std::move(snapshot->rows.at(0)) : RowList{};
     }
-    /// How many blocks there are. LMDB must not have a file open twice.
-    std::uint64_t blocks() {
+    /// How many blocks there are, and the bytes of LMDB's pages that have them.
+    std::uint64_t blocks() { return size().rows; }
+    std::uint64_t bytes() { return size().bytes; }
+
+ private:
+    /// LMDB must not have a file open twice.
+    StoreView::TableSize size() {
         store.reset();
-        auto counted = blocks_of_closed();
+        const auto counted = size_of_closed();
         open();
         return counted;
     }
-
- private:
-    std::uint64_t blocks_of_closed() const {
+    StoreView::TableSize size_of_closed() const {
         const auto view = StoreView::open(directory / "store", StoreView::Sharing::none);
         EXPECT_TRUE(view);
-        return view ? (*view)->size(kPackedTable).rows : 0;
+        return view ? (*view)->size(kPackedTable) : StoreView::TableSize{};
     }
 };
 
@@ -151,6 +155,13 @@ TEST_F(PackedTable, IsTheSameAsOneWhereEachRowStandsAlone) {
         auto back = after == expected.begin() ? after : std::prev(after);
         for (; back != expected.end() && page.size() < 3; ++back) page.insert(*back);
         EXPECT_EQ(in(read(Need::Kind::from, key, 3)), page);
+        for (const std::size_t size : {key.size(), key.size() - 1}) {
+            const std::string prefix = key.substr(0, size);
+            page.clear();
+            for (auto row = expected.lower_bound(prefix); row != expected.end() && row->first.starts_with(prefix);)
+                page.insert(*row++);
+            EXPECT_EQ(in(read(Need::Kind::prefix, prefix, 0)), page);
+        }
     }
     EXPECT_GE(expected.size(), 300U) << "the test itself";
 }
@@ -248,6 +259,7 @@ TEST_F(PackedTable, RowsThatComeInOrderFillTheirBlocks) {
     const std::uint64_t there = blocks();
     EXPECT_LT(there * kBlockBytes, kRows * (kBytes + 14) * 105 / 100) << there;
     EXPECT_LT(written, there * 115 / 100) << "nor is a block written many times";
+    EXPECT_LT(bytes(), (there / 2 + 10) * 4096) << "two are a page of LMDB";
 }
 
 TEST_F(PackedTable, RowsThatComeInAnyOrderFillHalfOfTheirBlocks) {
@@ -357,6 +369,19 @@ TEST_F(DamagedTable, ADamagedBlockStaysAsItIsWhenRowsComeBeforeIt) {
     apply(batch);
     for (std::uint64_t job = kFirst - 50; job < behind + 1; ++job)
         EXPECT_EQ(look_up(job), job >= kFirst && job < behind ? Is::damaged : Is::readable) << job;
+}
+
+TEST_F(DamagedTable, RowsThatComeBeforeADamagedBlockAndAmongItsNumbersAreRead) {
+    damage(kFirst);
+    Batch batch;
+    put(batch, Table::done, kFirst - 1, end_row());
+    put(batch, Table::done, behind - 3, end_row());
+    apply(batch);
+    for (std::uint64_t job = kFirst; job < behind - 3; ++job) EXPECT_EQ(look_up(job), Is::damaged) << job;
+    EXPECT_EQ(look_up(kFirst - 1), Is::readable);
+    EXPECT_EQ(look_up(behind - 3), Is::readable);
+    EXPECT_EQ(look_up(behind - 2), Is::absent) << "from there on it is the new row's block";
+    EXPECT_EQ(look_up(behind), Is::readable);
 }
 
 TEST_F(DamagedTable, ARowWhoseKeyIsThatOfADamagedBlockTakesItsPlace) {
