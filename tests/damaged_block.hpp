@@ -34,7 +34,7 @@ inline std::pair<std::string, std::string> damage_block(const std::string& store
             block = blocks.value();
             if (blocks.next()) next = blocks.key();
         }
-        block[block.size() / 4] = static_cast<char>(block[block.size() / 4] ^ 1);
+        block[4] = static_cast<char>(block[4] ^ 1);  // how many rows it has
         std::vector<RowView> rows;
         EXPECT_FALSE(unpack(key, block, rows)) << "its values have checksums of their own";
         MDB_val name = to_val(key);
