@@ -24,7 +24,8 @@ enum ListPhase : std::uint64_t { kLive = 0, kDead = 1, kDone = 2 };
 bool Core::find_ended(const Found& found, JobId id, EndRow& row) {
     const std::string key = job_key(id);
     for (const Table table : {Table::done, Table::dead})
-        if (const auto bytes = found.get(table, key)) return read_row(*bytes, row);
+        // One that cannot be read does not say that the other table has none: it may be a block of other jobs' rows.
+        if (const auto bytes = found.get(table, key); bytes && read_row(*bytes, row)) return true;
     return false;
 }
 

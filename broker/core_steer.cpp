@@ -249,8 +249,8 @@ void Core::apply(const Change& change, JobHandle handle, Turn turn, Output& out)
     // A wall clock that was set back meanwhile must not make a pause longer than it was meant to be. By one millisecond
     // the two clocks may differ, because each is cut to milliseconds; who took that for a step would make the pause
     // shorter with each change.
-    if (const std::int64_t meant = turn.wall + (job.hard_end - turn.now); job.granted_at > meant + 1)
-        job.granted_at = meant;
+    const std::int64_t meant = turn.wall + (job.hard_end - turn.now);
+    if (job.granted_at != 0 && job.granted_at > meant + 1) job.granted_at = meant;
     const bool let_go = job.held && change.held == false;
     if (change.held) job.held = *change.held;
     if (let_go && job.expires) {

@@ -1,6 +1,6 @@
 #pragma once
-// LMDB's transactions and cursors with one owner each, for the files that know LMDB: store.cpp, which writes, and
-// store_view.cpp, which reads a store that somebody else may be writing.
+// LMDB's transactions and cursors with one owner each, for the files that know LMDB: store.cpp and
+// packed_table.cpp, which write, and store_view.cpp, which reads a store that somebody else may be writing.
 
 #include <lmdb.h>
 

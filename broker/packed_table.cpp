@@ -89,7 +89,7 @@ void append_block(std::span<const RowView> rows, std::string& block) {
 
 bool unpack(std::string_view key, std::string_view block, std::vector<RowView>& rows) {
     rows.clear();
-    if (unpack_whole(block, rows)) return true;
+    if (unpack_whole(block, rows) && rows.front().key == key) return true;
     rows.assign({{key, block}});
     return false;
 }
@@ -169,13 +169,19 @@ int BlockWriter::write_block(std::vector<Place>::const_iterator& place) {
     old_key_.clear();
     next_key_.clear();
     old_.clear();
+    bool whole = true;
     if (blocks_.seek_back(key_at(*place))) {
         old_key_ = blocks_.key();
         old_block_ = blocks_.value();
-        unpack(old_key_, old_block_, old_);
+        whole = unpack(old_key_, old_block_, old_);
         if (blocks_.next()) next_key_ = blocks_.key();
     }
     if (blocks_.error() != 0) return blocks_.error();
+    if (!whole && key_at(*place) != old_key_) {  // it stays as it is, and new rows stand in blocks of their own
+        if (key_at(*place) < old_key_) next_key_ = old_key_;
+        old_key_.clear();
+        old_.clear();
+    }
     rows_.clear();
     bool changed = false;
     auto old = old_.begin();

@@ -10,7 +10,8 @@
 //
 // in the byte order of the machine, like all of LMDB's file. The values have checksums of their own (record.hpp). Where
 // a block's own is wrong, the block stands for one row with its key and bytes, which nobody can read: so whoever looks
-// for one of its rows is told of damage, not that there is none.
+// for one of its rows is told of damage, not that there is none. It stays so, and new rows among its keys stand in
+// blocks behind it, until the row of its own key is put or erased.
 
 #include <cstdint>
 #include <deque>

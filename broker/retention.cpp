@@ -183,7 +183,9 @@ void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn tur
         if (ended.array) retired_in_array(id, {ended.array, ended.array_index}, out);
     } else {
         --numbers_.done_rows;
-        numbers_.done_bytes -= row.value.size() + (ended.result_chunks == 0 ? 0 : ended.result_size);
+        // A damaged row may be larger than what was counted.
+        numbers_.done_bytes -= std::min<std::uint64_t>(
+            numbers_.done_bytes, row.value.size() + (ended.result_chunks == 0 ? 0 : ended.result_size));
     }
     if (!ended.key.empty() && !key_is_over(ended.ended_at, ended.key_ttl_ms, turn)) {
         const Slice key = batch.append(name_pair_key(ended.queue, ended.key));

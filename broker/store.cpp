@@ -211,12 +211,13 @@ class Store::Writing {
     int write(const Batch& batch, const Op& op) {
         const std::string_view key = batch.key(op);
         JOBYARD_ASSERT(!key.empty() && key.size() <= kMaxKeyBytes);
-        if (op.kind == Op::Kind::move) return move(op.table, op.to, key);
-        if (op.table != kPackedTable)
-            return op.kind == Op::Kind::put ? put(op.table, key, batch.value(op)) : erase(op.table, key);
-        if (op.kind == Op::Kind::put) packed_.put(key, batch.value(op));
+        int rc = 0;
+        if (op.kind == Op::Kind::move) rc = move(op.table, op.to, key);
+        else if (op.table != kPackedTable)
+            rc = op.kind == Op::Kind::put ? put(op.table, key, batch.value(op)) : erase(op.table, key);
+        else if (op.kind == Op::Kind::put) packed_.put(key, batch.value(op));
         else packed_.erase(key);
-        return packed_.is_full() ? packed_.write() : 0;
+        return rc == 0 && packed_.is_full() ? packed_.write() : rc;
     }
     int put(Table table, std::string_view key, std::string_view value) {
         MDB_cursor* at = cursor(table);
@@ -352,15 +353,16 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
 /// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
 int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
     const bool payload = need.kind == Need::Kind::payload;
-    std::optional<std::string_view> value;
-    for (const Table table : payload ? std::array{Table::live, Table::arrays} : std::array{Table::done, Table::dead}) {
-        if (value) break;
-        if (const int rc = find_row(txn, handle(table), table, need.key, value); rc != 0) return rc;
-    }
-    if (!value) return 0;
     LiveRow live;
     EndRow ended;
-    if (!(payload ? read_row(*value, live) : read_row(*value, ended))) return 0;
+    bool found = false;
+    for (const Table table : payload ? std::array{Table::live, Table::arrays} : std::array{Table::done, Table::dead}) {
+        if (found) break;
+        std::optional<std::string_view> value;  // that cannot be read: perhaps of other jobs (packed_table.hpp)
+        if (const int rc = find_row(txn, handle(table), table, need.key, value); rc != 0) return rc;
+        found = value && (payload ? read_row(*value, live) : read_row(*value, ended));
+    }
+    if (!found) return 0;
     if (live.chunks + ended.result_chunks == 0) {
         rows.push_back({need.key, payload ? live.payload : ended.result});
         return 0;

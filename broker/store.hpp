@@ -1,5 +1,5 @@
 #pragma once
-// The rows on disk, and the only code that knows LMDB. Batches are applied whole or not at all; before that it
+// The rows on disk, in LMDB, which nobody else writes. Batches are applied whole or not at all; before that it
 // is the commit log that makes them durable.
 //
 // Threads: `apply` on one thread at a time (the applier, once the broker runs: a write transaction belongs to its

@@ -125,7 +125,9 @@ class Check {
         return bytes->has_value();
     }
     void damaged(Table table, std::uint64_t number) {
-        find(Kind::damaged, table, "the row of number " + std::to_string(number) + " cannot be read");
+        find(Kind::damaged, table,
+             "the row of number " + std::to_string(number) + " cannot be read" +
+                 (table == Table::done ? ", or the block of rows that begins with it" : ""));
     }
 
     Result<void> meta() {
@@ -158,7 +160,9 @@ class Check {
                     return {};
                 }
                 for (const Table other : {Table::done, Table::dead}) {
-                    const auto doubled = has(other, key);
+                    EndRow end;  // one that is damaged may be a block of other jobs' rows
+                    bool there = false;
+                    const auto doubled = row_of(other, key, end, there);
                     if (!doubled) return doubled.error();
                     if (*doubled)
                         find(Kind::doubled, Table::live, job_text(job) + " is unended and also in " + to_string(other));

@@ -40,6 +40,23 @@ TEST_F(CoreRedrive, BeginsANewRoundWithTheSamePolicyPayloadAndNumber) {
     EXPECT_EQ(ended(job).last.attempt, 4U);
 }
 
+/// Where a block of final records is damaged, the store gives it for each of the numbers among which it stands.
+TEST_F(CoreRedrive, ADeadJobIsThereThoughAmongTheDoneOnesIsDamageAtItsNumber) {
+    const JobId job = die(worker(), {.type = "t", .max_attempts = 1});
+    Waiting asked = arrive(client, Show{{job}});
+    bool planted = false;
+    for (std::size_t i = 0; i < asked.needs.size(); ++i) {
+        if (asked.needs[i].table != Table::done) continue;
+        asked.snapshot.rows[i].push_back({job_key(job), "damaged"});
+        planted = true;
+    }
+    ASSERT_TRUE(planted);
+    decide(asked);
+    const auto shown = expect<Jobs>(client);
+    ASSERT_EQ(shown->items.size(), 1U);
+    EXPECT_EQ(shown->items[0].code, Code::ok);
+}
+
 TEST_F(CoreRedrive, LargePayloadSurvivesDeath) {
     const Peer w = worker();
     const std::string input(10'000, 'i');

@@ -321,5 +321,21 @@ TEST_F(CoreRetention, DamagedRecordIsKeptForSomebodyToLookAt) {
     disk[Table::done][key] = whole;
 }
 
+TEST_F(CoreRetention, ADamagedRecordThatIsLargerThanAllThatWasCountedLeavesNoBytes) {
+    begin({.kept_jobs = 1});
+    complete_one();
+    const std::string whole = disk[Table::done].begin()->second;
+    complete_one();
+    disk[Table::done].begin()->second.append(2 * whole.size(), 'x');  // a block of rows, for one
+    const std::vector<Need> needs = core->agenda_needs(now());
+    ASSERT_FALSE(needs.empty());
+    Output out{open.get(), {}};
+    const Snapshot snapshot = disk.read(needs);
+    core->agenda_step(Found(needs, snapshot, {}), now(), out);
+    EXPECT_EQ(core->numbers().done_rows, 1U);
+    EXPECT_EQ(core->numbers().done_bytes, 0U);
+    disk[Table::done].begin()->second = whole;
+}
+
 }  // namespace
 }  // namespace jobyard::broker::test

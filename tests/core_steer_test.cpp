@@ -254,6 +254,13 @@ TEST_F(CoreSteer, ChangesDoNotMakeAPauseShorter) {
     EXPECT_EQ(show(client, job)["due_at"], due);
 }
 
+TEST_F(CoreSteer, AClockThatIsSetBackGivesAJobWithoutAPauseNone) {
+    const JobId job = submit(client, {.type = "t", .held = true});
+    wall_ms -= 5000;
+    ASSERT_EQ(change({.jobs = {job}, .priority = 7}), Code::ok);
+    EXPECT_FALSE(show(client, job).contains("due_at")) << show(client, job);
+}
+
 TEST_F(CoreSteer, OnlyWhatWaitsCanBeChanged) {
     const Peer w = worker();
     const JobId running = submit(client);

@@ -5,6 +5,7 @@
 #include <map>
 #include <random>
 
+#include "damaged_block.hpp"
 #include "record.hpp"
 #include "store.hpp"
 #include "store_view.hpp"
@@ -50,6 +51,8 @@ TEST(Block, ThatIsDamagedIsOneRowThatNobodyCanRead) {
     for (std::size_t size = 0; size < block.size(); ++size)
         EXPECT_FALSE(unpack("key1", std::string_view(block).substr(0, size), found)) << size << " bytes";
     EXPECT_FALSE(unpack("key1", block + "x", found));
+    EXPECT_FALSE(unpack("key0", block, found)) << "it is another row's";
+    EXPECT_FALSE(unpack("key1", block_of({}), found)) << "of no row";
     EXPECT_TRUE(unpack("key1", block, found)) << "the test itself";
 }
 
@@ -84,19 +87,22 @@ struct PackedTable : testing::Test {
         EXPECT_TRUE(snapshot);
         return snapshot ? std::move(snapshot->rows.at(0)) : RowList{};
     }
-    /// How many blocks there are. LMDB must not have a file open twice.
-    std::uint64_t blocks() {
+    /// How many blocks there are, and the bytes of LMDB's pages that have them.
+    std::uint64_t blocks() { return size().rows; }
+    std::uint64_t bytes() { return size().bytes; }
+
+ private:
+    /// LMDB must not have a file open twice.
+    StoreView::TableSize size() {
         store.reset();
-        auto counted = blocks_of_closed();
+        const auto counted = size_of_closed();
         open();
         return counted;
     }
-
- private:
-    std::uint64_t blocks_of_closed() const {
+    StoreView::TableSize size_of_closed() const {
         const auto view = StoreView::open(directory / "store", StoreView::Sharing::none);
         EXPECT_TRUE(view);
-        return view ? (*view)->size(kPackedTable).rows : 0;
+        return view ? (*view)->size(kPackedTable) : StoreView::TableSize{};
     }
 };
 
@@ -149,8 +155,94 @@ TEST_F(PackedTable, IsTheSameAsOneWhereEachRowStandsAlone) {
         auto back = after == expected.begin() ? after : std::prev(after);
         for (; back != expected.end() && page.size() < 3; ++back) page.insert(*back);
         EXPECT_EQ(in(read(Need::Kind::from, key, 3)), page);
+        for (const std::size_t size : {key.size(), key.size() - 1}) {
+            const std::string prefix = key.substr(0, size);
+            page.clear();
+            for (auto row = expected.lower_bound(prefix); row != expected.end() && row->first.starts_with(prefix);)
+                page.insert(*row++);
+            EXPECT_EQ(in(read(Need::Kind::prefix, prefix, 0)), page);
+        }
     }
     EXPECT_GE(expected.size(), 300U) << "the test itself";
+}
+
+/// Changes are gathered a thousand at a time: of a row that is changed in several gatherings the last counts too, and
+/// LMDB's cursors go on though what they stood on is gone.
+TEST_F(PackedTable, ATransactionOfManyThousandChangesIsTheSameAsOneAfterTheOther) {
+    std::mt19937 rng(11);
+    Rows expected;
+    std::uint64_t next = 1;
+    for (int round = 0; round < 12; ++round) {
+        std::deque<Batch> batches;
+        std::vector<const Batch*> run;
+        for (int n = 0; n < 5; ++n) {
+            Batch& batch = batches.emplace_back();
+            for (int op = 0; op < 1500; ++op) {
+                const std::uint64_t known = next - std::min<std::uint64_t>(next - 1, rng() % 3000);
+                const std::string key = big_endian(rng() % 4 == 0 ? next++ : known);
+                if (rng() % 2 == 0) {
+                    batch.erase(kPackedTable, key);
+                    expected.erase(key);
+                } else {
+                    const std::string value(rng() % 120, static_cast<char>('a' + rng() % 26));
+                    batch.put(kPackedTable, key, value);
+                    expected[key] = value;
+                }
+            }
+            if (n == round % 5 && round % 2 == 0) {  // all at once, from the front or from the back
+                std::vector<std::string> keys;
+                for (const auto& [key, value] : expected) keys.push_back(key);
+                if (round % 4 == 0) std::reverse(keys.begin(), keys.end());
+                for (const std::string& key : keys) batch.erase(kPackedTable, key);
+                expected.clear();
+            }
+            batch.seq = ++seq;
+            batch.put(Table::meta, kMetaApplied, big_endian(seq));
+            run.push_back(&batch);
+        }
+        ASSERT_TRUE(store->apply(run));
+        ASSERT_EQ(rows(), expected) << "round " << round;
+    }
+    EXPECT_GE(expected.size(), 1000U) << "the test itself";
+}
+
+TEST_F(PackedTable, MovedRowsArePackedAThousandAtATimeToo) {
+    constexpr std::uint64_t kRows = 5000;
+    Batch dead;
+    for (std::uint64_t i = 0; i < kRows; ++i) dead.put(Table::dead, big_endian(i), std::to_string(i));
+    apply(dead);
+    Batch moves;
+    for (std::uint64_t i = 0; i < kRows; ++i) moves.move(Table::dead, kPackedTable, big_endian(i));
+    apply(moves);
+    Rows expected;
+    for (std::uint64_t i = 0; i < kRows; ++i) expected.emplace(big_endian(i), std::to_string(i));
+    EXPECT_EQ(rows(), expected);
+}
+
+TEST_F(PackedTable, RowsAreWrittenWholeThoughTheMapIsFullInTheMiddle) {
+    store.reset();
+    auto small = Store::open({directory / "small", std::uint64_t{256} << 10});
+    ASSERT_TRUE(small);
+    store = std::move(*small);
+    Batch batch;
+    Rows expected;
+    for (std::uint64_t i = 0; i < 20'000; ++i) {
+        const std::string key = big_endian(i * 7919 % 20'011);
+        batch.put(kPackedTable, key, std::string(60, 'x'));
+        expected.emplace(key, std::string(60, 'x'));
+    }
+    apply(batch);
+    EXPECT_GE(store->counters().growths, 3U) << "the test itself";
+    EXPECT_EQ(rows(), expected);
+}
+
+TEST_F(PackedTable, WhoeverWritesIsAskedBetweenBlocks) {
+    Batch batch;
+    for (std::uint64_t i = 0; i < 20'000; ++i) batch.put(kPackedTable, big_endian(i), std::string(60, 'x'));
+    batch.seq = ++seq;
+    int asked = 0;
+    ASSERT_TRUE(store->apply({&batch}, {}, [&] { ++asked; }));
+    EXPECT_GE(asked, 30) << "of some 730 blocks";
 }
 
 TEST_F(PackedTable, RowsThatComeInOrderFillTheirBlocks) {
@@ -167,6 +259,7 @@ TEST_F(PackedTable, RowsThatComeInOrderFillTheirBlocks) {
     const std::uint64_t there = blocks();
     EXPECT_LT(there * kBlockBytes, kRows * (kBytes + 14) * 105 / 100) << there;
     EXPECT_LT(written, there * 130 / 100) << "nor is a block written many times";
+    EXPECT_LT(bytes(), (there / 2 + 10) * 4096) << "two are a page of LMDB";
 }
 
 TEST_F(PackedTable, RowsThatComeInAnyOrderFillHalfOfTheirBlocks) {
@@ -201,61 +294,114 @@ TEST_F(PackedTable, ABlockGoesWithItsLastRow) {
     EXPECT_EQ(rows(), Rows{});
 }
 
-TEST_F(PackedTable, WhoLooksForARowInADamagedBlockIsToldOfDamage) {
-    Batch batch;
-    for (std::uint64_t i = 0; i < 200; ++i) {
-        EndRow row;
-        row.queue = "default";
-        row.type = "bench";
-        row.state = JobState::completed;
-        const Slice key = batch.append(job_key({i}));
-        batch.put(kPackedTable, key, append_row(batch, row));
+EndRow end_row(std::string_view result = {}) {
+    EndRow row;
+    row.queue = "default";
+    row.type = "bench";
+    row.state = JobState::completed;
+    row.result = result;
+    row.result_size = static_cast<std::uint32_t>(result.size());
+    return row;
+}
+
+/// Jobs 100 to 299 are in it, in several blocks.
+struct DamagedTable : PackedTable {
+    static constexpr std::uint64_t kFirst = 100;
+    static constexpr std::uint64_t kEnd = 300;
+    std::uint64_t damaged = 0;    ///< the first job of the block that is damaged
+    std::uint64_t behind = kEnd;  ///< the first one of the next
+
+    void SetUp() override {
+        PackedTable::SetUp();
+        Batch batch;
+        for (std::uint64_t job = kFirst; job < kEnd; ++job) put(batch, Table::done, job, end_row());
+        apply(batch);
     }
-    apply(batch);
-    store.reset();
-    std::uint64_t first = 0;   // of the block
-    std::uint64_t behind = 0;  // of the next one
-    {
-        MDB_env* env = nullptr;
-        ASSERT_EQ(mdb_env_create(&env), 0);
-        ASSERT_EQ(mdb_env_set_maxdbs(env, kTables), 0);
-        ASSERT_EQ(mdb_env_open(env, (directory / "store").c_str(), 0, 0600), 0);
-        {
-            Transaction transaction(env, 0);
-            MDB_dbi table = 0;
-            ASSERT_EQ(mdb_dbi_open(transaction.get(), to_string(kPackedTable), 0, &table), 0);
-            std::string key;
-            std::string block;
-            {
-                Cursor blocks(transaction.get(), table);
-                ASSERT_TRUE(blocks.seek({}) && blocks.next());
-                key = blocks.key();
-                block = blocks.value();
-                ASSERT_TRUE(blocks.next());
-                behind = from_big_endian(blocks.key());
-            }
-            first = from_big_endian(key);
-            block[10] = static_cast<char>(block[10] ^ 1);
-            MDB_val name = to_val(key);
-            MDB_val value = to_val(block);
-            ASSERT_EQ(mdb_put(transaction.get(), table, &name, &value, 0), 0);
-            ASSERT_EQ(transaction.commit(), 0);
-        }
-        mdb_env_close(env);
+    static void put(Batch& batch, Table table, std::uint64_t job, const EndRow& row) {
+        const Slice key = batch.append(job_key({job}));
+        batch.put(table, key, append_row(batch, row));
     }
-    ASSERT_GT(behind, first + 2);
-    open();
-    for (std::uint64_t job = 0; job < 200; ++job) {
+    void damage(std::uint64_t job) {
+        store.reset();
+        const auto [first, next] = test::damage_block(directory / "store", job_key({job}));
+        damaged = from_big_endian(first);
+        if (!next.empty()) behind = from_big_endian(next);
+        ASSERT_GT(behind, damaged + 10);
+        open();
+    }
+    enum class Is { readable, damaged, absent };
+    Is look_up(std::uint64_t job) {
         const auto row = store->get(kPackedTable, job_key({job})).value();
-        ASSERT_TRUE(row) << job;
         EndRow ended;
-        EXPECT_EQ(read_row(*row, ended), job < first || job >= behind) << job;
+        return !row ? Is::absent : read_row(*row, ended) ? Is::readable : Is::damaged;
     }
-    EXPECT_EQ(rows().size(), 200 - (behind - first) + 1) << "in a list it is one row";
+};
+
+TEST_F(DamagedTable, WhoLooksForARowInADamagedBlockIsToldOfDamage) {
+    damage((kFirst + kEnd) / 2);
+    for (std::uint64_t job = kFirst; job < kEnd; ++job)
+        EXPECT_EQ(look_up(job), job < damaged || job >= behind ? Is::readable : Is::damaged) << job;
+    EXPECT_EQ(rows().size(), kEnd - kFirst - (behind - damaged) + 1) << "in a list it is one row";
     Batch gone;
-    gone.erase(kPackedTable, job_key({first}));
+    gone.erase(kPackedTable, job_key({damaged + 1}));
     apply(gone);
-    EXPECT_EQ(rows().size(), 200 - (behind - first)) << "and goes like one";
+    EXPECT_EQ(rows().size(), kEnd - kFirst - (behind - damaged) + 1) << "nobody can erase a row in it";
+    gone.clear();
+    gone.erase(kPackedTable, job_key({damaged}));
+    apply(gone);
+    EXPECT_EQ(rows().size(), kEnd - kFirst - (behind - damaged)) << "but it goes like one";
+}
+
+TEST_F(DamagedTable, ADamagedBlockStaysAsItIsWhenRowsComeAfterIt) {
+    damage(kEnd - 1);
+    Batch batch;
+    for (std::uint64_t job = kEnd; job < kEnd + 50; ++job) put(batch, Table::done, job, end_row());
+    apply(batch);
+    for (std::uint64_t job = damaged; job < kEnd + 50; ++job)
+        EXPECT_EQ(look_up(job), job < kEnd ? Is::damaged : Is::readable) << job;
+}
+
+TEST_F(DamagedTable, ADamagedBlockStaysAsItIsWhenRowsComeBeforeIt) {
+    damage(kFirst);
+    Batch batch;
+    for (std::uint64_t job = kFirst - 50; job < kFirst; ++job) put(batch, Table::done, job, end_row());
+    batch.erase(kPackedTable, job_key({1}));
+    apply(batch);
+    for (std::uint64_t job = kFirst - 50; job < behind + 1; ++job)
+        EXPECT_EQ(look_up(job), job >= kFirst && job < behind ? Is::damaged : Is::readable) << job;
+}
+
+TEST_F(DamagedTable, RowsThatComeBeforeADamagedBlockAndAmongItsNumbersAreRead) {
+    damage(kFirst);
+    Batch batch;
+    put(batch, Table::done, kFirst - 1, end_row());
+    put(batch, Table::done, behind - 3, end_row());
+    apply(batch);
+    for (std::uint64_t job = kFirst; job < behind - 3; ++job) EXPECT_EQ(look_up(job), Is::damaged) << job;
+    EXPECT_EQ(look_up(kFirst - 1), Is::readable);
+    EXPECT_EQ(look_up(behind - 3), Is::readable);
+    EXPECT_EQ(look_up(behind - 2), Is::absent) << "from there on it is the new row's block";
+    EXPECT_EQ(look_up(behind), Is::readable);
+}
+
+TEST_F(DamagedTable, ARowWhoseKeyIsThatOfADamagedBlockTakesItsPlace) {
+    damage((kFirst + kEnd) / 2);
+    Batch batch;
+    put(batch, Table::done, damaged, end_row());
+    put(batch, Table::done, damaged + 5, end_row());
+    apply(batch);
+    for (std::uint64_t job = damaged; job <= behind; ++job)
+        EXPECT_EQ(look_up(job), job == damaged || job == damaged + 5 || job == behind ? Is::readable : Is::absent);
+}
+
+TEST_F(DamagedTable, ADeadJobsResultIsReadThoughItsNumberIsAmongThoseOfADamagedBlock) {
+    damage((kFirst + kEnd) / 2);
+    Batch batch;
+    put(batch, Table::dead, damaged + 1, end_row("result"));
+    apply(batch);
+    auto snapshot = store->read({{Need::Kind::result, kPackedTable, job_key({damaged + 1})}});
+    ASSERT_TRUE(snapshot);
+    EXPECT_EQ(in(snapshot->rows.at(0)), (Rows{{job_key({damaged + 1}), "result"}}));
 }
 
 }  // namespace

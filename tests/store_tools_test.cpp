@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "damaged_block.hpp"
 #include "store/backup.hpp"
 #include "store/dump.hpp"
 #include "store/info.hpp"
@@ -353,6 +354,44 @@ const std::vector<Fault>& faults() {
 
 INSTANTIATE_TEST_SUITE_P(OfEachKind, StoreFault, testing::ValuesIn(faults()),
                          [](const auto& fault) { return std::string(fault.param.name); });
+
+TEST_F(StoreTools, ADamagedBlockIsFoundAndNoOtherJobIsTakenForOneOfIt) {
+    Batch batch;
+    for (std::uint64_t job = 6; job < 200; ++job) {
+        numbers.done_bytes += put_row(batch, Table::done, job_key({job}), end_row(JobState::completed, "mail")).size;
+        ++numbers.done_rows;
+    }
+    numbers.next_job = 200;
+    EventsRow events;
+    events.events = {{1, {6}, 194}};
+    numbers.event_bytes += put_row(batch, Table::events, big_endian(7), events).size;
+    numbers.next_event += 194;
+    numbers.submitted_total += 194;
+    numbers.completed_total += 194;
+    put_numbers(batch);
+    plant(batch);
+    ASSERT_THAT(findings(), testing::IsEmpty()) << "the test itself";
+
+    // With it the records of 2 and of 6 and so on are damaged, not those of 3, which is dead, and of 5, which has not
+    // ended.
+    const auto [first, behind] = test::damage_block(data + "/store", job_key({2}));
+    ASSERT_EQ(first, job_key({2}));
+    const std::uint64_t gone = from_big_endian(behind) - 6;
+    EXPECT_THAT(findings(),
+                testing::ElementsAre(
+                    testing::StartsWith("damaged done: the row of number 2 cannot be read, or the block of rows"),
+                    testing::StartsWith("miscounted meta: done_rows is 195, counted are " + std::to_string(195 - gone)),
+                    testing::StartsWith("miscounted meta: done_bytes"),
+                    testing::StartsWith("lost live: " + std::to_string(gone) + " jobs of those from 1 to 199")));
+    std::ostringstream out;
+    const auto dumped = dump(data, out, kQuiet);
+    ASSERT_FALSE(dumped);
+    EXPECT_THAT(dumped.error().text, HasSubstr("table done cannot be read (number 2)"));
+    ASSERT_TRUE(back_up(data, directory / "backup", kQuiet));
+    EXPECT_THAT(findings(directory / "backup"),
+                testing::Contains(testing::StartsWith("damaged done: the row of number 2")))
+        << "a backup has what there is";
+}
 
 TEST_F(StoreTools, WhatOnlyTheLogHasCounts) {
     Batch batch;
