@@ -460,6 +460,33 @@ TEST_F(Hostile, RoutingIdsThatArePeersOwnOrTakenAreDroppedAndCounted) {
     EXPECT_EQ(honest_.stats(kPatience).value().submitters, 1U) << "none of them has a session";
 }
 
+/// One that is right ends libzmq, so the broker begins to count at a number that nobody knows (DESIGN.md, 11).
+TEST_F(Hostile, GuessesOfTheNextGeneratedRoutingIdEndNothing) {
+    constexpr std::uint32_t kGuesses = 256;
+    void* const context = zmq_ctx_new();
+    std::vector<void*> sockets;
+    const std::string hello = header_of({{}, {1}, submitter_hello()});
+    for (std::uint32_t guess = 0; guess < kGuesses; ++guess) {
+        const std::string id = {'\0', '\0', '\0', '\0', static_cast<char>(guess)};
+        void* const socket = sockets.emplace_back(zmq_socket(context, ZMQ_DEALER));
+        const int no_linger = 0;
+        zmq_setsockopt(socket, ZMQ_LINGER, &no_linger, sizeof no_linger);
+        ASSERT_EQ(zmq_setsockopt(socket, ZMQ_ROUTING_ID, id.data(), id.size()), 0);
+        ASSERT_EQ(zmq_connect(socket, broker_.endpoint().c_str()), 0);
+        ASSERT_GE(zmq_send(socket, hello.data(), hello.size(), ZMQ_SNDMORE), 0);
+        ASSERT_GE(zmq_send(socket, "", 0, 0), 0);
+    }
+    for (void* const socket : sockets) {  // they cannot be told from others
+        const int patience_ms = static_cast<int>(kPatience.count()) * 1000;
+        zmq_setsockopt(socket, ZMQ_RCVTIMEO, &patience_ms, sizeof patience_ms);
+        ASSERT_GE(zmq_recv(socket, nullptr, 0, 0), 0) << "the broker answers";
+    }
+    Client another(client_options(broker_.endpoint()));
+    EXPECT_TRUE(another.submit({.type = "nobody"}).id(kPatience));
+    for (void* const socket : sockets) zmq_close(socket);
+    zmq_ctx_term(context);
+}
+
 class HostileWorker : public Hostile {
  protected:
     HostileWorker()
