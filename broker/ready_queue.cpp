@@ -76,7 +76,7 @@ void ReadyQueue::set_open(QueueId id, bool open) {
         line.open = open;
         if (line.ready == 0) continue;
         for (const Listing& service : line.services) {
-            if (open) became_ready(service, line.aged);
+            if (open) became_ready(service);
             else became_empty(service);
         }
     }
@@ -123,7 +123,6 @@ ServiceId ReadyQueue::join(std::vector<std::string> queues, std::vector<std::str
     added.types = set;
     added.workers = 1;
     added.turn = std::exchange(turn_to_go_on_, 0);
-    added.picks = std::exchange(picks_to_go_on_, 0);
     for (const std::string& name : added.queues)
         if (const auto queue = find_queue(name)) serve(id, line_of(*queue, set));
     return id;
@@ -142,7 +141,6 @@ void ReadyQueue::leave(ServiceId id) {
     service_ids_.erase({service.queues, set});
     served_names_ -= service.queues.size();
     turn_to_go_on_ = service.turn;
-    picks_to_go_on_ += service.picks % kAgingShare;
     give_back(id, services_, free_services_);
     TypeSet& types = type_sets_[set];
     if (--types.services > 0) return;
@@ -182,6 +180,7 @@ ReadyQueue::LineId ReadyQueue::line_of(QueueId queue, TypesId types) {
     added.queue = queue;
     added.types = types;
     added.open = queues_[queue].open;
+    added.picks = std::exchange(queues_[queue].picks_to_go_on, 0);
     queues_[queue].lines.push_back(id);
     for (const ClassId class_id : queues_[queue].classes)
         if (has_type(types, classes_[class_id].type_name)) join_line(id, class_id);
@@ -193,6 +192,7 @@ void ReadyQueue::forget_line(LineId id) {
     for (const ClassId class_id : line.classes)
         std::erase_if(classes_[class_id].lines, [id](const Listing& listing) { return listing.in == id; });
     std::erase(queues_[line.queue].lines, id);
+    queues_[line.queue].picks_to_go_on += line.picks % kAgingShare;
     give_back(id, lines_, free_lines_);
 }
 
@@ -215,7 +215,7 @@ void ReadyQueue::join_line(LineId id, ClassId class_id) {
     if (c.empty()) return;
     saw_priorities(line, c.filled | (c.has_returned ? kEveryPriority : 0));
     JOBYARD_ASSERT(line.services.empty());  // a ready class meets new lines only
-    if (line.ready++ == 0 || c.aged < line.aged) line.aged = c.aged;
+    ++line.ready;
 }
 
 void ReadyQueue::serve(ServiceId id, LineId line_id) {
@@ -225,7 +225,7 @@ void ReadyQueue::serve(ServiceId id, LineId line_id) {
     service.lines.push_back(line_id);
     service.turns.resize((service.lines.size() + 63) / 64);
     line.services.push_back(listing);
-    if (line.ready > 0 && line.open) became_ready(listing, line.aged);
+    if (line.ready > 0 && line.open) became_ready(listing);
 }
 
 ReadyQueue::Place ReadyQueue::place_of(JobHandle job) const { return place_of(job, jobs_[job].priority); }
@@ -326,10 +326,7 @@ ReadyQueue::Place ReadyQueue::best(Line& line) {
 }
 
 ReadyQueue::Place ReadyQueue::oldest(Line& line) {
-    if (line.plain) {
-        Class& c = classes_[line.first];
-        return c.aged = oldest(c);
-    }
+    if (line.plain) return oldest(classes_[line.first]);
     if (!line.mixed()) return best(line).age();  // with one priority the oldest is the best
     for (;;) {
         const std::uint32_t member = line.by_age.first().member;
@@ -341,20 +338,6 @@ ReadyQueue::Place ReadyQueue::oldest(Line& line) {
         c.aged = oldest(c);
         if (!(line.by_age.first().key < c.aged)) return c.aged;
         line.by_age.put(member, c.aged);
-    }
-}
-
-JobHandle ReadyQueue::oldest(Service& service) {
-    for (;;) {
-        const std::uint32_t member = service.by_age.first().member;
-        Line& line = lines_[service.lines[member]];
-        if (line.ready == 0 || !line.open) {
-            service.by_age.drop(member);
-            continue;
-        }
-        line.aged = oldest(line);
-        if (!(service.by_age.first().key < line.aged)) return line.aged.job;
-        service.by_age.put(member, line.aged);
     }
 }
 
@@ -373,8 +356,9 @@ ReadyQueue::LineId ReadyQueue::Service::take_turn() {
 JobHandle ReadyQueue::pick(ServiceId id) {
     Service& service = services_[id];
     JOBYARD_ASSERT(service.ready > 0);
-    const bool for_age = ++service.picks % kAgingShare == 0 || planted(PlantedBug::priority_inversion);
-    const JobHandle chosen = for_age ? oldest(service) : best(lines_[service.take_turn()]).job;
+    Line& line = lines_[service.take_turn()];
+    const bool for_age = ++line.picks % kAgingShare == 0 || planted(PlantedBug::priority_inversion);
+    const JobHandle chosen = (for_age ? oldest(line) : best(line)).job;
     remove(chosen);
     return chosen;
 }
@@ -391,16 +375,8 @@ void ReadyQueue::improved(Class& c, const Place& place, bool was_empty) {
             line.by_place.advance(member, c.placed);
             if (line.mixed()) line.by_age.advance(member, c.aged);
         }
-        if (was_empty && line.ready++ == 0) {
-            line.aged = c.aged;
-            if (!line.open) continue;
-            for (const Listing& service : line.services) became_ready(service, line.aged);
-        } else if (c.aged < line.aged) {
-            line.aged = c.aged;
-            if (!line.open) continue;
-            for (const auto& [service, line_member] : line.services)
-                services_[service].by_age.advance(line_member, line.aged);
-        }
+        if (was_empty && line.ready++ == 0 && line.open)
+            for (const Listing& service : line.services) became_ready(service);
     }
 }
 
@@ -420,10 +396,9 @@ void ReadyQueue::became_empty(const Class& c) {
     }
 }
 
-void ReadyQueue::became_ready(const Listing& listing, const Place& aged) {
+void ReadyQueue::became_ready(const Listing& listing) {
     Service& service = services_[listing.in];
     service.turns[listing.member / 64] |= std::uint64_t{1} << listing.member % 64;
-    service.by_age.advance(listing.member, aged);
     if (service.ready++ == 0) offer(listing.in);
 }
 

@@ -2,10 +2,10 @@
 // Who runs next. Holds the queued jobs by class (queue and type) and priority, and picks the next one for a *service*:
 // what a group of like workers can take.
 //
-//  - Within a queue the highest priority goes first, the oldest (by order, then number) among equals.
 //  - The queues a service serves take turns.
-//  - One pick in kAgingShare goes to the longest-waiting job instead, so that nothing starves and an old backlog still
-//    does not overtake urgent work wholesale.
+//  - Within a queue the highest priority goes first, the oldest (by order, then number) among equals.
+//  - One pick in kAgingShare of a queue goes to its longest-waiting job instead, so that nothing starves and an old
+//    backlog still does not overtake urgent work wholesale.
 //  - A job of a type no free worker serves is in another class, so it is never in anybody's way.
 //
 // Jobs arrive almost always in order and are kept in lists through the jobs themselves; those that come back older than
@@ -14,15 +14,16 @@
 // How many classes, queues and services there are hardly matters for what a push or a pick costs. The classes of one
 // queue that workers with the same types take form a *line*, which the services with these types share. A line keeps
 // its ready classes in a heap by best job and, once its jobs have had two priorities, in one by oldest job; a service
-// keeps its ready lines in turn and in a heap by oldest job. What a job that leaves makes untrue in these heaps is put
-// right when it comes to the top: a key may say better than it is, never worse, and what became empty may still stand
-// there. A push therefore writes to them only if its job is better than every key that is about for its class; `placed`
-// and `aged` remember how good that is. Only a class that becomes ready or empty, or has a priority that it had not, is
+// keeps a bit for each of its lines that is ready. What a job that leaves makes untrue in these heaps is put right when
+// it comes to the top: a key may say better than it is, never worse, and what became empty may still stand there. A
+// push therefore writes to them only if its job is better than every key that is about for its class; `placed` and
+// `aged` remember how good that is. Only a class that becomes ready or empty, or has a priority that it had not, is
 // told to all its lines, and only a line that becomes ready or empty to all its services.
 //
 // A service is there as long as it has workers, a line and a set of types as long as a service has them: what workers
-// once came with takes no memory, and no time of those that push. The next new service goes on with the turn and the
-// count of picks of those that are gone, so that workers that come for a job each starve nobody either.
+// once came with takes no memory, and no time of those that push. The next new service goes on with the turn, and the
+// next new line of a queue with the count of picks, of those that are gone, so that workers that come for a job each
+// starve nobody either.
 
 #include <array>
 #include <cstdint>
@@ -175,6 +176,7 @@ class ReadyQueue {
         std::string name;
         std::vector<ClassId> classes;
         std::vector<LineId> lines;
+        std::uint32_t picks_to_go_on = 0;
         bool open = true;
     };
     struct alignas(64) Line {
@@ -185,7 +187,7 @@ class ReadyQueue {
         ClassId first = 0;             // of `classes`
         bool plain = false;            // it has but one class
         bool open = true;              // as its queue is; its services know it as ready only while it is
-        Place aged;                    // while it is ready, no service has a worse key for it
+        std::uint32_t picks = 0;
         std::vector<Listing> services;
         std::vector<ClassId> classes;  // behind the first cache line
         Heap<Place> by_place;          // its ready classes, and some that became empty; unused while it is plain
@@ -204,8 +206,6 @@ class ReadyQueue {
         std::vector<LineId> lines;
         std::vector<std::uint64_t> turns;  // a bit for each of its lines: it is ready
         std::uint32_t turn = 0;            // of the first one that is ready from here on, around
-        std::uint32_t picks = 0;
-        Heap<Place> by_age;  // its ready lines, and some that became empty
         std::optional<Load> room;
         LineId take_turn();
     };
@@ -215,11 +215,10 @@ class ReadyQueue {
     [[nodiscard]] Place oldest(const Class& c) const;
     Place best(Line& line);
     Place oldest(Line& line);
-    JobHandle oldest(Service& service);
     void improved(Class& c, const Place& place, bool was_empty);
     void saw_priorities(Line& line, unsigned priorities);
     void became_empty(const Class& c);
-    void became_ready(const Listing& listing, const Place& aged);
+    void became_ready(const Listing& listing);
     void became_empty(const Listing& listing);
     void offer(ServiceId id);
     void join_line(LineId id, ClassId class_id);
@@ -248,7 +247,6 @@ class ReadyQueue {
     std::map<std::pair<std::vector<std::string>, TypesId>, ServiceId> service_ids_;
     std::size_t served_names_ = 0;
     std::uint32_t turn_to_go_on_ = 0;
-    std::uint32_t picks_to_go_on_ = 0;
     Heap<Load> offers_;  // services that are ready and have room
 };
 

@@ -109,15 +109,15 @@ TEST_F(ReadyQueueTest, QueuesTakeTurnsWhateverTheirPriorities) {
     EXPECT_EQ(queues, "abcababab");
 }
 
-TEST_F(ReadyQueueTest, EveryTwentiethPickIsTheOldestOfAnyQueueAndPriority) {
+TEST_F(ReadyQueueTest, EveryTwentiethPickOfAQueueIsItsOldestOfAnyTypeAndPriority) {
     const ServiceId s = ready.join({"a", "b"}, {"t", "u"});
     std::vector<JobHandle> old;
-    for (int i = 0; i < 5; ++i) old.push_back(add(1, i % 2 == 0 ? "a" : "b", i % 2 == 0 ? "t" : "u"));
+    for (int i = 0; i < 6; ++i) old.push_back(add(1, i % 2 == 0 ? "a" : "b", i % 4 < 2 ? "t" : "u"));
     for (int i = 0; i < 200; ++i) add(10, i % 2 == 0 ? "a" : "b", "t");
-    const std::vector<JobHandle> order = drain(s);
-    for (std::size_t i = 0; i < 100; ++i)
-        EXPECT_EQ(jobs[order[i]].priority == 1, (i + 1) % kAgingShare == 0) << "pick " << i + 1;
-    for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(order[(i + 1) * kAgingShare - 1], old[i]);
+    const std::vector<JobHandle> order = drain(s);  // the queues in turn
+    for (std::size_t i = 0; i < 120; ++i)
+        EXPECT_EQ(jobs[order[i]].priority == 1, (i / 2 + 1) % kAgingShare == 0) << "pick " << i + 1;
+    for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(order[(i / 2 + 1) * kAgingShare * 2 - 2 + i % 2], old[i]);
 }
 
 TEST_F(ReadyQueueTest, AgingLooksAtReturnedJobsToo) {
@@ -192,13 +192,13 @@ TEST_F(ReadyQueueTest, WorkersThatComeForAJobEachStarveNobody) {
     for (int i = 0; i < 30; ++i) add(9, "a");
     const JobHandle in_turn = add(1, "b");
     std::vector<JobHandle> order;
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 21; ++i) {
         const ServiceId s = ready.join({"a", "b"}, {"t"});
         order.push_back(ready.pick(s));
         ready.leave(s);
     }
     EXPECT_EQ(order[1], in_turn);
-    EXPECT_EQ(order[19], old) << "one pick in twenty is the oldest's";
+    EXPECT_EQ(order[20], old) << "one pick in twenty of a queue is its oldest's";
 }
 
 TEST_F(ReadyQueueTest, ClassesAreInterned) {
@@ -226,20 +226,29 @@ class Reference {
         const bool is_new = !states_.contains(service);
         State& state = states_[service];
         if (is_new) state.next_turn = std::exchange(turn_to_go_on_, 0);
-        if (is_new) state.picks = std::exchange(picks_to_go_on_, 0);
         state.named = {queues.begin(), queues.end()};
+        state.types = {types.begin(), types.end()};
         for (const std::string& queue : state.named)
-            if (ready.find_queue(queue)) state.learn(queue);
+            if (ready.find_queue(queue)) learn(state, queue);
         return service;
     }
     void forget(ServiceId service) {
         turn_to_go_on_ = states_.at(service).next_turn;
-        picks_to_go_on_ += states_.at(service).picks % 20;
+        const State gone = std::move(states_.at(service));
         states_.erase(service);
+        for (const std::string& queue : gone.queues) {
+            const bool shared = std::any_of(states_.begin(), states_.end(), [&](const auto& other) {
+                return other.second.types == gone.types && other.second.named.contains(queue);
+            });
+            if (shared) continue;
+            const auto line = picks_.find({queue, gone.types});
+            picks_to_go_on_[queue] += line->second % 20;
+            picks_.erase(line);
+        }
     }
     void saw_queue(const std::string& queue) {
         for (auto& [service, state] : states_)
-            if (state.named.contains(queue)) state.learn(queue);
+            if (state.named.contains(queue)) learn(state, queue);
     }
     void push(JobHandle job) { waiting_.push_back(job); }
     void remove(JobHandle job) { waiting_.erase(std::find(waiting_.begin(), waiting_.end(), job)); }
@@ -265,20 +274,17 @@ class Reference {
             if (ready_.serves(service, jobs_[job].class_id)) fit.push_back(job);
         if (fit.empty()) return kNoJob;
         JobHandle chosen = kNoJob;
-        if (++state.picks % 20 == 0) {
-            chosen =
-                *std::min_element(fit.begin(), fit.end(), [&](JobHandle a, JobHandle b) { return age(a) < age(b); });
-        } else {
-            std::map<std::size_t, std::vector<JobHandle>> by_queue;  // in the order of their turns
-            for (const JobHandle job : fit)
-                by_queue[state.turn_of(ready_.info(jobs_[job].class_id).queue_name)].push_back(job);
-            auto turn = by_queue.lower_bound(state.next_turn);
-            if (turn == by_queue.end()) turn = by_queue.begin();
-            state.next_turn = turn->first + 1;
-            chosen = *std::min_element(turn->second.begin(), turn->second.end(), [&](JobHandle a, JobHandle b) {
-                return std::pair(-jobs_[a].priority, age(a)) < std::pair(-jobs_[b].priority, age(b));
-            });
-        }
+        std::map<std::size_t, std::vector<JobHandle>> by_queue;  // in the order of their turns
+        for (const JobHandle job : fit)
+            by_queue[state.turn_of(ready_.info(jobs_[job].class_id).queue_name)].push_back(job);
+        auto turn = by_queue.lower_bound(state.next_turn);
+        if (turn == by_queue.end()) turn = by_queue.begin();
+        state.next_turn = turn->first + 1;
+        const bool for_age = ++picks_.at({state.queues[turn->first], state.types}) % 20 == 0;
+        chosen = *std::min_element(turn->second.begin(), turn->second.end(), [&](JobHandle a, JobHandle b) {
+            if (for_age) return age(a) < age(b);
+            return std::pair(-jobs_[a].priority, age(a)) < std::pair(-jobs_[b].priority, age(b));
+        });
         remove(chosen);
         return chosen;
     }
@@ -287,17 +293,20 @@ class Reference {
     struct State {
         std::set<std::string> named;
         std::vector<std::string> queues;  // those that are there, in the order in which it came to know them
+        std::set<std::string> types;
         std::size_t next_turn = 0;
-        std::uint32_t picks = 0;
         std::optional<Load> room;
 
         [[nodiscard]] std::size_t turn_of(std::string_view queue) const {
             return static_cast<std::size_t>(std::find(queues.begin(), queues.end(), queue) - queues.begin());
         }
-        void learn(const std::string& queue) {
-            if (turn_of(queue) == queues.size()) queues.push_back(queue);
-        }
     };
+    void learn(State& state, const std::string& queue) {
+        if (state.turn_of(queue) < state.queues.size()) return;
+        state.queues.push_back(queue);
+        if (!picks_.contains({queue, state.types}))
+            picks_[{queue, state.types}] = std::exchange(picks_to_go_on_[queue], 0);
+    }
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> age(JobHandle job) const {
         return {jobs_[job].order, jobs_[job].id.value};
     }
@@ -306,7 +315,8 @@ class Reference {
     std::vector<JobHandle> waiting_;
     std::map<ServiceId, State> states_;
     std::size_t turn_to_go_on_ = 0;
-    std::uint32_t picks_to_go_on_ = 0;
+    std::map<std::pair<std::string, std::set<std::string>>, std::uint32_t> picks_;  // of a queue, by like workers
+    std::map<std::string, std::uint32_t> picks_to_go_on_;
 };
 
 struct Shape {
