@@ -56,6 +56,7 @@ class JobTable {
             jobs_.push_back({});
         } else {
             free_ = jobs_[handle].next;
+            if (free_ != kNoJob) __builtin_prefetch(&jobs_[free_], 1);  // the next one to be added
         }
         jobs_[handle] = Job{};
         jobs_[handle].id = id;
