@@ -24,9 +24,10 @@ std::uint64_t leading_number(std::string_view key) {
 }  // namespace
 
 const char* to_string(Table table) {
-    static constexpr const char* kNames[] = {
-        "meta",     "live",      "state",   "attempts", "chunks", "done",   "dead",  "buried", "results", "keys",
-        "key_ends", "instances", "workers", "claims",   "events", "queues", "tasks", "arrays", "counts",  "leftovers"};
+    static constexpr const char* kNames[] = {"meta",    "live",   "state",    "attempts", "chunks",   "done",
+                                             "dead",    "buried", "results",  "keys",     "key_ends", "instances",
+                                             "workers", "claims", "events",   "classes",  "queues",   "tasks",
+                                             "arrays",  "counts", "leftovers"};
     static_assert(std::size(kNames) == kTables);
     return kNames[static_cast<std::size_t>(table)];
 }

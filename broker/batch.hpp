@@ -39,13 +39,14 @@ enum class Table : std::uint8_t {
     workers,    ///< number → a worker that was not lost and has not left
     claims,     ///< job → a token of an earlier epoch that is still good
     events,     ///< first event number → packed events
+    classes,    ///< epoch, number → a queue and a type, as the events of that epoch name them
     queues,     ///< queue, or queue and type → what was set for it
     tasks,      ///< number → something done to many jobs
     arrays,     ///< array → what was submitted, as in `live`, with the payload of all of its jobs; written once
     counts,     ///< array → its indices, how many of its jobs have been made, and how they ended
     leftovers,  ///< array, index → a job of it that is dead or cancelled, and has not been resubmitted
 };
-inline constexpr std::size_t kTables = 20;
+inline constexpr std::size_t kTables = 21;
 const char* to_string(Table table);
 
 struct Slice {

@@ -312,17 +312,18 @@ class Core {
         std::string type;
         JobId job;
         std::vector<EventKind> kinds;
-        [[nodiscard]] bool lets_through(const EventsRow& row, const EventsRow::Entry& entry) const;
+        [[nodiscard]] bool lets_through(const EventsRow::Entry& entry, const EventsRow::Subject& about) const;
     };
+    class ClassNames;
     /// An EVENTS in the making.
     struct EventPage {
         Events events;
         Outgoing message;
         std::uint64_t asked_after = 0;
         std::uint32_t left = 0;
-        bool take(RowView bytes, const EventFilter& filter);
-        void append(const EventsRow& row, const EventsRow::Entry& entry, std::uint64_t number, std::uint64_t skip,
-                    std::uint64_t count);
+        bool take(RowView bytes, const EventFilter& filter, ClassNames& names);
+        void append(std::int64_t wall, const EventsRow::Entry& entry, const EventsRow::Subject& about,
+                    std::uint64_t number, std::uint64_t skip, std::uint64_t count);
     };
     /// A READ_EVENTS that waits for an event behind `after`, the newest that there is.
     struct Follower {
@@ -436,9 +437,11 @@ class Core {
     /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
     void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
     [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
-    [[nodiscard]] bool pack(const Event& event);
+    [[nodiscard]] bool pack(const Event& event, Output& out);
+    [[nodiscard]] std::uint32_t class_number(ClassId id, Output& out);
     void write_events(Turn turn, Output& out);
     void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
+    void needs_besides(const ReadEvents& read, const Found& found, std::vector<Need>& needs) const;
     void on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
                         Output& out);
     void answer_events(const Session& session, RequestId request, EventPage& page, Output& out);
@@ -660,6 +663,7 @@ class Core {
     [[nodiscard]] std::int64_t trim_due(Task task) const;
     [[nodiscard]] std::uint64_t rows_over(Task task) const;
     [[nodiscard]] std::int64_t next_agenda() const;
+    void forget_classes(const Found& found, Output& out);
     void retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out);
 
     CoreConfig config_;
@@ -740,6 +744,8 @@ class Core {
     std::vector<Note> notes_;
     std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
     EventPacker event_packer_;                                       // keeps its memory
+    std::vector<std::uint32_t> class_numbers_;                       // by ClassId, in rows of this epoch; 0: none yet
+    std::vector<ClassId> told_classes_;                              // those that have one, by it
     std::uint64_t newest_event_ = 0;                                 // of the newest sealed batch that has any
     std::multimap<std::int64_t, Follower> followers_;                // by when they are answered at the latest
     std::vector<std::pair<std::string, std::string>> fresh_events_;  // rows that they have not been told of
@@ -759,6 +765,9 @@ class Core {
     std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;
+    // Table classes: epochs before the second are named by no event any more, those before the first are gone there.
+    std::uint32_t classes_from_ = 0;
+    std::uint32_t classes_needed_from_ = 0;
     std::uint64_t ended_at_step_ = 0;  ///< how many jobs had ended at the last one
     std::int64_t stepped_at_ = 0;      ///< when that was
     [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }

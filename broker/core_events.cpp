@@ -63,17 +63,28 @@ std::uint32_t Core::note_of(const EventsRow::Subject& s) {
     return static_cast<std::uint32_t>(notes_.size());
 }
 
-bool Core::pack(const Event& event) {
+bool Core::pack(const Event& event, Output& out) {
     EventsRow::Subject subject;
     if (event.note != 0) {
         const Note& note = notes_[event.note - 1];
         subject = {note.queue, note.type, note.worker, note.text};
     }
-    if (event.class_id == kNoClass) return event_packer_.add(event.kind, event.job, event.count, subject, nullptr);
-    const auto& info = ready_.info(event.class_id);
-    const EventPacker::Known known{event.class_id, info.queue, info.type};
-    subject = {info.queue_name, info.type_name, event.worker, subject.text};
-    return event_packer_.add(event.kind, event.job, event.count, subject, &known);
+    if (!event.worker.empty()) subject.worker = event.worker;
+    const std::uint32_t number = event.class_id == kNoClass ? 0 : class_number(event.class_id, out);
+    return event_packer_.add(event.kind, event.job, event.count, number, subject);
+}
+
+/// By which rows of events name it in this epoch. Its row is written with the first of them.
+std::uint32_t Core::class_number(ClassId id, Output& out) {
+    if (id >= class_numbers_.size()) class_numbers_.resize(ready_.classes());
+    std::uint32_t& number = class_numbers_[id];
+    if (number != 0) return number;
+    told_classes_.push_back(id);
+    number = static_cast<std::uint32_t>(told_classes_.size());
+    const auto& info = ready_.info(id);
+    const Slice key = out.batch->append(class_key(config_.epoch, number));
+    out.batch->put(Table::classes, key, append_row(*out.batch, ClassRow{info.queue_name, info.type_name}));
+    return number;
 }
 
 /// Many runs to a row, under the number of the first event.
@@ -81,10 +92,10 @@ void Core::write_events(Turn turn, Output& out) {
     std::uint64_t number = newest_event_ + 1;
     for (std::size_t at = 0; at < events_.size();) {
         const std::string key = big_endian(number);
-        event_packer_.begin(turn.wall);
+        event_packer_.begin(turn.wall, config_.epoch);
         for (; at < events_.size(); ++at) {
             const Event& event = events_[at];
-            if (!pack(event)) break;
+            if (!pack(event, out)) break;
             number += event.count;
         }
         const Slice row_key = out.batch->append(key);
@@ -102,17 +113,55 @@ void Core::write_events(Turn turn, Output& out) {
 
 // --- reading ---------------------------------------------------------------------------------------------------------
 
-bool Core::EventFilter::lets_through(const EventsRow& row, const EventsRow::Entry& entry) const {
-    const EventsRow::Subject about = row.subject_of(entry);
+/// What the numbers of classes in rows of events mean: those of this epoch are in memory, others in `found`.
+class Core::ClassNames {
+ public:
+    ClassNames(const Core& core, const Found* found) : core_(core), found_(found) {}
+
+    [[nodiscard]] bool knows(std::uint32_t epoch) const {
+        return epoch == core_.config_.epoch || (found_ != nullptr && found_->asked(Table::classes, big_endian(epoch)));
+    }
+    /// Empty names: its row is damaged.
+    [[nodiscard]] ClassRow of(std::uint32_t epoch, std::uint32_t number) {
+        if (epoch == core_.config_.epoch) {
+            if (number > core_.told_classes_.size()) return {};
+            const auto& info = core_.ready_.info(core_.told_classes_[number - 1]);
+            return {info.queue_name, info.type_name};
+        }
+        if (epoch != epoch_) {
+            epoch_ = epoch;
+            rows_ = found_->with_prefix(Table::classes, big_endian(epoch));
+        }
+        ClassRow row;  // they are without a gap from 1 on
+        return number <= rows_.size() && read_row(rows_[number - 1].value, row) ? row : ClassRow{};
+    }
+    [[nodiscard]] EventsRow::Subject subject_of(const EventsRow& row, const EventsRow::Entry& entry) {
+        EventsRow::Subject subject = row.subject_of(entry);
+        if (entry.class_number == 0) return subject;
+        const ClassRow names = of(row.epoch, entry.class_number);
+        subject.queue = names.queue;
+        subject.type = names.type;
+        return subject;
+    }
+
+ private:
+    const Core& core_;
+    const Found* found_;
+    std::uint32_t epoch_ = 0;  // of the rows
+    std::vector<RowView> rows_;
+};
+
+bool Core::EventFilter::lets_through(const EventsRow::Entry& entry, const EventsRow::Subject& about) const {
     return (queue.empty() || queue == about.queue) && (type.empty() || type == about.type) &&
            (!job || (entry.job <= job && job.value - entry.job.value < entry.count)) &&
            (kinds.empty() || std::find(kinds.begin(), kinds.end(), static_cast<EventKind>(entry.kind)) != kinds.end());
 }
 
-/// Takes what is wanted of a row. False: the page is full, or what comes before the row is not there.
-bool Core::EventPage::take(RowView bytes, const EventFilter& filter) {
+/// Takes what is wanted of a row. False: the page is full, or what comes before the row is not there, or its names.
+bool Core::EventPage::take(RowView bytes, const EventFilter& filter, ClassNames& names) {
     EventsRow row;
     if (!read_row(bytes.value, row)) return true;  // damaged: a gap, which the next row finds
+    if (!names.knows(row.epoch)) return false;
     std::uint64_t number = from_big_endian(bytes.key);
     if (number > events.last + 1) {
         if (events.last != asked_after || !events.items.empty()) return false;  // the next page begins with that
@@ -123,7 +172,8 @@ bool Core::EventPage::take(RowView bytes, const EventFilter& filter) {
         number += entry.count;
         if (number <= events.last + 1) continue;  // seen
         std::uint64_t skip = events.last + 1 - first;
-        if (!filter.lets_through(row, entry)) {
+        const EventsRow::Subject about = names.subject_of(row, entry);
+        if (!filter.lets_through(entry, about)) {
             events.last = number - 1;
             continue;
         }
@@ -141,23 +191,22 @@ bool Core::EventPage::take(RowView bytes, const EventFilter& filter) {
         const bool cut = count > left;
         count = std::min<std::uint64_t>(count, left);
         left -= static_cast<std::uint32_t>(count);
-        append(row, entry, first + skip, skip, count);
+        append(row.wall, entry, about, first + skip, skip, count);
         events.last = cut ? first + skip + count - 1 : number - 1;
         if (cut) return false;
     }
     return true;
 }
 
-void Core::EventPage::append(const EventsRow& row, const EventsRow::Entry& entry, std::uint64_t number,
-                             std::uint64_t skip, std::uint64_t count) {
+void Core::EventPage::append(std::int64_t wall, const EventsRow::Entry& entry, const EventsRow::Subject& about,
+                             std::uint64_t number, std::uint64_t skip, std::uint64_t count) {
     const std::size_t at = message.bytes.size();
     MapWriter map;
     map.uint("event", number);
-    map.integer("at", row.wall);
+    map.integer("at", wall);
     map.text("kind", to_string(static_cast<EventKind>(entry.kind)));
     if (entry.job) map.uint("job", entry.job.value + skip);
     if (count > 1) map.uint("count", count);
-    const EventsRow::Subject about = row.subject_of(entry);
     const auto word = [&](const char* key, std::string_view value) {
         if (!value.empty()) map.text(key, value);
     };
@@ -176,6 +225,19 @@ void Core::needs_of(const ReadEvents& read, std::vector<Need>& needs) const {
         needs.push_back({Need::Kind::from, Table::events, big_endian(read.after + 1), kEventRows});
 }
 
+/// The names of classes of earlier epochs.
+void Core::needs_besides(const ReadEvents& read, const Found& found, std::vector<Need>& needs) const {
+    if (read.after >= newest_event_) return;
+    bool more = false;
+    std::uint32_t last = config_.epoch;
+    for (const RowView& bytes : found.after(Table::events, big_endian(read.after + 1), more)) {
+        EventsRow row;
+        if (!read_row(bytes.value, row) || row.epoch == config_.epoch || row.epoch == last) continue;
+        last = row.epoch;
+        needs.push_back({Need::Kind::prefix, Table::classes, big_endian(last), UINT16_MAX});
+    }
+}
+
 void Core::on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,
                           Output& out) {
     if (read.after != kFromNow && read.after > newest_event_)
@@ -188,12 +250,13 @@ void Core::on_read_events(Session& session, RequestId request, const ReadEvents&
     page.left = std::clamp<std::uint32_t>(read.limit, 1, kMostEvents);
     page.asked_after = page.events.last = read.after == kFromNow ? newest_event_ : read.after;
     const EventFilter filter{std::string(read.queue), std::string(read.type), read.job, read.kinds};
+    ClassNames names(*this, &found);
     if (read.after < newest_event_) {
         bool more = false;
         const std::vector<RowView> rows = found.after(Table::events, big_endian(read.after + 1), more);
         bool whole = true;
         for (const RowView& row : rows)
-            if (!(whole = page.take(row, filter))) break;
+            if (!(whole = page.take(row, filter, names))) break;
         // Nothing of it is there, or can be read. But where all rows of the page are being removed, and there are more
         // behind them, it is not known yet where to go on: it is asked again.
         const bool is_unknown = more && rows.empty();
@@ -226,13 +289,14 @@ void Core::answer_events(const Session& session, RequestId request, EventPage& p
 /// Who waits has seen everything before the batch that was sealed last; its events are in hand.
 void Core::tell_followers(Output& out) {
     if (fresh_events_.empty()) return;
+    ClassNames names(*this, nullptr);
     for (auto at = followers_.begin(); at != followers_.end();) {
         Follower& follower = at->second;
         EventPage page;
         page.left = follower.limit;
         page.asked_after = page.events.last = follower.after;
         for (const auto& [key, value] : fresh_events_)
-            if (!page.take({key, value}, follower.filter)) break;
+            if (!page.take({key, value}, follower.filter, names)) break;
         follower.after = page.events.last;
         if (page.events.items.empty()) {
             ++at;

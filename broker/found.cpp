@@ -15,7 +15,8 @@ bool is_page(const Need& need) { return need.kind == Need::Kind::after || need.k
 
 }  // namespace
 
-Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer) {
+Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer)
+    : needs_(&needs) {
     JOBYARD_ASSERT(needs.size() == snapshot.rows.size());
     for (std::size_t i = 0; i < needs.size(); ++i) {
         const RowList& rows = snapshot.rows[i];
@@ -120,6 +121,11 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
 std::vector<Found::Entry>::const_iterator Found::from(Table table, std::string_view key) const {
     return std::lower_bound(entries_.begin(), entries_.end(), std::pair(table, key),
                             [](const Entry& entry, const auto& place) { return entry.place() < place; });
+}
+
+bool Found::asked(Table table, std::string_view key) const {
+    return needs_ != nullptr && std::any_of(needs_->begin(), needs_->end(),
+                                            [&](const Need& need) { return need.table == table && need.key == key; });
 }
 
 std::optional<std::string_view> Found::get(Table table, std::string_view key) const {

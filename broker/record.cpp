@@ -166,6 +166,10 @@ template <class A>
 void fields(A& a, LeftoverRow& r, const LeftoverRow&) {
     a(r.job), a(r.state), a(r.bytes);
 }
+template <class A>
+void fields(A& a, ClassRow& r, const ClassRow&) {
+    a(r.queue), a(r.type);
+}
 
 std::size_t begin_row(std::string& arena) {
     const std::size_t start = arena.size();
@@ -237,6 +241,7 @@ Slice append_row(Batch& batch, const TaskRow& row) { return append_fields(batch,
 Slice append_row(Batch& batch, const ArrayRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const LeftoverRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const WorkerRow& row) { return append_fields(batch, row); }
+Slice append_row(Batch& batch, const ClassRow& row) { return append_fields(batch, row); }
 Slice append_row(Batch& batch, const NumbersRow& row) { return append_fields(batch, row); }
 
 Slice append_row(Batch& batch, const InstanceRow& row) {
@@ -282,6 +287,7 @@ bool read_row(std::string_view bytes, TaskRow& row) { return read_fields(bytes, 
 bool read_row(std::string_view bytes, ArrayRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, LeftoverRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, WorkerRow& row) { return read_fields(bytes, row); }
+bool read_row(std::string_view bytes, ClassRow& row) { return read_fields(bytes, row); }
 bool read_row(std::string_view bytes, NumbersRow& row) { return read_fields(bytes, row); }
 
 bool read_row(std::string_view bytes, InstanceRow& row) {
@@ -305,38 +311,6 @@ bool read_row(std::string_view bytes, InstanceRow& row) {
     return !in.failed();
 }
 
-namespace {
-
-void append_subjects(wire::Writer& out, const EventsRow& row) {
-    out.array(static_cast<std::uint32_t>(row.events.size()));
-    for (const EventsRow::Entry& entry : row.events) out.uint(entry.subject);
-    out.array(static_cast<std::uint32_t>(row.subjects.size() * std::tuple_size_v<EventsRow::Places>));
-    for (const EventsRow::Places& subject : row.subjects)
-        for (const std::uint32_t place : subject) out.uint(place);
-    out.array(static_cast<std::uint32_t>(row.words.size()));
-    for (const std::string_view word : row.words) out.str(word);
-}
-
-bool read_subjects(wire::Reader& in, EventsRow& row) {
-    if (in.array() != row.events.size()) return false;
-    for (EventsRow::Entry& entry : row.events) entry.subject = static_cast<std::uint32_t>(in.uint());
-    const std::uint32_t places = in.array();
-    if (places % std::tuple_size_v<EventsRow::Places> != 0) return false;
-    std::uint64_t last_place = 0;
-    for (std::uint32_t left = places / std::tuple_size_v<EventsRow::Places>; left > 0 && !in.failed(); --left)
-        for (std::uint32_t& place : row.subjects.emplace_back()) {
-            const std::uint64_t read = in.uint();
-            last_place = std::max(last_place, read);
-            place = static_cast<std::uint32_t>(read);
-        }
-    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) row.words.push_back(in.str());
-    return !in.failed() && last_place <= row.words.size() &&
-           std::all_of(row.events.begin(), row.events.end(),
-                       [&](const EventsRow::Entry& entry) { return entry.subject <= row.subjects.size(); });
-}
-
-}  // namespace
-
 EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
     if (entry.subject == 0) return {};
     const auto word = [this](std::uint32_t place) { return place == 0 ? std::string_view{} : words[place - 1]; };
@@ -344,21 +318,35 @@ EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
     return {word(queue), word(type), word(worker), word(text)};
 }
 
+namespace {
+
+constexpr std::uint32_t kEntryFields = 5;
+constexpr std::uint32_t kSubjectFields = std::tuple_size_v<EventsRow::Places>;
+
+}  // namespace
+
 Slice append_row(Batch& batch, const EventsRow& row) {
     std::string& arena = batch.arena();
     const std::size_t start = begin_row(arena);
     wire::Writer out(arena);
-    out.array(row.subjects.empty() ? 2 : 5);
+    out.array(5);
     out.integer(row.wall);
-    out.array(static_cast<std::uint32_t>(row.events.size() * 3));
+    out.uint(row.epoch);
+    out.array(static_cast<std::uint32_t>(row.events.size() * kEntryFields));
     std::uint64_t expected = 0;  // jobs are written as the distance from where the entry before ended: mostly 0
     for (const EventsRow::Entry& entry : row.events) {
         out.uint(entry.kind);
         out.integer(static_cast<std::int64_t>(entry.job.value - expected));
         out.uint(entry.count);
+        out.uint(entry.class_number);
+        out.uint(entry.subject);
         expected = entry.job.value + entry.count;
     }
-    if (!row.subjects.empty()) append_subjects(out, row);
+    out.array(static_cast<std::uint32_t>(row.subjects.size() * kSubjectFields));
+    for (const EventsRow::Places& subject : row.subjects)
+        for (const std::uint32_t place : subject) out.uint(place);
+    out.array(static_cast<std::uint32_t>(row.words.size()));
+    for (const std::string_view word : row.words) out.str(word);
     out.flush();
     return finish_row(batch, start);
 }
@@ -367,27 +355,39 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     std::string_view body;
     if (!open_row(bytes, body)) return false;
     wire::Reader in(body);
-    const std::uint32_t fields = in.array();
-    if (fields < 2) return false;
+    if (in.array() < 5) return false;
     row.wall = in.integer();
+    row.epoch = static_cast<std::uint32_t>(in.uint());
     row.events.clear();
     row.subjects.clear();
     row.words.clear();
     std::uint64_t expected = 0;
-    for (std::uint32_t left = in.array() / 3; left > 0 && !in.failed(); --left) {
-        EventsRow::Entry entry;
+    std::uint64_t last_subject = 0;
+    for (std::uint32_t left = in.array() / kEntryFields; left > 0 && !in.failed(); --left) {
+        EventsRow::Entry& entry = row.events.emplace_back();
         entry.kind = static_cast<std::uint8_t>(in.uint());
         entry.job.value = expected + static_cast<std::uint64_t>(in.integer());
         entry.count = in.uint();
+        entry.class_number = static_cast<std::uint32_t>(in.uint());
+        entry.subject = static_cast<std::uint32_t>(in.uint());
         expected = entry.job.value + entry.count;
-        row.events.push_back(entry);
+        last_subject = std::max<std::uint64_t>(last_subject, entry.subject);
     }
-    return !in.failed() && (fields < 5 || read_subjects(in, row));
+    std::uint64_t last_place = 0;
+    for (std::uint32_t left = in.array() / kSubjectFields; left > 0 && !in.failed(); --left)
+        for (std::uint32_t& place : row.subjects.emplace_back()) {
+            place = static_cast<std::uint32_t>(in.uint());
+            last_place = std::max<std::uint64_t>(last_place, place);
+        }
+    for (std::uint32_t left = in.array(); left > 0 && !in.failed(); --left) row.words.push_back(in.str());
+    return !in.failed() && last_subject <= row.subjects.size() && last_place <= row.words.size();
 }
 
 std::string job_key(JobId job) { return big_endian(job.value); }
 
 std::string job_part_key(JobId job, std::uint32_t part) { return big_endian(job.value) + big_endian(part).substr(4); }
+
+std::string class_key(std::uint32_t epoch, std::uint32_t number) { return job_part_key({epoch}, number); }
 
 std::string array_index_key(JobId array, std::uint64_t index) { return job_key(array) + big_endian(index); }
 

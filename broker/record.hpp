@@ -22,7 +22,7 @@
 
 namespace jobyard::broker {
 
-inline constexpr std::uint8_t kFormatVersion = 3;
+inline constexpr std::uint8_t kFormatVersion = 4;
 
 /// A row of at most this many bytes stays inside one LMDB page (a node of 4 KiB pages holds 2,038 with key and header).
 inline constexpr std::size_t kRowBytes = 1990;
@@ -210,8 +210,15 @@ struct WorkerRow {
     bool draining = false;
 };
 
+/// Table classes: what the entries of EventsRow mean by a number, from 1.
+struct ClassRow {
+    std::string_view queue = {};
+    std::string_view type = {};
+};
+
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
-/// What they are about is written once for all entries of the row, and so is each word of it.
+/// Queue and type of a job are told by a number of its class. What there is to tell besides (who worked, why it failed,
+/// which queue was paused) is written once for all entries of the row, and so is each word of it.
 struct EventsRow {
     struct Subject {
         std::string_view queue = {};
@@ -223,15 +230,18 @@ struct EventsRow {
         std::uint8_t kind = 0;
         JobId job;
         std::uint64_t count = 0;
-        std::uint32_t subject = 0;  ///< in `subjects`, from 1; 0: not known
+        std::uint32_t class_number = 0;  ///< of those of `epoch`; 0: none, and the subject has queue and type
+        std::uint32_t subject = 0;       ///< in `subjects`, from 1; 0: none
     };
     /// Of the words of a subject, in their order there: each one's place in `words`, from 1; 0: empty.
     using Places = std::array<std::uint32_t, 4>;
     std::int64_t wall = 0;
+    std::uint32_t epoch = 0;
     std::vector<Entry> events = {};
     std::vector<Places> subjects = {};
     std::vector<std::string_view> words = {};
 
+    /// For one with a class without queue and type.
     [[nodiscard]] Subject subject_of(const Entry& entry) const;
 };
 
@@ -281,6 +291,7 @@ Slice append_row(Batch& batch, const LeftoverRow& row);
 Slice append_row(Batch& batch, const InstanceRow& row);
 Slice append_row(Batch& batch, const WorkerRow& row);
 Slice append_row(Batch& batch, const NumbersRow& row);
+Slice append_row(Batch& batch, const ClassRow& row);
 Slice append_row(Batch& batch, const EventsRow& row);
 
 /// False: damaged, or of a format this broker does not know. Views point into `bytes`.
@@ -296,10 +307,12 @@ Slice append_row(Batch& batch, const EventsRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, InstanceRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, WorkerRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, NumbersRow& row);
+[[nodiscard]] bool read_row(std::string_view bytes, ClassRow& row);
 [[nodiscard]] bool read_row(std::string_view bytes, EventsRow& row);
 
 std::string job_key(JobId job);
 std::string job_part_key(JobId job, std::uint32_t part);  ///< attempts, chunks, results
+std::string class_key(std::uint32_t epoch, std::uint32_t number);
 std::string array_index_key(JobId array, std::uint64_t index);
 /// Two names as one key: queue and idempotency key, or queue and type.
 std::string name_pair_key(std::string_view queue, std::string_view name);

@@ -78,8 +78,11 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         stepped_at_ = turn.now;
         const Pass& pass = pass_of(task);
         const std::string& cursor = for_age ? pass.cursor : pass.trim_cursor;
-        return std::vector<Need>{
+        std::vector<Need> needs{
             {Need::Kind::after, table, cursor, static_cast<std::uint32_t>(std::min(over, rows)), true}};
+        if (task == Task::events && classes_from_ < classes_needed_from_)
+            needs.push_back({Need::Kind::after, Table::classes, {}, static_cast<std::uint32_t>(kMostRows), true});
+        return needs;
     };
     // Many jobs at once and retention take turns, so that neither waits for the other for long; so do tasks and arrays.
     const auto bulk = [&] {
@@ -122,16 +125,19 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     Pass& pass = pass_of(task);
     std::string& cursor = step_is_for_age_ ? pass.cursor : pass.trim_cursor;
     bool more = false;
+    std::string_view last_erased;  // of events
     const Table table = task == Task::done   ? Table::done
                         : task == Task::dead ? Table::dead
                         : task == Task::keys ? Table::key_ends
                                              : Table::events;
+    if (task == Task::events) forget_classes(found, out);
     const std::vector<RowView> rows = found.after(table, cursor, more);
     for (const RowView& row : rows) {
         if (task == Task::events) {
             if (numbers_.event_bytes <= limits.events_bytes) break;
             numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row.value.size());
             out.batch->erase(Table::events, row.key);
+            last_erased = row.value;
         } else if (task == Task::keys) {
             if (static_cast<std::int64_t>(from_big_endian(row.key)) > turn.wall) {
                 more = false;  // in order of time: the rest is later
@@ -153,6 +159,8 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
         }
         cursor = row.key;
     }
+    // Epochs do not go back: no row behind it names classes of those before its own.
+    if (EventsRow events; !last_erased.empty() && read_row(last_erased, events)) classes_needed_from_ = events.epoch;
     // The end of what the store has, or rows that are erased and the store does not know it yet.
     if (!more || rows.empty()) pass.rests_until = turn.now + kTrimEveryMs;
     if (more) return;
@@ -162,6 +170,20 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
     const std::uint64_t kept = task == Task::dead ? limits.dead_ms : limits.kept_ms;
     pass.next_at = turn.now + std::min<std::int64_t>(kPassEveryMs,
                                                      std::max<std::int64_t>(static_cast<std::int64_t>(kept / 4), 100));
+}
+
+/// Those of epochs of which there are no events any more.
+void Core::forget_classes(const Found& found, Output& out) {
+    if (!found.asked(Table::classes, {})) return;
+    bool more = false;
+    for (const RowView& row : found.after(Table::classes, {}, more)) {
+        if (from_big_endian(row.key.substr(0, 8)) >= classes_needed_from_) {
+            more = false;
+            break;
+        }
+        out.batch->erase(Table::classes, row.key);
+    }
+    if (!more) classes_from_ = classes_needed_from_;
 }
 
 /// A redrive takes the end back, unless the key is over by then. One that names a job only while that lives was over

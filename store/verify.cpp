@@ -10,7 +10,7 @@ namespace {
 
 using namespace broker;  // NOLINT: the rows are its
 
-static_assert(kTables == 20, "a table was added: say here what must be true of its rows");
+static_assert(kTables == 21, "a table was added: say here what must be true of its rows");
 
 constexpr std::uint64_t kToldOfEachKind = 20;
 constexpr std::uint64_t kRowsBetween = 1'000;
@@ -84,6 +84,7 @@ class Check {
                                 &Check::arrays,
                                 &Check::counts,
                                 &Check::leftovers,
+                                &Check::classes,
                                 &Check::events})
             if (auto passed = (this->*pass)(); !passed) return passed.error();
         progress_(verified_.rows, verified_.rows);
@@ -530,6 +531,22 @@ class Check {
         return {};
     }
 
+    Result<void> classes() {
+        return each(Table::classes, 12,
+                    [this](std::string_view key, std::string_view value, std::uint64_t epoch) -> Result<void> {
+                        const std::uint64_t number = from_big_endian(std::string(4, '\0').append(key.substr(8)));
+                        ClassRow row;
+                        if (!read_row(value, row)) damaged(Table::classes, number);
+                        auto& [first, end] = classes_.try_emplace(epoch, number, number).first->second;
+                        if (number != end)
+                            find(Kind::lost, Table::classes,
+                                 "numbers " + std::to_string(end) + " to before " + std::to_string(number) +
+                                     " of epoch " + std::to_string(epoch));
+                        end = number + 1;
+                        return {};
+                    });
+    }
+
     /// They say which jobs there must be: those that were submitted and not retired.
     Result<void> events() {
         std::uint64_t bytes = 0;
@@ -547,11 +564,19 @@ class Check {
                     next.reset();
                     return {};
                 }
+                std::uint32_t last_class = 0;
                 for (const EventsRow::Entry& entry : row.events) {
                     number += entry.count;
+                    last_class = std::max(last_class, entry.class_number);
                     if (entry.kind == kSubmitted) submitted.add(entry.job.value, entry.count);
                     if (entry.kind == kRetired) present_.add(entry.job.value, entry.count);
                 }
+                const auto known = classes_.find(row.epoch);
+                if (last_class > 0 &&
+                    (known == classes_.end() || known->second.first != 1 || last_class >= known->second.second))
+                    find(Kind::lost, Table::classes,
+                         "number " + std::to_string(last_class) + " of epoch " + std::to_string(row.epoch) +
+                             " or one before it, which events name");
                 next = number;
                 return {};
             });
@@ -623,7 +648,8 @@ class Check {
     const Progress& progress_;
     const std::uint64_t all_;
     NumbersRow numbers_;
-    Numbers present_;  // jobs that are somewhere, or retired
+    Numbers present_;                                                           // jobs that are somewhere, or retired
+    std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> classes_;  // by epoch: the first, behind the last
     std::set<std::string> to_forget_;
     std::map<std::uint64_t, Fared> fared_;         // of the jobs of each array
     std::map<std::uint64_t, std::uint64_t> left_;  // leftovers that its counts have, and the table not yet

@@ -521,7 +521,15 @@ class Yard {
         EXPECT_EQ(numbers.dead_rows, dead.size());
         EXPECT_EQ(numbers.key_rows, disk[Table::keys].size()) << "the number of keys has drifted";
         std::uint64_t event_bytes = 0;
-        for (const auto& [key, value] : disk[Table::events]) event_bytes += value.size();
+        for (const auto& [key, value] : disk[Table::events]) {
+            event_bytes += value.size();
+            EventsRow row;
+            if (!read_row(value, row)) continue;
+            for (const EventsRow::Entry& entry : row.events)
+                EXPECT_TRUE(entry.class_number == 0 ||
+                            disk[Table::classes].contains(class_key(row.epoch, entry.class_number)))
+                    << "an event of a class that is not there";
+        }
         EXPECT_EQ(numbers.event_bytes, event_bytes);
         std::uint64_t done_bytes = 0;
         for (const auto& [key, value] : done) {

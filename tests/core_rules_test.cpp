@@ -111,8 +111,8 @@ TEST_F(CoreRules, AJobsLifeCostsFourOperationsOnItsTables) {
     std::size_t shared = 0;
     for (const auto& batch : durable)
         for (const Op& op : batch->ops())
-            (op.table == Table::events || op.table == Table::instances || op.table == Table::meta ||
-                     op.table == Table::workers
+            (op.table == Table::events || op.table == Table::classes || op.table == Table::instances ||
+                     op.table == Table::meta || op.table == Table::workers
                  ? shared
                  : own) += 1;
     EXPECT_LE(own, 4 * 256U);

@@ -288,15 +288,18 @@ TEST(Record, InstanceRowRoundTripsWithManyRuns) {
 }
 
 TEST(Record, EventsRowRoundTripsInAnyOrderOfJobs) {
-    const EventsRow made{-5, {{1, {1}, 100}, {2, {101}, 1}, {3, {7}, 2}, {4, {UINT64_MAX - 5}, 1}, {5, {0}, 1}}};
+    const EventsRow made{
+        -5, 9, {{1, {1}, 100}, {2, {101}, 1}, {3, {7}, 2, 65'535}, {4, {UINT64_MAX - 5}, 1}, {5, {0}, 1}}};
     EventsRow row;
     ASSERT_TRUE(read_row(bytes_of(made), row));
     EXPECT_EQ(row.wall, -5);
+    EXPECT_EQ(row.epoch, 9U);
     ASSERT_EQ(row.events.size(), made.events.size());
     for (std::size_t i = 0; i < row.events.size(); ++i) {
         EXPECT_EQ(row.events[i].kind, made.events[i].kind);
         EXPECT_EQ(row.events[i].job, made.events[i].job);
         EXPECT_EQ(row.events[i].count, made.events[i].count);
+        EXPECT_EQ(row.events[i].class_number, made.events[i].class_number);
     }
 }
 
@@ -327,7 +330,8 @@ TEST(Record, EveryDamagedByteIsNoticed) {
     expect_damage_is_noticed(an_array_row());
     expect_damage_is_noticed(LeftoverRow{{7}, JobState::dead, 300});
     expect_damage_is_noticed(NumbersRow{});
-    expect_damage_is_noticed(EventsRow{1, {{1, {2}, 3}}});
+    expect_damage_is_noticed(ClassRow{"q", "t"});
+    expect_damage_is_noticed(EventsRow{1, 2, {{1, {2}, 3, 4, 1}}, {{0, 0, 1, 0}}, {"w"}});
 }
 
 /// It is where a job is put: one beyond the last place would be put beyond the memory of them all.
@@ -462,7 +466,8 @@ TEST(Record, RandomBytesUnderAGoodChecksumAreReadOrRefusedButNeverCrash) {
                           read_row(bytes, end));
         static_cast<void>(read_row(bytes, key) || read_row(bytes, instance) || read_row(bytes, worker) ||
                           read_row(bytes, numbers));
-        static_cast<void>(read_row(bytes, events));
+        ClassRow named;
+        static_cast<void>(read_row(bytes, events) || read_row(bytes, named));
     }
 }
 

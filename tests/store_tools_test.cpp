@@ -123,8 +123,10 @@ struct StoreTools : testing::Test {
 
         put_row(batch, Table::instances, big_endian(1),
                 InstanceRow{uuid_from_bytes(std::string(16, 'i')), 0, {{1, 5, 1}}});
+        put_row(batch, Table::classes, class_key(3, 1), ClassRow{"mail", "send"});
         EventsRow events;
-        events.events = {{1, {1}, 5}, {10, {4}, 1}};
+        events.epoch = 3;
+        events.events = {{1, {1}, 5, 1}, {10, {4}, 1}};
         numbers.event_bytes = put_row(batch, Table::events, big_endian(1), events).size;
         numbers.next_event = 7;
         numbers.next_job = 6;
@@ -217,6 +219,17 @@ const std::vector<Fault>& faults() {
         {"ADamagedEventsRow",
          [](StoreTools&, Batch& b) { b.put(Table::events, big_endian(7), "x"); },
          {"damaged events", "miscounted meta: event_bytes"}},
+        {"ADamagedClass",
+         [](StoreTools&, Batch& b) { b.put(Table::classes, class_key(3, 1), "x"); },
+         {"damaged classes: the row of number 1"}},
+        {"AClassThatEventsName",
+         [](StoreTools&, Batch& b) { b.erase(Table::classes, class_key(3, 1)); },
+         {"lost classes: number 1 of epoch 3 or one before it, which events name"}},
+        {"AClassBetweenOthers",
+         [](StoreTools&, Batch& b) {
+             put_row(b, Table::classes, class_key(3, 3), ClassRow{"mail", "send"});
+         },
+         {"lost classes: numbers 2 to before 3 of epoch 3"}},
         {"NoStoreId",
          [](StoreTools&, Batch& b) { b.erase(Table::meta, kMetaStore); },
          {"lost meta: there is no row store"}},

@@ -32,7 +32,7 @@ void run(std::string_view bytes) {
     Input input(bytes);
     const unsigned kind = input.byte();
     const std::string row = input.byte() % 2 == 0 ? with_checksum(input.rest()) : std::string(input.rest());
-    switch (kind % 13) {
+    switch (kind % 14) {
         case 0: return read<LiveRow>(row);
         case 1: return read<StateRow>(row);
         case 2: return read<AttemptRow>(row);
@@ -45,6 +45,7 @@ void run(std::string_view bytes) {
         case 9: return read<InstanceRow>(row);
         case 10: return read<WorkerRow>(row);
         case 11: return read<NumbersRow>(row);
+        case 12: return read<ClassRow>(row);
         default: return read<EventsRow>(row);
     }
 }
@@ -53,7 +54,7 @@ std::vector<std::string> seeds() {
     std::vector<std::string> made;
     const std::vector<Table> kinds{Table::live,    Table::state, Table::attempts, Table::done,      Table::keys,
                                    Table::queues,  Table::tasks, Table::counts,   Table::leftovers, Table::instances,
-                                   Table::workers, Table::meta,  Table::events};
+                                   Table::workers, Table::meta,  Table::classes,  Table::events};
     for (const StoredRow& row : rows_of_a_store())
         for (std::size_t kind = 0; kind < kinds.size(); ++kind)
             if (row.table == kinds[kind] && (row.table != Table::meta || row.key == kMetaNumbers))
