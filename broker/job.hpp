@@ -14,7 +14,6 @@ using JobHandle = std::uint32_t;
 inline constexpr JobHandle kNoJob = 0xffffffff;
 
 using QueueId = std::uint16_t;
-using TypeId = std::uint16_t;        ///< of a name of a type
 using ClassId = std::uint16_t;       ///< a (queue, type) pair: what decides which workers can take a job
 using OwnerId = std::uint16_t;       ///< a key with a quota; 0: none
 using SessionIndex = std::uint32_t;  ///< a session in memory; never used again for another; 0: none

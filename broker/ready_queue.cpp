@@ -90,7 +90,6 @@ ClassId ReadyQueue::class_of(std::string_view queue, std::string_view type) {
     added.queue = q;
     added.queue_name = queue;
     added.type_name = type;
-    added.type = type_ids_.try_emplace(added.type_name, static_cast<TypeId>(type_ids_.size())).first->second;
     class_ids_.add(hash_of(queue, type), id);
     queues_[q].classes.push_back(id);
     for (const LineId line : queues_[q].lines)
@@ -192,7 +191,8 @@ void ReadyQueue::forget_line(LineId id) {
     for (const ClassId class_id : line.classes)
         std::erase_if(classes_[class_id].lines, [id](const Listing& listing) { return listing.in == id; });
     std::erase(queues_[line.queue].lines, id);
-    queues_[line.queue].picks_to_go_on += line.picks % kAgingShare;
+    std::uint32_t& to_go_on = queues_[line.queue].picks_to_go_on;
+    to_go_on = std::min(to_go_on + line.picks, kAgingShare - 1);
     give_back(id, lines_, free_lines_);
 }
 
@@ -357,7 +357,8 @@ JobHandle ReadyQueue::pick(ServiceId id) {
     Service& service = services_[id];
     JOBYARD_ASSERT(service.ready > 0);
     Line& line = lines_[service.take_turn()];
-    const bool for_age = ++line.picks % kAgingShare == 0 || planted(PlantedBug::priority_inversion);
+    const bool for_age = ++line.picks >= kAgingShare || planted(PlantedBug::priority_inversion);
+    if (for_age) line.picks = 0;
     const JobHandle chosen = (for_age ? oldest(line) : best(line)).job;
     remove(chosen);
     return chosen;

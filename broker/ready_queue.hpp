@@ -56,7 +56,6 @@ class ReadyQueue {
 
     struct ClassInfo {
         QueueId queue = 0;
-        TypeId type = 0;
         std::string_view queue_name;
         std::string_view type_name;
     };
@@ -66,7 +65,7 @@ class ReadyQueue {
     [[nodiscard]] std::optional<QueueId> find_queue(std::string_view queue) const;
     [[nodiscard]] ClassInfo info(ClassId id) const {
         const Class& c = classes_[id];
-        return {c.queue, c.type, c.queue_name, c.type_name};
+        return {c.queue, c.queue_name, c.type_name};
     }
     [[nodiscard]] std::size_t classes() const { return classes_.size(); }
     [[nodiscard]] std::size_t queues() const { return queues_.size(); }
@@ -158,7 +157,6 @@ class ReadyQueue {
         std::string queue_name;
         std::string type_name;
         QueueId queue = 0;
-        TypeId type = 0;
         std::uint16_t filled = 0;   // bit p: lists[p] is not empty
         bool has_returned = false;  // `returned` is not empty
         std::vector<Listing> lines;
@@ -176,7 +174,7 @@ class ReadyQueue {
         std::string name;
         std::vector<ClassId> classes;
         std::vector<LineId> lines;
-        std::uint32_t picks_to_go_on = 0;
+        std::uint32_t picks_to_go_on = 0;  // of its lines that are gone
         bool open = true;
     };
     struct alignas(64) Line {
@@ -187,11 +185,11 @@ class ReadyQueue {
         ClassId first = 0;             // of `classes`
         bool plain = false;            // it has but one class
         bool open = true;              // as its queue is; its services know it as ready only while it is
-        std::uint32_t picks = 0;
+        std::uint32_t picks = 0;       // since the last one that went to the oldest
         std::vector<Listing> services;
-        std::vector<ClassId> classes;  // behind the first cache line
-        Heap<Place> by_place;          // its ready classes, and some that became empty; unused while it is plain
-        Heap<Place> by_age;            // the same; unused until its jobs have had two priorities
+        std::vector<ClassId> classes;
+        Heap<Place> by_place;  // its ready classes, and some that became empty; unused while it is plain
+        Heap<Place> by_age;    // the same; unused until its jobs have had two priorities
         [[nodiscard]] bool mixed() const { return (priorities & (priorities - 1)) != 0; }
     };
     struct TypeSet {
@@ -232,7 +230,6 @@ class ReadyQueue {
     std::deque<Class> classes_;
     NameIndex class_ids_;
     mutable ClassId last_found_ = 0;  // a new job's class is looked up twice
-    std::map<std::string, TypeId, std::less<>> type_ids_;
     std::deque<Queue> queues_;
     std::map<std::string, QueueId, std::less<>> queues_by_name_;
 

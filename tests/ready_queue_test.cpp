@@ -201,6 +201,21 @@ TEST_F(ReadyQueueTest, WorkersThatComeForAJobEachStarveNobody) {
     EXPECT_EQ(order[20], old) << "one pick in twenty of a queue is its oldest's";
 }
 
+TEST_F(ReadyQueueTest, WorkersThatComeAndGoInPairsStarveNobody) {
+    const JobHandle old = add(1, "a");
+    for (int i = 0; i < 100; ++i) add(9, "a");
+    std::vector<JobHandle> order;
+    for (int round = 0; round < 3; ++round) {
+        const ServiceId one = ready.join({"a"}, {"t", "u"});
+        const ServiceId two = ready.join({"a"}, {"t"});
+        for (const ServiceId s : {one, two})
+            for (int i = 0; i < 10; ++i) order.push_back(ready.pick(s));
+        ready.leave(one);
+        ready.leave(two);
+    }
+    EXPECT_EQ(order[20], old);
+}
+
 TEST_F(ReadyQueueTest, ClassesAreInterned) {
     const ClassId one = ready.class_of("q", "t");
     EXPECT_EQ(ready.class_of("q", "t"), one);
@@ -242,7 +257,7 @@ class Reference {
             });
             if (shared) continue;
             const auto line = picks_.find({queue, gone.types});
-            picks_to_go_on_[queue] += line->second % 20;
+            picks_to_go_on_[queue] = std::min(picks_to_go_on_[queue] + line->second, 19U);
             picks_.erase(line);
         }
     }
@@ -280,7 +295,9 @@ class Reference {
         auto turn = by_queue.lower_bound(state.next_turn);
         if (turn == by_queue.end()) turn = by_queue.begin();
         state.next_turn = turn->first + 1;
-        const bool for_age = ++picks_.at({state.queues[turn->first], state.types}) % 20 == 0;
+        std::uint32_t& picks = picks_.at({state.queues[turn->first], state.types});
+        const bool for_age = ++picks == 20;
+        if (for_age) picks = 0;
         chosen = *std::min_element(turn->second.begin(), turn->second.end(), [&](JobHandle a, JobHandle b) {
             if (for_age) return age(a) < age(b);
             return std::pair(-jobs_[a].priority, age(a)) < std::pair(-jobs_[b].priority, age(b));
