@@ -765,9 +765,9 @@ class Core {
     std::array<Pass, kTasks> passes_;
     std::int64_t next_trim_ = 0;  ///< when few rows over a limit are taken
     std::int64_t next_step_ = 0;
-    // Table classes: epochs before the second are named by no event any more, those before the first are gone there.
-    std::uint32_t classes_from_ = 0;
-    std::uint32_t classes_needed_from_ = 0;
+    // Epochs: of the classes of those before it no event tells any more; and the rows of those before it are erased.
+    std::uint32_t classes_unneeded_before_ = 0;
+    std::uint32_t classes_erased_before_ = 0;
     std::uint64_t ended_at_step_ = 0;  ///< how many jobs had ended at the last one
     std::int64_t stepped_at_ = 0;      ///< when that was
     [[nodiscard]] Pass& pass_of(Task task) { return passes_[static_cast<std::size_t>(task)]; }

@@ -253,7 +253,8 @@ void Core::needs_of_payload(JobId job_or_array, std::vector<Need>& needs) {
     needs.push_back({Need::Kind::prefix, Table::chunks, key, 1024});
 }
 
-/// Which array a dead job is of, and so where its payload stands, only its row says; of what epoch events are, theirs.
+/// Which array a dead job is of, and so where its payload stands, only its row says; and rows of events say which
+/// classes they name.
 std::vector<Need> Core::needs_besides(const Envelope& envelope, const Found& found) const {
     std::vector<Need> needs;
     if (const auto* events = std::get_if<ReadEvents>(&envelope.message)) needs_besides(*events, found, needs);

@@ -11,7 +11,7 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::uint32_t kEventRows = 256;  // looked at for a page
+constexpr std::uint32_t kEventRows = 64;  // looked at for a page
 constexpr std::size_t kEventBytes = std::size_t{1} << 20;
 constexpr std::uint32_t kMostEvents = 65'536;
 constexpr std::size_t kTextBytes = 200;
@@ -83,7 +83,9 @@ std::uint32_t Core::class_number(ClassId id, Output& out) {
     number = static_cast<std::uint32_t>(told_classes_.size());
     const auto& info = ready_.info(id);
     const Slice key = out.batch->append(class_key(config_.epoch, number));
-    out.batch->put(Table::classes, key, append_row(*out.batch, ClassRow{info.queue_name, info.type_name}));
+    const Slice value = append_row(*out.batch, ClassRow{info.queue_name, info.type_name});
+    out.batch->put(Table::classes, key, value);
+    numbers_.event_bytes += value.size;
     return number;
 }
 
@@ -118,41 +120,58 @@ class Core::ClassNames {
  public:
     ClassNames(const Core& core, const Found* found) : core_(core), found_(found) {}
 
-    [[nodiscard]] bool knows(std::uint32_t epoch) const {
-        return epoch == core_.config_.epoch || (found_ != nullptr && found_->asked(Table::classes, big_endian(epoch)));
+    /// Whether those that the row names were asked for.
+    [[nodiscard]] bool cover(const EventsRow& row) const {
+        const auto [least, most] = class_range(row);
+        return most == 0 || row.epoch == core_.config_.epoch ||
+               (found_ != nullptr && found_->is_in_page(Table::classes, class_key(row.epoch, least)) &&
+                found_->is_in_page(Table::classes, class_key(row.epoch, most)));
     }
-    /// Empty names: its row is damaged.
-    [[nodiscard]] ClassRow of(std::uint32_t epoch, std::uint32_t number) {
-        if (epoch == core_.config_.epoch) {
-            if (number > core_.told_classes_.size()) return {};
-            const auto& info = core_.ready_.info(core_.told_classes_[number - 1]);
-            return {info.queue_name, info.type_name};
-        }
-        if (epoch != epoch_) {
-            epoch_ = epoch;
-            rows_ = found_->with_prefix(Table::classes, big_endian(epoch));
-        }
-        ClassRow row;  // they are without a gap from 1 on
-        return number <= rows_.size() && read_row(rows_[number - 1].value, row) ? row : ClassRow{};
-    }
+    /// Without queue and type, although it has a class: what says them is damaged.
     [[nodiscard]] EventsRow::Subject subject_of(const EventsRow& row, const EventsRow::Entry& entry) {
         EventsRow::Subject subject = row.subject_of(entry);
         if (entry.class_number == 0) return subject;
-        const ClassRow names = of(row.epoch, entry.class_number);
-        subject.queue = names.queue;
-        subject.type = names.type;
+        if (row.epoch != epoch_ || entry.class_number != number_) {
+            epoch_ = row.epoch;
+            number_ = entry.class_number;
+            names_ = look_up();
+        }
+        subject.queue = names_.queue;
+        subject.type = names_.type;
         return subject;
+    }
+    /// The least and the greatest number; 0 and 0: it has none.
+    [[nodiscard]] static std::pair<std::uint32_t, std::uint32_t> class_range(const EventsRow& row) {
+        std::pair<std::uint32_t, std::uint32_t> range{UINT32_MAX, 0};
+        for (const EventsRow::Entry& entry : row.events) {
+            if (entry.class_number == 0) continue;
+            range = {std::min(range.first, entry.class_number), std::max(range.second, entry.class_number)};
+        }
+        return range.second == 0 ? std::pair(0U, 0U) : range;
     }
 
  private:
+    [[nodiscard]] ClassRow look_up() const {
+        ClassRow row;
+        if (epoch_ != core_.config_.epoch) {
+            const auto bytes = found_->get(Table::classes, class_key(epoch_, number_));
+            return bytes && read_row(*bytes, row) ? row : ClassRow{};
+        }
+        if (number_ > core_.told_classes_.size()) return {};
+        const auto& info = core_.ready_.info(core_.told_classes_[number_ - 1]);
+        return {info.queue_name, info.type_name};
+    }
     const Core& core_;
     const Found* found_;
-    std::uint32_t epoch_ = 0;  // of the rows
-    std::vector<RowView> rows_;
+    // Most are of the same class as the one before.
+    std::uint32_t epoch_ = 0;
+    std::uint32_t number_ = 0;
+    ClassRow names_;
 };
 
 bool Core::EventFilter::lets_through(const EventsRow::Entry& entry, const EventsRow::Subject& about) const {
-    return (queue.empty() || queue == about.queue) && (type.empty() || type == about.type) &&
+    const bool is_unknown = entry.class_number != 0 && about.queue.empty();  // better told too much than not at all
+    return (is_unknown || ((queue.empty() || queue == about.queue) && (type.empty() || type == about.type))) &&
            (!job || (entry.job <= job && job.value - entry.job.value < entry.count)) &&
            (kinds.empty() || std::find(kinds.begin(), kinds.end(), static_cast<EventKind>(entry.kind)) != kinds.end());
 }
@@ -161,7 +180,7 @@ bool Core::EventFilter::lets_through(const EventsRow::Entry& entry, const Events
 bool Core::EventPage::take(RowView bytes, const EventFilter& filter, ClassNames& names) {
     EventsRow row;
     if (!read_row(bytes.value, row)) return true;  // damaged: a gap, which the next row finds
-    if (!names.knows(row.epoch)) return false;
+    if (!names.cover(row)) return false;
     std::uint64_t number = from_big_endian(bytes.key);
     if (number > events.last + 1) {
         if (events.last != asked_after || !events.items.empty()) return false;  // the next page begins with that
@@ -229,13 +248,19 @@ void Core::needs_of(const ReadEvents& read, std::vector<Need>& needs) const {
 void Core::needs_besides(const ReadEvents& read, const Found& found, std::vector<Need>& needs) const {
     if (read.after >= newest_event_) return;
     bool more = false;
-    std::uint32_t last = config_.epoch;
+    std::map<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>> ranges;  // by epoch
     for (const RowView& bytes : found.after(Table::events, big_endian(read.after + 1), more)) {
         EventsRow row;
-        if (!read_row(bytes.value, row) || row.epoch == config_.epoch || row.epoch == last) continue;
-        last = row.epoch;
-        needs.push_back({Need::Kind::prefix, Table::classes, big_endian(last), UINT16_MAX});
+        if (!read_row(bytes.value, row)) continue;
+        if (row.epoch == config_.epoch) break;
+        const auto [least, most] = ClassNames::class_range(row);
+        if (most == 0) continue;
+        auto& range = ranges.try_emplace(row.epoch, least, most).first->second;
+        range = {std::min(range.first, least), std::max(range.second, most)};
     }
+    for (const auto& [epoch, range] : ranges)
+        needs.push_back(
+            {Need::Kind::after, Table::classes, class_key(epoch, range.first - 1), range.second - range.first + 1});
 }
 
 void Core::on_read_events(Session& session, RequestId request, const ReadEvents& read, const Found& found, Turn turn,

@@ -15,8 +15,7 @@ bool is_page(const Need& need) { return need.kind == Need::Kind::after || need.k
 
 }  // namespace
 
-Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer)
-    : needs_(&needs) {
+Found::Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer) {
     JOBYARD_ASSERT(needs.size() == snapshot.rows.size());
     for (std::size_t i = 0; i < needs.size(); ++i) {
         const RowList& rows = snapshot.rows[i];
@@ -57,11 +56,7 @@ void Found::lay_over(const std::vector<Need>& needs, const std::vector<const Bat
         if (!exact.empty() && exact.contains({table, key})) return true;
         for (const Need* need : prefixes)
             if (need->table == table && key.starts_with(need->key)) return true;
-        for (const Page& page : pages_)
-            if (page.table == table && (key > page.from || (key == page.from && page.with_from)) &&
-                (!page.ends || key <= page.last))
-                return true;
-        return false;
+        return is_in_page(table, key);
     };
     std::map<std::pair<Table, std::string_view>, std::optional<std::string_view>> changes;
     // Nearly all of a busy broker's batches concern other rows.
@@ -123,9 +118,11 @@ std::vector<Found::Entry>::const_iterator Found::from(Table table, std::string_v
                             [](const Entry& entry, const auto& place) { return entry.place() < place; });
 }
 
-bool Found::asked(Table table, std::string_view key) const {
-    return needs_ != nullptr && std::any_of(needs_->begin(), needs_->end(),
-                                            [&](const Need& need) { return need.table == table && need.key == key; });
+bool Found::is_in_page(Table table, std::string_view key) const {
+    return std::any_of(pages_.begin(), pages_.end(), [&](const Page& page) {
+        return page.table == table && (key > page.from || (key == page.from && page.with_from)) &&
+               (!page.ends || key <= page.last);
+    });
 }
 
 std::optional<std::string_view> Found::get(Table table, std::string_view key) const {

@@ -105,8 +105,8 @@ class Found {
     Found(const std::vector<Need>& needs, const Snapshot& snapshot, const std::vector<const Batch*>& newer);
     Found(const std::vector<Need>& needs, Snapshot&& snapshot, const std::vector<const Batch*>& newer) = delete;
 
-    /// Whether there was a need with this very key.
-    [[nodiscard]] bool asked(Table table, std::string_view key) const;
+    /// Whether a page that was asked for (after, from) reaches over this key.
+    [[nodiscard]] bool is_in_page(Table table, std::string_view key) const;
     /// The row's value, if there is one; it must have been covered by a need.
     [[nodiscard]] std::optional<std::string_view> get(Table table, std::string_view key) const;
     /// The rows whose keys begin with `prefix`, in key order; must have been covered by a need.
@@ -134,7 +134,6 @@ class Found {
     [[nodiscard]] std::vector<Entry>::const_iterator from(Table table, std::string_view key) const;
     void lay_over(const std::vector<Need>& needs, const std::vector<const Batch*>& newer);
 
-    const std::vector<Need>* needs_ = nullptr;
     std::vector<Entry> entries_;  // by table and key
     std::vector<Page> pages_;
     std::deque<std::pair<std::string, std::string>> copies_;  // what is not in the snapshot

@@ -65,7 +65,7 @@ inline constexpr LimitName kLimitNames[] = {
     {"kept_ms", &Limits::kept_ms, kNoMax, "how long ended jobs are kept"},
     {"dead_jobs", &Limits::dead_jobs, UINT32_MAX, "jobs kept in the dead letter queue"},
     {"dead_ms", &Limits::dead_ms, kNoMax, "how long dead jobs are kept"},
-    {"events_bytes", &Limits::events_bytes, kNoMax, "bytes of events kept"},
+    {"events_bytes", &Limits::events_bytes, kNoMax, "bytes of events kept, and of the names in them"},
     {"shared_window", &Limits::shared_window, kSubmitWindow,
      "unanswered submits of all who submit much, at least 64 each, while others submit little (0: no limit)"},
 };

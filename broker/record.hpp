@@ -5,8 +5,8 @@
 //     (bytes)
 //
 // To change one: append a field; in a shorter row it has its usual value. Only a change that an older broker would
-// misread raises kFormatVersion, and then Store::open must know how to bring an old store forward. Times are
-// milliseconds since 1970 UTC by the broker's wall clock (`_at`).
+// misread raises kFormatVersion; a store of another format is refused, with what to do. Times are milliseconds since
+// 1970 UTC by the broker's wall clock (`_at`).
 
 #include <array>
 #include <cstdint>
@@ -241,7 +241,7 @@ struct EventsRow {
     std::vector<Places> subjects = {};
     std::vector<std::string_view> words = {};
 
-    /// For one with a class without queue and type.
+    /// Without queue and type if it has a class.
     [[nodiscard]] Subject subject_of(const Entry& entry) const;
 };
 
@@ -259,7 +259,7 @@ struct NumbersRow {
     std::uint64_t done_rows = 0;
     std::uint64_t done_bytes = 0;
     std::uint64_t dead_rows = 0;
-    std::uint64_t event_bytes = 0;
+    std::uint64_t event_bytes = 0;  ///< of the rows of `events` and `classes`
     std::uint64_t key_rows = 0;
     std::uint64_t next_task = 1;
 };

@@ -80,7 +80,7 @@ std::vector<Need> Core::agenda_needs(Turn turn) {
         const std::string& cursor = for_age ? pass.cursor : pass.trim_cursor;
         std::vector<Need> needs{
             {Need::Kind::after, table, cursor, static_cast<std::uint32_t>(std::min(over, rows)), true}};
-        if (task == Task::events && classes_from_ < classes_needed_from_)
+        if (task == Task::events && classes_erased_before_ < classes_unneeded_before_)
             needs.push_back({Need::Kind::after, Table::classes, {}, static_cast<std::uint32_t>(kMostRows), true});
         return needs;
     };
@@ -130,7 +130,7 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
                         : task == Task::dead ? Table::dead
                         : task == Task::keys ? Table::key_ends
                                              : Table::events;
-    if (task == Task::events) forget_classes(found, out);
+    if (task == Task::events && classes_erased_before_ < classes_unneeded_before_) forget_classes(found, out);
     const std::vector<RowView> rows = found.after(table, cursor, more);
     for (const RowView& row : rows) {
         if (task == Task::events) {
@@ -160,7 +160,8 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
         cursor = row.key;
     }
     // Epochs do not go back: no row behind it names classes of those before its own.
-    if (EventsRow events; !last_erased.empty() && read_row(last_erased, events)) classes_needed_from_ = events.epoch;
+    if (EventsRow events; !last_erased.empty() && read_row(last_erased, events))
+        classes_unneeded_before_ = events.epoch;
     // The end of what the store has, or rows that are erased and the store does not know it yet.
     if (!more || rows.empty()) pass.rests_until = turn.now + kTrimEveryMs;
     if (more) return;
@@ -174,16 +175,16 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
 
 /// Those of epochs of which there are no events any more.
 void Core::forget_classes(const Found& found, Output& out) {
-    if (!found.asked(Table::classes, {})) return;
     bool more = false;
     for (const RowView& row : found.after(Table::classes, {}, more)) {
-        if (from_big_endian(row.key.substr(0, 8)) >= classes_needed_from_) {
+        if (from_big_endian(row.key.substr(0, 8)) >= classes_unneeded_before_) {
             more = false;
             break;
         }
+        numbers_.event_bytes -= std::min<std::uint64_t>(numbers_.event_bytes, row.value.size());
         out.batch->erase(Table::classes, row.key);
     }
-    if (!more) classes_from_ = classes_needed_from_;
+    if (!more) classes_erased_before_ = classes_unneeded_before_;
 }
 
 /// A redrive takes the end back, unless the key is over by then. One that names a job only while that lives was over

@@ -1,7 +1,7 @@
 #pragma once
 // A store as JSON lines, to look at, to move to another format, or to change on the way: docs/BACKUP.md is the format's
 // description. It has the jobs, their attempts and results, the arrays, the keys, what is set for queues, and the
-// totals; not what is of one store alone (windows of clients, claims of workers, events, tasks).
+// totals; not what is of one store alone (windows of clients, claims of workers, events and the names in them, tasks).
 
 #include <cstdint>
 #include <iosfwd>

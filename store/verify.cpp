@@ -144,6 +144,8 @@ class Check {
                 find(Kind::damaged, Table::meta, "the row " + std::string(name) + " has another length");
             } else if (size == 0 && !read_row(**bytes, numbers_)) {
                 find(Kind::damaged, Table::meta, "the row " + std::string(name) + " cannot be read");
+            } else if (name == kMetaEpoch) {
+                epoch_ = from_big_endian(**bytes);
             }
         }
         return each(Table::meta, 0, [](auto, auto, auto) { return Result<void>{}; });
@@ -536,7 +538,11 @@ class Check {
                     [this](std::string_view key, std::string_view value, std::uint64_t epoch) -> Result<void> {
                         const std::uint64_t number = from_big_endian(std::string(4, '\0').append(key.substr(8)));
                         ClassRow row;
-                        if (!read_row(value, row)) damaged(Table::classes, number);
+                        if (!read_row(value, row))
+                            find(Kind::damaged, Table::classes,
+                                 "number " + std::to_string(number) + " of epoch " + std::to_string(epoch));
+                        event_bytes_ += value.size();
+                        epoch_was_given(Table::classes, epoch);
                         auto& [first, end] = classes_.try_emplace(epoch, number, number).first->second;
                         if (number != end)
                             find(Kind::lost, Table::classes,
@@ -549,12 +555,12 @@ class Check {
 
     /// They say which jobs there must be: those that were submitted and not retired.
     Result<void> events() {
-        std::uint64_t bytes = 0;
         std::optional<std::uint64_t> next;
+        std::uint32_t epoch = 0;
         Numbers submitted;
         auto done =
             each(Table::events, 8, [&](std::string_view, std::string_view value, std::uint64_t number) -> Result<void> {
-                bytes += value.size();
+                event_bytes_ += value.size();
                 if (next && *next != number)
                     find(Kind::lost, Table::events,
                          "events " + std::to_string(*next) + " to before " + std::to_string(number));
@@ -564,6 +570,11 @@ class Check {
                     next.reset();
                     return {};
                 }
+                epoch_was_given(Table::events, row.epoch);
+                if (row.epoch < epoch)
+                    find(Kind::unlike, Table::events,
+                         "those from " + std::to_string(number) + " on are of an earlier epoch than those before");
+                epoch = row.epoch;
                 std::uint32_t last_class = 0;
                 for (const EventsRow::Entry& entry : row.events) {
                     number += entry.count;
@@ -581,7 +592,7 @@ class Check {
                 return {};
             });
         if (!done) return done;
-        count("event_bytes", numbers_.event_bytes, bytes);
+        count("event_bytes", numbers_.event_bytes, event_bytes_);
         if (next) count("next_event", numbers_.next_event, *next);
         present_.sort();
         for (const auto& [first, end] : submitted.runs()) {
@@ -635,6 +646,12 @@ class Check {
                  std::string("next_job is ") + std::to_string(numbers_.next_job) + ", but " + to_string(table) +
                      " has " + job_text(job));
     }
+    void epoch_was_given(Table table, std::uint64_t epoch) {
+        if (epoch > epoch_)
+            find(Kind::miscounted, Table::meta,
+                 "epoch is " + std::to_string(epoch_) + ", but " + to_string(table) + " has epoch " +
+                     std::to_string(epoch));
+    }
     void next_is_wrong(const std::string& what, std::uint64_t number) {
         find(Kind::miscounted, Table::meta, "next_" + what + " is not above " + std::to_string(number));
     }
@@ -648,7 +665,9 @@ class Check {
     const Progress& progress_;
     const std::uint64_t all_;
     NumbersRow numbers_;
-    Numbers present_;                                                           // jobs that are somewhere, or retired
+    std::uint64_t epoch_ = 0;        // the last start's
+    std::uint64_t event_bytes_ = 0;  // of events and the names of their classes
+    Numbers present_;                // jobs that are somewhere, or retired
     std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> classes_;  // by epoch: the first, behind the last
     std::set<std::string> to_forget_;
     std::map<std::uint64_t, Fared> fared_;         // of the jobs of each array

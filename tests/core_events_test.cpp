@@ -332,7 +332,7 @@ TEST_F(CoreEvents, ADamagedRowIsAGapThatIsTold) {
     EXPECT_EQ(page.events[0]["event"], 3);
 }
 
-TEST_F(CoreEvents, WhatTheyAreAboutCostsNextToNothing) {
+TEST_F(CoreEvents, WhatTheyAreAboutCostsTwoBytesARunAndItsWordsOnceARow) {
     Peer client = submitter();
     hold_commits();
     for (int round = 0; round < 40; ++round) {
@@ -360,6 +360,10 @@ TEST_F(CoreEvents, WhatTheyAreAboutCostsNextToNothing) {
         bytes += value.size();
         row.subjects.clear();
         row.words.clear();
+        for (EventsRow::Entry& entry : row.events) {
+            EXPECT_LT(entry.class_number, 0x80U) << "a byte";
+            EXPECT_LT(entry.subject, 0x80U) << "a byte";
+        }
         Batch bare;
         bare_bytes += append_row(bare, row).size;
     }
@@ -388,7 +392,8 @@ TEST_F(CoreEvents, OfAThousandQueuesInTurnTakeAFewBytesEach) {
     EXPECT_EQ(read_all(client, {.after = 1999})[0]["queue"], "a queue with a rather long name 999");
 }
 
-// --- names of classes, an epoch after the other ----------------------------------------------------------------------
+// --- names of classes, one epoch after the other
+// ----------------------------------------------------------------------
 
 struct CoreEventClasses : CoreEvents {
     Peer client = submitter();
@@ -440,22 +445,49 @@ TEST_F(CoreEventClasses, GoWithTheLastEventOfTheirEpoch) {
     EXPECT_EQ(disk[Table::classes].size(), 6U);
 }
 
+TEST_F(CoreEventClasses, ThatAreMoreThanAStepTakesGoInSeveral) {
+    with({.queues = 20'000, .classes = 20'000});
+    client = submitter();
+    std::vector<std::string> queues;
+    for (int i = 0; i < 8'000; ++i) queues.push_back("q" + std::to_string(i));
+    for (std::size_t first = 0; first < queues.size(); first += 1000) {
+        std::vector<SubmitItem> items;
+        for (std::size_t i = first; i < first + 1000; ++i) items.push_back({.queue = queues[i], .type = "t"});
+        send(client, Submit{client.confirmed, client.next_number, items});
+        client.next_number += 1000;
+        expect<Answers>(client);
+    }
+    restart();
+    Limits less = config.limits;
+    less.events_bytes = 1;
+    core->set_limits(less);
+    for (int i = 0; i < 30; ++i) {
+        advance(100);
+        submit(client, {.queue = "last", .type = "t"});
+        background();
+    }
+    EXPECT_EQ(disk[Table::classes].size(), 1U);
+}
+
 TEST_F(CoreEventClasses, OneThatIsDamagedLeavesItsEventsNameless) {
     live_through(2);
+    hold_commits();  // each would find what is done here
     std::next(disk[Table::classes].begin(), 2)->second[7] ^= 1;
     const std::vector<json> jobs = submitted();
     ASSERT_EQ(jobs.size(), 10U);
     EXPECT_EQ(jobs[1]["queue"], "q1");
     EXPECT_FALSE(jobs[2].contains("queue"));
     EXPECT_EQ(jobs[3]["queue"], "q3");
+    disk[Table::classes].erase(std::next(disk[Table::classes].begin(), 2));
+    EXPECT_EQ(submitted(), jobs) << "nor does one that is not there give them another's";
+    EXPECT_EQ(read(client, {.after = 0, .queue = "q3"}).events.size(), 3U) << "it may be of that queue";
 }
 
 TEST_F(CoreEventClasses, ThatWereNotAskedForEndThePage) {
     live_through(3);
     // Retention may have taken the rows that were looked at before: those that are there now are of other epochs.
     Waiting waiting = arrive(client, ReadEvents{.after = 0});
-    const std::string first_epoch = disk[Table::classes].begin()->first.substr(0, 8);
-    waiting.needs.push_back({Need::Kind::prefix, Table::classes, first_epoch, UINT16_MAX});
+    waiting.needs.push_back({Need::Kind::after, Table::classes, {}, 5});
     waiting.snapshot = disk.read(waiting.needs);
     decide(waiting);
     const Page page = page_of(expect<Events>(client));

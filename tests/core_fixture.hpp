@@ -530,6 +530,7 @@ class Yard {
                             disk[Table::classes].contains(class_key(row.epoch, entry.class_number)))
                     << "an event of a class that is not there";
         }
+        for (const auto& [key, value] : disk[Table::classes]) event_bytes += value.size();
         EXPECT_EQ(numbers.event_bytes, event_bytes);
         std::uint64_t done_bytes = 0;
         for (const auto& [key, value] : done) {

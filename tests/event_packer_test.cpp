@@ -23,12 +23,16 @@ struct Event {
     friend bool operator==(const Event&, const Event&) = default;
 };
 
+// As long as they can be.
+constexpr std::int64_t kWall = INT64_MAX;
+constexpr std::uint32_t kEpoch = UINT32_MAX;
+
 /// The bytes of the rows that they take.
 std::vector<std::string> rows_of(const std::vector<Event>& events) {
     std::vector<std::string> rows;
     EventPacker packer;
     for (std::size_t at = 0; at < events.size();) {
-        packer.begin(77, 5);
+        packer.begin(kWall, kEpoch);
         for (; at < events.size(); ++at) {
             const Event& e = events[at];
             if (!packer.add(e.kind, e.job, e.count, e.class_number, {e.queue, e.type, e.worker, e.text})) break;
@@ -45,8 +49,8 @@ std::vector<Event> events_of(const std::vector<std::string>& rows) {
     for (const std::string& bytes : rows) {
         EventsRow row;
         EXPECT_TRUE(read_row(bytes, row));
-        EXPECT_EQ(row.wall, 77);
-        EXPECT_EQ(row.epoch, 5U);
+        EXPECT_EQ(row.wall, kWall);
+        EXPECT_EQ(row.epoch, kEpoch);
         for (const EventsRow::Entry& entry : row.events) {
             const EventsRow::Subject s = row.subject_of(entry);
             events.push_back({static_cast<EventKind>(entry.kind), entry.job, entry.count, entry.class_number,
@@ -61,7 +65,7 @@ std::vector<Event> in_turns(std::uint32_t classes, std::size_t letters) {
     std::vector<Event> events;
     const std::string name(letters, 'n');
     for (std::uint32_t i = 0; i < 2'000; ++i) {
-        const std::uint32_t number = 60'000 + i % classes;
+        const std::uint32_t number = i % classes * 60 + 1;
         events.push_back({EventKind::submitted, {1'000'000 + i}, 1, number});
         if (i % 3 != 0) continue;
         events.push_back({EventKind::completed, {i + 1}, 70'000, number, name + std::to_string(i % 20)});
@@ -74,6 +78,8 @@ std::vector<Event> in_turns(std::uint32_t classes, std::size_t letters) {
 TEST(EventPacker, WhatWasAddedIsReadInItsOrder) {
     for (const auto& events : {in_turns(1, 5), in_turns(1'000, 5), in_turns(1'000, 100)})
         EXPECT_EQ(events_of(rows_of(events)), events);
+    const std::vector<Event> nameless{{EventKind::submitted, {1}}, {EventKind::dead, {2}, 1, 0, {}, "why"}};
+    EXPECT_EQ(events_of(rows_of(nameless)), nameless);
 }
 
 TEST(EventPacker, ARowStaysInsideAPageAndIsNearlyFull) {

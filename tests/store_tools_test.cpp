@@ -123,11 +123,11 @@ struct StoreTools : testing::Test {
 
         put_row(batch, Table::instances, big_endian(1),
                 InstanceRow{uuid_from_bytes(std::string(16, 'i')), 0, {{1, 5, 1}}});
-        put_row(batch, Table::classes, class_key(3, 1), ClassRow{"mail", "send"});
+        numbers.event_bytes = put_row(batch, Table::classes, class_key(3, 1), ClassRow{"mail", "send"}).size;
         EventsRow events;
         events.epoch = 3;
         events.events = {{1, {1}, 5, 1}, {10, {4}, 1}};
-        numbers.event_bytes = put_row(batch, Table::events, big_endian(1), events).size;
+        numbers.event_bytes += put_row(batch, Table::events, big_endian(1), events).size;
         numbers.next_event = 7;
         numbers.next_job = 6;
         numbers.next_instance = 2;
@@ -221,15 +221,30 @@ const std::vector<Fault>& faults() {
          {"damaged events", "miscounted meta: event_bytes"}},
         {"ADamagedClass",
          [](StoreTools&, Batch& b) { b.put(Table::classes, class_key(3, 1), "x"); },
-         {"damaged classes: the row of number 1"}},
+         {"damaged classes: number 1 of epoch 3", "miscounted meta: event_bytes"}},
         {"AClassThatEventsName",
          [](StoreTools&, Batch& b) { b.erase(Table::classes, class_key(3, 1)); },
-         {"lost classes: number 1 of epoch 3 or one before it, which events name"}},
+         {"lost classes: number 1 of epoch 3 or one before it, which events name", "miscounted meta: event_bytes"}},
         {"AClassBetweenOthers",
-         [](StoreTools&, Batch& b) {
-             put_row(b, Table::classes, class_key(3, 3), ClassRow{"mail", "send"});
+         [](StoreTools& t, Batch& b) {
+             t.numbers.event_bytes += put_row(b, Table::classes, class_key(3, 3), ClassRow{"mail", "send"}).size;
+             t.put_numbers(b);
          },
          {"lost classes: numbers 2 to before 3 of epoch 3"}},
+        {"EpochsThatGoBack",
+         [](StoreTools& t, Batch& b) {
+             EventsRow events;
+             events.epoch = 2;
+             events.events = {{2, {2}, 1}};
+             t.numbers.event_bytes += put_row(b, Table::events, big_endian(7), events).size;
+             t.numbers.next_event = 8;
+             t.put_numbers(b);
+         },
+         {"unlike events: those from 7 on are of an earlier epoch than those before"}},
+        {"AnEpochThatWillBeGivenAgain",
+         [](StoreTools&, Batch& b) { b.put(Table::meta, kMetaEpoch, big_endian(2)); },
+         {"miscounted meta: epoch is 2, but classes has epoch 3",
+          "miscounted meta: epoch is 2, but events has epoch 3"}},
         {"NoStoreId",
          [](StoreTools&, Batch& b) { b.erase(Table::meta, kMetaStore); },
          {"lost meta: there is no row store"}},
@@ -356,6 +371,7 @@ const std::vector<Fault>& faults() {
         {"AGapInTheEvents",
          [](StoreTools& t, Batch& b) {
              EventsRow events;
+             events.epoch = 3;
              events.events = {{2, {2}, 1}};
              t.numbers.event_bytes += put_row(b, Table::events, big_endian(9), events).size;
              t.numbers.next_event = 10;
@@ -376,6 +392,7 @@ TEST_F(StoreTools, ADamagedBlockIsFoundAndNoOtherJobIsTakenForOneOfIt) {
     }
     numbers.next_job = 200;
     EventsRow events;
+    events.epoch = 3;
     events.events = {{1, {6}, 194}};
     numbers.event_bytes += put_row(batch, Table::events, big_endian(7), events).size;
     numbers.next_event += 194;

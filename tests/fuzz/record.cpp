@@ -45,8 +45,8 @@ void run(std::string_view bytes) {
         case 9: return read<InstanceRow>(row);
         case 10: return read<WorkerRow>(row);
         case 11: return read<NumbersRow>(row);
-        case 12: return read<ClassRow>(row);
-        default: return read<EventsRow>(row);
+        case 12: return read<EventsRow>(row);
+        default: return read<ClassRow>(row);
     }
 }
 
@@ -54,7 +54,7 @@ std::vector<std::string> seeds() {
     std::vector<std::string> made;
     const std::vector<Table> kinds{Table::live,    Table::state, Table::attempts, Table::done,      Table::keys,
                                    Table::queues,  Table::tasks, Table::counts,   Table::leftovers, Table::instances,
-                                   Table::workers, Table::meta,  Table::classes,  Table::events};
+                                   Table::workers, Table::meta,  Table::events,   Table::classes};
     for (const StoredRow& row : rows_of_a_store())
         for (std::size_t kind = 0; kind < kinds.size(); ++kind)
             if (row.table == kinds[kind] && (row.table != Table::meta || row.key == kMetaNumbers))

@@ -63,6 +63,7 @@ TEST_F(Events, AFollowerSeesEachOnceThroughKillsOfTheBroker) {
     for (std::size_t i = 0; i < events.size(); ++i) {
         ASSERT_EQ(number_of(events[i]), i + 1) << "nothing is missed or seen twice";
         EXPECT_EQ(events[i]["kind"], "submitted");
+        EXPECT_EQ(events[i]["queue"], "q" + std::to_string(i / 500));
     }
 }
 

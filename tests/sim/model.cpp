@@ -218,7 +218,9 @@ void Model::found(std::uint64_t ask, const client::Question& question, const cli
         told.push_back({number_in(fields, "event"),
                         text_in(fields, "kind"),
                         {number_in(fields, "job")},
-                        std::max<std::uint64_t>(number_in(fields, "count"), 1)});
+                        std::max<std::uint64_t>(number_in(fields, "count"), 1),
+                        text_in(fields, "queue"),
+                        text_in(fields, "type")});
     }
     if (found.gone != 0 && plan_.limit_events_bytes == 0)
         broken("P2 whatever happens is told once, in order", "events are gone, and no limit was reached");

@@ -51,6 +51,9 @@ void Model::note(const Batch& batch, const Op& op) {
             if (put) JOBYARD_ASSERT(read_row(value, row));
             return queues_.written(key, put ? &row : nullptr);
         }
+        case Table::classes:
+            if (put) stream_.named(key, value);
+            return;
         case Table::events:
             if (put) stream_.written(key, value);
             else if (plan_.limit_events_bytes == 0) broken("P2 events are kept", "one was removed");

@@ -21,9 +21,9 @@ constexpr std::uint64_t kSeeds = 100;
 #elif defined(__SANITIZE_ADDRESS__)
 constexpr std::uint64_t kSeeds = 500;
 #else
-constexpr std::uint64_t kSeeds = 1000;
+constexpr std::uint64_t kSeeds = 1500;
 #endif
-constexpr bool kReachesAll = kSeeds == 1000;
+constexpr bool kReachesAll = kSeeds == 1500;
 constexpr std::uint64_t kTriesToShrink = kReachesAll ? 400 : 100;
 
 Sum run_seeds(std::uint64_t seeds, const RunOptions& each = {}, std::uint64_t failures = UINT64_MAX) {

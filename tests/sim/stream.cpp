@@ -34,19 +34,32 @@ std::string text(const std::pair<EventKind, JobId>& event) {
 
 }  // namespace
 
+void Stream::named(std::string_view key, std::string_view bytes) {
+    broker::ClassRow row;
+    JOBYARD_ASSERT(read_row(bytes, row));
+    const Names names{row.queue, row.type};
+    if (const auto known = classes_.emplace(key, names); !known.second && known.first->second != names)
+        throw Broken{kRule, "a number of a class is given again"};
+}
+
 void Stream::written(std::string_view key, std::string_view bytes) {
     broker::EventsRow row;
     JOBYARD_ASSERT(read_row(bytes, row));
     if (broker::from_big_endian(key) != events_.size() + 1)
         throw Broken{kRule, "after event " + std::to_string(events_.size()) + " comes number " +
                                 std::to_string(broker::from_big_endian(key))};
-    for (const broker::EventsRow::Entry& entry : row.events)
+    for (const broker::EventsRow::Entry& entry : row.events) {
+        const auto names = classes_.find(broker::class_key(row.epoch, entry.class_number));
+        if (entry.class_number != 0 && names == classes_.end())
+            throw Broken{kRule, "the class of event " + std::to_string(events_.size() + 1) + " is not on disk"};
+        names_.insert(names_.end(), entry.count, entry.class_number == 0 ? nullptr : &names->second);
         for (std::uint64_t i = 0; i < entry.count; ++i) {
             const Happened event{static_cast<EventKind>(entry.kind), JobId{entry.job.value + i}};
             coverage_.event(event.first);
             events_.push_back(event);
             if (is_expected(event.first)) told_.push_back(event);
         }
+    }
 }
 
 void Stream::end() {
@@ -75,6 +88,11 @@ void Stream::told(std::uint64_t after, std::uint64_t gone, std::uint64_t last, c
             if (to_string(happened.first) != event.kind || (event.job && happened.second != JobId{event.job.value + i}))
                 throw Broken{kRule, "event " + std::to_string(next) + " is " + text(happened) + " and was told as " +
                                         std::string(event.kind) + " of job " + std::to_string(event.job.value)};
+            const Names* names = names_[next - 1];
+            if (names != nullptr && (names->first != event.queue || names->second != event.type))
+                throw Broken{kRule, "event " + std::to_string(next) + " is of " + names->first + ", " + names->second +
+                                        " and was told as of " + std::string(event.queue) + ", " +
+                                        std::string(event.type)};
         }
     }
     if (last + 1 < next || last > events_.size())

@@ -183,8 +183,10 @@ void Worker::stop(const worker::StopOrder& order) {
                                           [&](const Report& report) { return report.token == order.token; });
         if (!reported) unstarted(order.token);
     } else if (!std::exchange(task.stopped, true) && random_.percent(80)) {
-        process.after(random_.any_size(1 * kMs, 500 * kMs), [this, token = order.token] {
-            finish(token, {Outcome::failed, true, 0});
+        // It may hand its job back.
+        const Outcome outcome = !calm_ && random_.percent(10) ? Outcome::released : Outcome::failed;
+        process.after(random_.any_size(1 * kMs, 500 * kMs), [this, token = order.token, outcome] {
+            finish(token, {outcome, true, 0});
         });
     }
 }
