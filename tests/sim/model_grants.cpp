@@ -159,8 +159,9 @@ void Model::granted(const broker::Core& core, const std::vector<Granted>& grante
             std::uint32_t running = 0;
             for (const auto& [id, known] : jobs_) {
                 const broker::Job* job = core.job(id);
-                if (job != nullptr && job->leased() && known.is.queue == queue && known.changes_asked.empty())
-                    ++running;
+                // One that was dead may have been edited, and its batch not be on disk yet.
+                const bool is_certain = known.stage == Record::Stage::live && known.changes_asked.empty();
+                if (job != nullptr && job->leased() && known.is.queue == queue && is_certain) ++running;
             }
             if (running > most)
                 broken("P5 no more of a queue run than may",
