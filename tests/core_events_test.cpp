@@ -392,8 +392,7 @@ TEST_F(CoreEvents, OfAThousandQueuesInTurnTakeAFewBytesEach) {
     EXPECT_EQ(read_all(client, {.after = 1999})[0]["queue"], "a queue with a rather long name 999");
 }
 
-// --- names of classes, one epoch after the other
-// ----------------------------------------------------------------------
+// --- names of classes, one epoch after the other ---------------------------------------------------------------------
 
 struct CoreEventClasses : CoreEvents {
     Peer client = submitter();
@@ -434,7 +433,7 @@ TEST_F(CoreEventClasses, GoWithTheLastEventOfTheirEpoch) {
     live_through(3);
     EXPECT_EQ(disk[Table::classes].size(), 15U);
     Limits less = config.limits;
-    less.events_bytes = 1;  // all but the last
+    less.events_bytes = 1;  // less than the names of this epoch take: no event stays
     core->set_limits(less);
     for (int i = 0; i < 30; ++i) {
         advance(100);
