@@ -139,6 +139,7 @@ std::int64_t Core::expires_at(JobHandle handle) const {
 void Core::arm(JobHandle handle, std::int64_t at) {
     at = std::min(at, expires_at(handle));
     if (at == INT64_MAX) deadlines_.drop(handle);
+    else if (jobs_[handle].leased()) deadlines_.append(handle, at);  // all last as long
     else deadlines_.set(handle, at);
 }
 

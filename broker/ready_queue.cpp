@@ -207,8 +207,8 @@ void ReadyQueue::join_line(LineId id, ClassId class_id) {
     const auto list = [&](std::uint32_t listed) {
         const Class& ready = classes_[line.classes[listed]];
         if (ready.empty()) return;
-        line.by_place.put(listed, ready.placed);
-        if (line.mixed()) line.by_age.put(listed, ready.aged);
+        line.by_place.append(listed, ready.placed);
+        if (line.mixed()) line.by_age.append(listed, ready.aged);
     };
     if (member == 1) list(0);  // no longer plain
     if (member >= 1) list(member);
@@ -242,7 +242,10 @@ void ReadyQueue::push(JobHandle handle) {
     const bool new_priority = (c.filled >> job.priority & 1U) == 0;
     const Place place = place_of(handle);
     List& list = c.lists[job.priority];
-    if (list.last != kNoJob && place < place_of(list.last)) {
+    // The end of the list is seldom at hand.
+    const bool is_newest = newest_ < place.age();
+    if (is_newest) newest_ = place.age();
+    if (!is_newest && list.last != kNoJob && place < place_of(list.last)) {
         job.returned = true;
         c.returned.insert(place);
         c.has_returned = true;
@@ -312,6 +315,10 @@ std::int64_t ReadyQueue::oldest_in(QueueId queue) const {
 
 ReadyQueue::Place ReadyQueue::best(Line& line) {
     if (line.plain) return best(classes_[line.first]);
+    if (const auto* coming = line.by_place.coming()) {
+        jobs_.prefetch(coming->key.job);
+        classes_[line.classes[coming->member]].prefetch();
+    }
     for (;;) {
         const std::uint32_t member = line.by_place.first().member;
         Class& c = classes_[line.classes[member]];
@@ -321,7 +328,7 @@ ReadyQueue::Place ReadyQueue::best(Line& line) {
         }
         c.placed = best(c);
         if (!(line.by_place.first().key < c.placed)) return c.placed;
-        line.by_place.put(member, c.placed);
+        line.by_place.append(member, c.placed);
     }
 }
 
@@ -337,7 +344,7 @@ ReadyQueue::Place ReadyQueue::oldest(Line& line) {
         }
         c.aged = oldest(c);
         if (!(line.by_age.first().key < c.aged)) return c.aged;
-        line.by_age.put(member, c.aged);
+        line.by_age.append(member, c.aged);
     }
 }
 

