@@ -299,6 +299,8 @@ class Core {
         std::uint32_t note = 0;  ///< in notes_, from 1; 0: none
         JobId job;
         std::uint64_t count = 1;  ///< of jobs with consecutive numbers
+        bool mixed = false;       ///< each has a class of its own, in event_classes_ from `classes` on
+        std::size_t classes = 0;
         std::string_view worker;  ///< of a session, or of one in left_sessions_
     };
     struct Note {
@@ -437,7 +439,8 @@ class Core {
     /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
     void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
     [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
-    [[nodiscard]] bool pack(const Event& event, Output& out);
+    [[nodiscard]] bool goes_on(Event& last, ClassId class_id);
+    [[nodiscard]] std::uint64_t pack(const Event& event, std::uint64_t from, Output& out);
     [[nodiscard]] std::uint32_t class_number(ClassId id, Output& out);
     void write_events(Turn turn, Output& out);
     void needs_of(const ReadEvents& read, std::vector<Need>& needs) const;
@@ -741,6 +744,7 @@ class Core {
 
     // Of the open batch:
     std::vector<Event> events_;
+    std::vector<ClassId> event_classes_;
     std::vector<Note> notes_;
     std::vector<std::unique_ptr<Session>> left_sessions_;            // events_ name them
     EventPacker event_packer_;                                       // keeps its memory

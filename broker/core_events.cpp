@@ -37,19 +37,34 @@ void Core::record(EventKind kind, JobId job, ClassId class_id, std::string_view 
     ++numbers_.next_event;
     if (!events_.empty()) {
         Event& last = events_.back();
-        if (last.kind == kind && last.job.value + last.count == job.value && last.class_id == class_id &&
-            last.note == note && last.worker == worker) {
+        if (last.kind == kind && last.job.value + last.count == job.value && last.note == note &&
+            last.worker == worker && goes_on(last, class_id)) {
             ++last.count;
             return;
         }
     }
-    events_.push_back({kind, class_id, note, job, 1, worker});
+    events_.push_back({kind, class_id, note, job, 1, false, 0, worker});
+}
+
+/// Whether the next job may be one more of the same event. One class many times needs no list.
+bool Core::goes_on(Event& last, ClassId class_id) {
+    if (!last.mixed && last.class_id == class_id) return true;
+    if (last.class_id == kNoClass || (!last.mixed && last.count > 1)) return false;
+    if (!last.mixed) {
+        last.mixed = true;
+        last.classes = event_classes_.size();
+        event_classes_.push_back(last.class_id);
+    } else if (event_classes_.back() == class_id) {
+        return false;
+    }
+    event_classes_.push_back(class_id);
+    return true;
 }
 
 void Core::record_about(EventKind kind, const EventsRow::Subject& subject, JobId job) {
     touched_ = true;
     ++numbers_.next_event;
-    events_.push_back({kind, kNoClass, note_of(subject), job, 1, {}});
+    events_.push_back({kind, kNoClass, note_of(subject), job, 1, false, 0, {}});
 }
 
 /// Keeps the words of what has no class, or is told with a text, until they are written.
@@ -63,15 +78,24 @@ std::uint32_t Core::note_of(const EventsRow::Subject& s) {
     return static_cast<std::uint32_t>(notes_.size());
 }
 
-bool Core::pack(const Event& event, Output& out) {
+/// Jobs of the event from the one at `from` on, as many as the row has room for. Returns how many.
+std::uint64_t Core::pack(const Event& event, std::uint64_t from, Output& out) {
     EventsRow::Subject subject;
     if (event.note != 0) {
         const Note& note = notes_[event.note - 1];
         subject = {note.queue, note.type, note.worker, note.text};
     }
     if (!event.worker.empty()) subject.worker = event.worker;
-    const std::uint32_t number = event.class_id == kNoClass ? 0 : class_number(event.class_id, out);
-    return event_packer_.add(event.kind, event.job, event.count, number, subject);
+    const JobId job{event.job.value + from};
+    if (!event.mixed) {
+        const std::uint32_t number = event.class_id == kNoClass ? 0 : class_number(event.class_id, out);
+        return event_packer_.add(event.kind, job, event.count, number, subject) ? event.count : 0;
+    }
+    const ClassId* class_id = &event_classes_[event.classes + from];
+    if (!event_packer_.add(event.kind, job, 1, class_number(*class_id, out), subject)) return 0;
+    std::uint64_t packed = 1;
+    while (from + packed < event.count && event_packer_.add_next(class_number(class_id[packed], out))) ++packed;
+    return packed;
 }
 
 /// By which rows of events name it in this epoch. Its row is written with the first of them.
@@ -92,13 +116,17 @@ std::uint32_t Core::class_number(ClassId id, Output& out) {
 /// Many runs to a row, under the number of the first event.
 void Core::write_events(Turn turn, Output& out) {
     std::uint64_t number = newest_event_ + 1;
+    std::uint64_t from = 0;  // the job of the event at `at`
     for (std::size_t at = 0; at < events_.size();) {
         const std::string key = big_endian(number);
         event_packer_.begin(turn.wall, config_.epoch);
-        for (; at < events_.size(); ++at) {
-            const Event& event = events_[at];
-            if (!pack(event, out)) break;
-            number += event.count;
+        while (at < events_.size()) {
+            const std::uint64_t packed = pack(events_[at], from, out);
+            number += packed;
+            from += packed;
+            if (from < events_[at].count) break;
+            from = 0;
+            ++at;
         }
         const Slice row_key = out.batch->append(key);
         const Slice value = append_row(*out.batch, event_packer_.row());
@@ -109,6 +137,7 @@ void Core::write_events(Turn turn, Output& out) {
     newest_event_ = number - 1;
     JOBYARD_ASSERT(newest_event_ + 1 == numbers_.next_event);
     events_.clear();
+    event_classes_.clear();
     notes_.clear();
     left_sessions_.clear();
 }

@@ -26,7 +26,6 @@ void EventPacker::begin(std::int64_t wall, std::uint32_t epoch) {
     row_.subjects.clear();
     row_.words.clear();
     words_.clear();
-    next_job_ = 0;
     bytes_ = 0;
 }
 
@@ -34,17 +33,31 @@ bool EventPacker::add(EventKind kind, JobId job, std::uint64_t count, std::uint3
                       const EventsRow::Subject& subject) {
     const std::size_t words = row_.words.size();
     const std::size_t subjects = row_.subjects.size();
-    const EventsRow::Entry entry{static_cast<std::uint8_t>(kind), job, count, class_number, subject_number(subject)};
-    const std::uint64_t distance = job.value - next_job_;  // backwards: nine bytes either way
-    bytes_ += uint_bytes(entry.kind) + uint_bytes(distance) + uint_bytes(count) + uint_bytes(class_number) +
-              uint_bytes(entry.subject);
-    if (bytes_ > kRowRoom && !row_.events.empty()) {
-        row_.words.resize(words);
-        row_.subjects.resize(subjects);
-        return false;
+    if (add({static_cast<std::uint8_t>(kind), job, count, class_number, subject_number(subject)})) return true;
+    row_.words.resize(words);
+    row_.subjects.resize(subjects);
+    return false;
+}
+
+bool EventPacker::add_next(std::uint32_t class_number) {
+    EventsRow::Entry next = row_.events.back();
+    ++next.job.value;
+    next.class_number = class_number;
+    return add(next);
+}
+
+bool EventPacker::add(const EventsRow::Entry& entry) {
+    std::vector<EventsRow::Entry>& entries = row_.events;
+    bytes_ += uint_bytes(entry.class_number);
+    if (entries.empty() || !entry.follows(entries.back())) {
+        const std::uint64_t expected = entries.empty() ? 0 : entries.back().job.value + entries.back().count;
+        const std::uint64_t distance = entry.job.value - expected;  // backwards: nine bytes either way
+        // What follows it is counted there, in at most three bytes.
+        bytes_ += uint_bytes(entry.kind) + uint_bytes(distance) + uint_bytes(entry.subject) +
+                  std::max(uint_bytes(entry.count << 1U), std::size_t{3});
     }
-    row_.events.push_back(entry);
-    next_job_ = job.value + count;
+    if (bytes_ > kRowRoom && !entries.empty()) return false;
+    entries.push_back(entry);
     return true;
 }
 

@@ -21,16 +21,18 @@ class EventPacker {
     /// False: the row is full, and no more may be added to it. The words must be there until the row is written.
     [[nodiscard]] bool add(EventKind kind, JobId job, std::uint64_t count, std::uint32_t class_number,
                            const EventsRow::Subject& subject);
+    /// The same happened to one job more, the next after what was added last, of this class.
+    [[nodiscard]] bool add_next(std::uint32_t class_number);
     [[nodiscard]] const EventsRow& row() const { return row_; }
 
  private:
+    [[nodiscard]] bool add(const EventsRow::Entry& entry);
     [[nodiscard]] std::uint32_t subject_number(const EventsRow::Subject& subject);
     /// `likely` is where it may stand.
     [[nodiscard]] std::uint32_t place_of(std::string_view word, std::uint32_t likely);
 
     EventsRow row_;
     NameIndex words_;             // of the row, by where they stand
-    std::uint64_t next_job_ = 0;  // behind the newest entry
     std::size_t bytes_ = 0;
 };
 

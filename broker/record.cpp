@@ -320,8 +320,16 @@ EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
 
 namespace {
 
-constexpr std::uint32_t kEntryFields = 5;
+constexpr std::size_t kRunFields = 4;  // beside the classes
+constexpr std::uint64_t kEachOfItsClass = 1;  // the lowest bit of how many jobs a run has; else all have one class
 constexpr std::uint32_t kSubjectFields = std::tuple_size_v<EventsRow::Places>;
+
+/// Behind the entries that follow the first one, each the one before it.
+std::size_t end_of_run(const std::vector<EventsRow::Entry>& entries, std::size_t first) {
+    std::size_t end = first + 1;
+    while (end < entries.size() && entries[end].follows(entries[end - 1])) ++end;
+    return end;
+}
 
 }  // namespace
 
@@ -332,15 +340,19 @@ Slice append_row(Batch& batch, const EventsRow& row) {
     out.array(5);
     out.integer(row.wall);
     out.uint(row.epoch);
-    out.array(static_cast<std::uint32_t>(row.events.size() * kEntryFields));
-    std::uint64_t expected = 0;  // jobs are written as the distance from where the entry before ended: mostly 0
-    for (const EventsRow::Entry& entry : row.events) {
-        out.uint(entry.kind);
-        out.integer(static_cast<std::int64_t>(entry.job.value - expected));
-        out.uint(entry.count);
-        out.uint(entry.class_number);
-        out.uint(entry.subject);
-        expected = entry.job.value + entry.count;
+    std::size_t fields = row.events.size();
+    for (std::size_t at = 0; at < row.events.size(); at = end_of_run(row.events, at)) fields += kRunFields;
+    out.array(static_cast<std::uint32_t>(fields));
+    std::uint64_t expected = 0;  // jobs are written as the distance from where the run before ended: mostly 0
+    for (std::size_t at = 0; at < row.events.size();) {
+        const std::size_t end = end_of_run(row.events, at);
+        const EventsRow::Entry& first = row.events[at];
+        out.uint(first.kind);
+        out.integer(static_cast<std::int64_t>(first.job.value - expected));
+        out.uint(first.subject);
+        out.uint(end - at == 1 ? first.count << 1U : (end - at) << 1U | kEachOfItsClass);
+        for (; at < end; ++at) out.uint(row.events[at].class_number);
+        expected = row.events[end - 1].job.value + row.events[end - 1].count;
     }
     out.array(static_cast<std::uint32_t>(row.subjects.size() * kSubjectFields));
     for (const EventsRow::Places& subject : row.subjects)
@@ -363,14 +375,23 @@ bool read_row(std::string_view bytes, EventsRow& row) {
     row.words.clear();
     std::uint64_t expected = 0;
     std::uint64_t last_subject = 0;
-    for (std::uint32_t left = in.array() / kEntryFields; left > 0 && !in.failed(); --left) {
-        EventsRow::Entry& entry = row.events.emplace_back();
+    for (std::size_t left = in.array(); left > 0 && !in.failed();) {
+        EventsRow::Entry entry;
         entry.kind = static_cast<std::uint8_t>(in.uint());
         entry.job.value = expected + static_cast<std::uint64_t>(in.integer());
-        entry.count = in.uint();
-        entry.class_number = static_cast<std::uint32_t>(in.uint());
         entry.subject = static_cast<std::uint32_t>(in.uint());
-        expected = entry.job.value + entry.count;
+        const std::uint64_t jobs = in.uint();
+        const bool each_of_its_class = (jobs & kEachOfItsClass) != 0;
+        entry.count = each_of_its_class ? 1 : jobs >> 1U;
+        const std::uint64_t entries = each_of_its_class ? jobs >> 1U : 1;
+        if (left < kRunFields || left - kRunFields < entries) return false;
+        left -= kRunFields + entries;
+        for (std::uint64_t n = 0; n < entries && !in.failed(); ++n) {
+            entry.class_number = static_cast<std::uint32_t>(in.uint());
+            row.events.push_back(entry);
+            entry.job.value += entry.count;
+        }
+        expected = entry.job.value;
         last_subject = std::max<std::uint64_t>(last_subject, entry.subject);
     }
     std::uint64_t last_place = 0;

@@ -22,7 +22,7 @@
 
 namespace jobyard::broker {
 
-inline constexpr std::uint8_t kFormatVersion = 4;
+inline constexpr std::uint8_t kFormatVersion = 5;
 
 /// A row of at most this many bytes stays inside one LMDB page (a node of 4 KiB pages holds 2,038 with key and header).
 inline constexpr std::size_t kRowBytes = 1990;
@@ -218,7 +218,8 @@ struct ClassRow {
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
 /// Queue and type of a job are told by a number of its class. What there is to tell besides (who worked, why it failed,
-/// which queue was paused) is written once for all entries of the row, and so is each word of it.
+/// which queue was paused) is written once for all entries of the row, and so is each word of it. Of entries that follow
+/// each other only the class is written.
 struct EventsRow {
     struct Subject {
         std::string_view queue = {};
@@ -232,6 +233,11 @@ struct EventsRow {
         std::uint64_t count = 0;
         std::uint32_t class_number = 0;  ///< of those of `epoch`; 0: none, and the subject has queue and type
         std::uint32_t subject = 0;       ///< in `subjects`, from 1; 0: none
+        /// The same happened to the next job.
+        [[nodiscard]] bool follows(const Entry& before) const {
+            return kind == before.kind && subject == before.subject && count == 1 && before.count == 1 &&
+                   job.value == before.job.value + 1;
+        }
     };
     /// Of the words of a subject, in their order there: each one's place in `words`, from 1; 0: empty.
     using Places = std::array<std::uint32_t, 4>;

@@ -6,6 +6,7 @@
 
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace jobyard::broker {
@@ -20,7 +21,13 @@ struct Event {
     std::string text = {};
     std::string queue = {};
     std::string type = {};
-    friend bool operator==(const Event&, const Event&) = default;
+    bool follows = false;  ///< to be added as the next of what is before it
+    friend bool operator==(const Event& a, const Event& b) {
+        const auto all = [](const Event& e) {
+            return std::tie(e.kind, e.job, e.count, e.class_number, e.worker, e.text, e.queue, e.type);
+        };
+        return all(a) == all(b);
+    }
 };
 
 // As long as they can be.
@@ -35,7 +42,10 @@ std::vector<std::string> rows_of(const std::vector<Event>& events) {
         packer.begin(kWall, kEpoch);
         for (; at < events.size(); ++at) {
             const Event& e = events[at];
-            if (!packer.add(e.kind, e.job, e.count, e.class_number, {e.queue, e.type, e.worker, e.text})) break;
+            const bool is_next = e.follows && !packer.row().events.empty();
+            if (!(is_next ? packer.add_next(e.class_number)
+                          : packer.add(e.kind, e.job, e.count, e.class_number, {e.queue, e.type, e.worker, e.text})))
+                break;
         }
         Batch batch;
         const Slice slice = append_row(batch, packer.row());
@@ -75,9 +85,19 @@ std::vector<Event> in_turns(std::uint32_t classes, std::size_t letters) {
     return events;
 }
 
+/// Lists of so many jobs of other classes each that one worker completed.
+std::vector<Event> in_lists(std::uint32_t length) {
+    std::vector<Event> events;
+    for (std::uint32_t i = 0; i < 5'000; ++i)
+        events.push_back({EventKind::completed, {i + i / length}, 1, i * 37 % 70'000, "w", {}, {}, {}, i % length != 0});
+    return events;
+}
+
 TEST(EventPacker, WhatWasAddedIsReadInItsOrder) {
     for (const auto& events : {in_turns(1, 5), in_turns(1'000, 5), in_turns(1'000, 100)})
         EXPECT_EQ(events_of(rows_of(events)), events);
+    for (const std::uint32_t length : {1U, 2U, 64U, 200U, 5'000U})
+        EXPECT_EQ(events_of(rows_of(in_lists(length))), in_lists(length)) << length;
     const std::vector<Event> nameless{{EventKind::submitted, {1}}, {EventKind::dead, {2}, 1, 0, {}, "why"}};
     EXPECT_EQ(events_of(rows_of(nameless)), nameless);
 }
@@ -91,6 +111,19 @@ TEST(EventPacker, ARowStaysInsideAPageAndIsNearlyFull) {
             if (i + 1 < rows.size()) {
                 EXPECT_GT(rows[i].size() + most_of_one, kRowBytes - 40) << letters << " letters";
             }
+        }
+    }
+}
+
+TEST(EventPacker, OfJobsThatFollowEachOtherOnlyTheClassIsWritten) {
+    std::size_t bytes = 0;
+    const auto rows = rows_of(in_lists(64));
+    for (const std::string& row : rows) bytes += row.size();
+    EXPECT_LT(bytes, 5'000 * 3.5);  // three of them for the class
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        EXPECT_LE(rows[i].size(), kRowBytes);
+        if (i + 1 < rows.size()) {
+            EXPECT_GT(rows[i].size() + 60, kRowBytes - 40);
         }
     }
 }

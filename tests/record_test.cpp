@@ -289,7 +289,8 @@ TEST(Record, InstanceRowRoundTripsWithManyRuns) {
 
 TEST(Record, EventsRowRoundTripsInAnyOrderOfJobs) {
     const EventsRow made{
-        -5, 9, {{1, {1}, 100}, {2, {101}, 1}, {3, {7}, 2, 65'535}, {4, {UINT64_MAX - 5}, 1}, {5, {0}, 1}}};
+        -5, 9, {{1, {1}, 100}, {2, {101}, 1}, {2, {102}, 1, 3}, {2, {103}, 1, 2}, {2, {104}, 2, 2},
+                {3, {7}, 2, 65'535}, {4, {UINT64_MAX - 5}, 1}, {5, {0}, 1}, {6, {1}, 1}}};
     EventsRow row;
     ASSERT_TRUE(read_row(bytes_of(made), row));
     EXPECT_EQ(row.wall, -5);
@@ -332,6 +333,7 @@ TEST(Record, EveryDamagedByteIsNoticed) {
     expect_damage_is_noticed(NumbersRow{});
     expect_damage_is_noticed(ClassRow{"q", "t"});
     expect_damage_is_noticed(EventsRow{1, 2, {{1, {2}, 3, 4, 1}}, {{0, 0, 1, 0}}, {"w"}});
+    expect_damage_is_noticed(EventsRow{1, 2, {{1, {2}, 1, 4, 1}, {1, {3}, 1, 5, 1}}, {{0, 0, 1, 0}}, {"w"}});
 }
 
 /// It is where a job is put: one beyond the last place would be put beyond the memory of them all.
