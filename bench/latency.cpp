@@ -31,7 +31,9 @@ constexpr std::chrono::minutes kPatience{2};  // with one job
 constexpr unsigned kJobs = 5'000;
 constexpr unsigned kPausedJobs = 500;
 constexpr unsigned kRounds = 5;
-constexpr unsigned kJobsForMaximum = 300'000;
+/// Some seconds. Of less the maximum would be one that does not last: the store and retention come tenths of a second
+/// behind, and would hardly take part.
+constexpr unsigned kJobsForMaximum = 1'000'000;
 constexpr unsigned kKeptJobs = 10'000;  // as `throughput` does: retention removes as much as is added
 
 double us_since(std::int64_t began, std::int64_t then) { return static_cast<double>(then - began) / 1e3; }
