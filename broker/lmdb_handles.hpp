@@ -31,7 +31,8 @@ class Transaction {
     int error_;
 };
 
-/// Walks a table forward. Must not outlive its transaction.
+/// Walks a table forward, or looks rows up: one in the page it stands on without a search. Must not outlive its
+/// transaction.
 class Cursor {
  public:
     Cursor(MDB_txn* txn, MDB_dbi table) : error_(mdb_cursor_open(txn, table, &cursor_)) {}
@@ -52,6 +53,11 @@ class Cursor {
         if (behind && key() == at_or_before) return true;
         if (error_ == 0 && (behind ? move(MDB_PREV) : last())) return true;
         return seek({});
+    }
+    /// The row of this key. False: there is none, or an error.
+    bool find(std::string_view key) {
+        key_ = to_val(key);
+        return move(MDB_SET);
     }
     bool next() { return move(MDB_NEXT); }
     bool last() { return move(MDB_LAST); }

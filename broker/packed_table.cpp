@@ -123,22 +123,18 @@ bool RowCursor::next() {
     return ++at_ < rows_.size() || open_block(cursor_.next());
 }
 
-int find_row(MDB_txn* txn, MDB_dbi handle, Table table, std::string_view key, std::optional<std::string_view>& value) {
+int find_row(Cursor& rows, Table table, std::string_view key, std::optional<std::string_view>& value) {
     value.reset();
     if (table != kPackedTable) {
-        MDB_val name = to_val(key);
-        MDB_val found;
-        const int rc = mdb_get(txn, handle, &name, &found);
-        if (rc == 0) value = to_view(found);
-        return rc == MDB_NOTFOUND ? 0 : rc;
+        if (rows.find(key)) value = rows.value();
+        return rows.error();
     }
-    Cursor blocks(txn, handle);
-    if (!blocks.seek_back(key)) return blocks.error();
-    std::vector<RowView> rows;
-    const bool whole = unpack(blocks.key(), blocks.value(), rows);
-    const auto row = std::find_if(rows.begin(), rows.end(),
+    if (!rows.seek_back(key)) return rows.error();
+    std::vector<RowView> unpacked;
+    const bool whole = unpack(rows.key(), rows.value(), unpacked);
+    const auto row = std::find_if(unpacked.begin(), unpacked.end(),
                                   [&](const RowView& each) { return whole ? each.key == key : each.key <= key; });
-    if (row != rows.end()) value = row->value;
+    if (row != unpacked.end()) value = row->value;
     return 0;
 }
 

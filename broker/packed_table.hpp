@@ -61,7 +61,8 @@ class RowCursor {
 };
 
 /// The value of one row, or what there is of the block it would be in; nothing if it is in none. Returns LMDB's error.
-int find_row(MDB_txn* txn, MDB_dbi handle, Table table, std::string_view key, std::optional<std::string_view>& value);
+/// `rows` walks the table as LMDB has it.
+int find_row(Cursor& rows, Table table, std::string_view key, std::optional<std::string_view>& value);
 
 /// Gathers what is done to a packed table's rows, and changes its blocks, many rows at a time. Of one transaction.
 class BlockWriter {

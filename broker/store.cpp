@@ -33,28 +33,6 @@ constexpr std::uint64_t kFullBelowBytes = std::uint64_t{1} << 20;
 /// LMDB's own bound of a key.
 constexpr std::size_t kMaxKeyBytes = 511;
 
-/// Appends the rows that `need` names to `rows`.
-int read_rows(MDB_txn* txn, MDB_dbi table, const Need& need, RowList& rows) {
-    if (need.kind == Need::Kind::row) {
-        std::optional<std::string_view> value;
-        const int rc = find_row(txn, table, need.table, need.key, value);
-        if (value) rows.push_back({need.key, *value});
-        return rc;
-    }
-    RowCursor cursor(txn, table, need.table);
-    const bool from = need.kind == Need::Kind::from;
-    bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
-    if (from || need.kind == Need::Kind::after) {
-        if (!from && at_row && cursor.key() == need.key) at_row = cursor.next();
-        for (; at_row && rows.size() < need.limit; at_row = cursor.next())
-            rows.push_back({cursor.key(), cursor.value()});
-    } else {
-        for (; at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
-            rows.push_back({cursor.key(), cursor.value()});
-    }
-    return cursor.error();
-}
-
 /// LMDB writes its lock file through a map; on a full disk that would be a SIGBUS instead of an error. So its space is
 /// taken before.
 int reserve_lock_file(const std::string& path) {
@@ -330,6 +308,79 @@ void Store::measure() {
     counted_.used_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
 }
 
+/// What is read in one transaction. Returns LMDB's error, 0 if none; then nothing more may be read.
+class Store::Reading {
+ public:
+    Reading(const Store& store, MDB_txn* txn) : store_(store), txn_(txn) {}
+
+    /// Appends what `need` names to `rows`.
+    int read(const Need& need, RowList& rows) {
+        switch (need.kind) {
+            case Need::Kind::row: return row(need, rows);
+            case Need::Kind::payload:
+            case Need::Kind::result: return bytes(need, rows);
+            default: return page(need, rows);
+        }
+    }
+
+ private:
+    int row(const Need& need, RowList& rows) {
+        std::optional<std::string_view> value;
+        const int rc = find_row(cursor(need.table), need.table, need.key, value);
+        if (value) rows.push_back({need.key, *value});
+        return rc;
+    }
+    int page(const Need& need, RowList& rows) const {
+        RowCursor cursor(txn_, store_.handle(need.table), need.table);
+        const bool from = need.kind == Need::Kind::from;
+        bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
+        if (from || need.kind == Need::Kind::after) {
+            if (!from && at_row && cursor.key() == need.key) at_row = cursor.next();
+            for (; at_row && rows.size() < need.limit; at_row = cursor.next())
+                rows.push_back({cursor.key(), cursor.value()});
+        } else {
+            for (; at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
+                rows.push_back({cursor.key(), cursor.value()});
+        }
+        return cursor.error();
+    }
+    /// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
+    int bytes(const Need& need, RowList& rows) {
+        const bool payload = need.kind == Need::Kind::payload;
+        LiveRow live;
+        EndRow ended;
+        bool found = false;
+        for (const Table table :
+             payload ? std::array{Table::live, Table::arrays} : std::array{Table::done, Table::dead}) {
+            if (found) break;
+            std::optional<std::string_view> value;  // that cannot be read: perhaps of other jobs (packed_table.hpp)
+            if (const int rc = find_row(cursor(table), table, need.key, value); rc != 0) return rc;
+            found = value && (payload ? read_row(*value, live) : read_row(*value, ended));
+        }
+        if (!found) return 0;
+        if (live.chunks + ended.result_chunks == 0) {
+            rows.push_back({need.key, payload ? live.payload : ended.result});
+            return 0;
+        }
+        std::string whole;
+        Cursor& slices = cursor(payload ? Table::chunks : Table::results);
+        for (bool at_row = slices.seek(need.key); at_row && slices.key().starts_with(need.key); at_row = slices.next())
+            whole.append(slices.value());
+        rows.push_back({need.key, whole});
+        return slices.error();
+    }
+    /// One a table: what is read next is mostly near.
+    Cursor& cursor(Table table) {
+        std::optional<Cursor>& opened = cursors_[static_cast<std::size_t>(table)];
+        if (!opened) opened.emplace(txn_, store_.handle(table));
+        return *opened;
+    }
+
+    const Store& store_;
+    MDB_txn* txn_;
+    std::array<std::optional<Cursor>, kTables> cursors_;
+};
+
 Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     Snapshot snapshot;
     snapshot.rows.resize(needs.size());
@@ -342,37 +393,10 @@ Result<Snapshot> Store::read(const std::vector<Need>& needs) {
     if (rc == 0 && applied.mv_size != sizeof(std::uint64_t)) return damaged(kMetaApplied);
     if (rc == 0) snapshot.applied_seq = from_big_endian(to_view(applied));
     if (rc == MDB_NOTFOUND) rc = 0;
-    for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i)
-        rc = needs[i].kind == Need::Kind::payload || needs[i].kind == Need::Kind::result
-                 ? read_bytes(transaction.get(), needs[i], snapshot.rows[i])
-                 : read_rows(transaction.get(), handle(needs[i].table), needs[i], snapshot.rows[i]);
+    Reading reading(*this, transaction.get());
+    for (std::size_t i = 0; rc == 0 && i < needs.size(); ++i) rc = reading.read(needs[i], snapshot.rows[i]);
     if (rc != 0) return failure("cannot read", rc);
     return snapshot;
-}
-
-/// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
-int Store::read_bytes(MDB_txn* txn, const Need& need, RowList& rows) const {
-    const bool payload = need.kind == Need::Kind::payload;
-    LiveRow live;
-    EndRow ended;
-    bool found = false;
-    for (const Table table : payload ? std::array{Table::live, Table::arrays} : std::array{Table::done, Table::dead}) {
-        if (found) break;
-        std::optional<std::string_view> value;  // that cannot be read: perhaps of other jobs (packed_table.hpp)
-        if (const int rc = find_row(txn, handle(table), table, need.key, value); rc != 0) return rc;
-        found = value && (payload ? read_row(*value, live) : read_row(*value, ended));
-    }
-    if (!found) return 0;
-    if (live.chunks + ended.result_chunks == 0) {
-        rows.push_back({need.key, payload ? live.payload : ended.result});
-        return 0;
-    }
-    std::string whole;
-    Cursor cursor(txn, handle(payload ? Table::chunks : Table::results));
-    for (bool at_row = cursor.seek(need.key); at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
-        whole.append(cursor.value());
-    rows.push_back({need.key, whole});
-    return cursor.error();
 }
 
 Result<std::optional<std::string>> Store::get(Table table, std::string_view key) {

@@ -78,9 +78,9 @@ class Store {
     Result<void> check_readers();
 
  private:
+    class Reading;
     class Writing;
     Store(std::string path, MDB_env* env) : path_(std::move(path)), env_(env) {}
-    int read_bytes(MDB_txn* transaction, const Need& need, RowList& rows) const;
     Result<void> open_tables();
     int write(const std::vector<const Batch*>& batches, const std::function<void()>& between);
     int put(MDB_cursor* cursor, Table table, std::string_view key, std::string_view value);

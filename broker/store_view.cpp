@@ -65,7 +65,8 @@ Result<std::optional<std::string_view>> StoreView::get(Table table, std::string_
     const std::optional<unsigned> handle = tables_[static_cast<std::size_t>(table)];
     if (!handle || key.empty()) return std::optional<std::string_view>();
     std::optional<std::string_view> value;
-    if (const int rc = find_row(txn_, *handle, table, key, value); rc != 0)
+    Cursor rows(txn_, *handle);
+    if (const int rc = find_row(rows, table, key, value); rc != 0)
         return failure(std::string("cannot read the table ") + to_string(table), rc);
     return value;
 }
