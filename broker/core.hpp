@@ -299,9 +299,9 @@ class Core {
         std::uint32_t note = 0;  ///< in notes_, from 1; 0: none
         JobId job;
         std::uint64_t count = 1;  ///< of jobs with consecutive numbers
+        std::string_view worker;  ///< of a session, or of one in left_sessions_
         bool mixed = false;       ///< each has a class of its own, in event_classes_ from `classes` on
         std::size_t classes = 0;
-        std::string_view worker;  ///< of a session, or of one in left_sessions_
     };
     struct Note {
         std::string queue;
@@ -439,7 +439,7 @@ class Core {
     /// Notes an event of something else, or of a job whose class is not known here. The words are kept.
     void record_about(EventKind kind, const EventsRow::Subject& subject, JobId job = {});
     [[nodiscard]] std::uint32_t note_of(const EventsRow::Subject& subject);
-    [[nodiscard]] bool goes_on(Event& last, ClassId class_id);
+    [[nodiscard]] bool take_on(Event& last, ClassId class_id);
     [[nodiscard]] std::uint64_t pack(const Event& event, std::uint64_t from, Output& out);
     [[nodiscard]] std::uint32_t class_number(ClassId id, Output& out);
     void write_events(Turn turn, Output& out);
@@ -660,7 +660,7 @@ class Core {
     std::uint64_t numbers_go_on(std::uint64_t& next) const;
 
     // retention.cpp
-    [[nodiscard]] static bool key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn);
+    [[nodiscard]] bool key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn) const;
     enum class Task : std::uint8_t { none, done, dead, keys, events, bulk, arrays };
     static constexpr std::size_t kTasks = 7;
     [[nodiscard]] std::int64_t trim_due(Task task) const;

@@ -2,6 +2,7 @@
 // and told at once to those who follow.
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "core.hpp"
 #include "job_map.hpp"
@@ -11,7 +12,9 @@
 namespace jobyard::broker {
 namespace {
 
-constexpr std::uint32_t kEventRows = 64;  // looked at for a page
+// Looked at for a page, of which a row may have some two thousand events in a row.
+constexpr std::uint32_t kEventRows = 64;
+constexpr std::size_t kEventRowsBytes = std::size_t{32} << 10;
 constexpr std::size_t kEventBytes = std::size_t{1} << 20;
 constexpr std::uint32_t kMostEvents = 65'536;
 constexpr std::size_t kTextBytes = 200;
@@ -38,16 +41,17 @@ void Core::record(EventKind kind, JobId job, ClassId class_id, std::string_view 
     if (!events_.empty()) {
         Event& last = events_.back();
         if (last.kind == kind && last.job.value + last.count == job.value && last.note == note &&
-            last.worker == worker && goes_on(last, class_id)) {
+            last.worker == worker && take_on(last, class_id)) {
             ++last.count;
             return;
         }
     }
-    events_.push_back({kind, class_id, note, job, 1, false, 0, worker});
+    events_.push_back({kind, class_id, note, job, 1, worker});
 }
 
-/// Whether the next job may be one more of the same event. One class many times needs no list.
-bool Core::goes_on(Event& last, ClassId class_id) {
+/// Takes the class of the next job into the same event, if that may be of one job more. One class many times needs no
+/// list.
+bool Core::take_on(Event& last, ClassId class_id) {
     if (!last.mixed && last.class_id == class_id) return true;
     if (last.class_id == kNoClass || (!last.mixed && last.count > 1)) return false;
     if (!last.mixed) {
@@ -64,7 +68,7 @@ bool Core::goes_on(Event& last, ClassId class_id) {
 void Core::record_about(EventKind kind, const EventsRow::Subject& subject, JobId job) {
     touched_ = true;
     ++numbers_.next_event;
-    events_.push_back({kind, kNoClass, note_of(subject), job, 1, false, 0, {}});
+    events_.push_back({kind, kNoClass, note_of(subject), job, 1, {}});
 }
 
 /// Keeps the words of what has no class, or is told with a text, until they are written.
@@ -116,7 +120,7 @@ std::uint32_t Core::class_number(ClassId id, Output& out) {
 /// Many runs to a row, under the number of the first event.
 void Core::write_events(Turn turn, Output& out) {
     std::uint64_t number = newest_event_ + 1;
-    std::uint64_t from = 0;  // the job of the event at `at`
+    std::uint64_t from = 0;  // how many jobs of the event at `at` are written
     for (std::size_t at = 0; at < events_.size();) {
         const std::string key = big_endian(number);
         event_packer_.begin(turn.wall, config_.epoch);
@@ -160,13 +164,10 @@ class Core::ClassNames {
     [[nodiscard]] EventsRow::Subject subject_of(const EventsRow& row, const EventsRow::Entry& entry) {
         EventsRow::Subject subject = row.subject_of(entry);
         if (entry.class_number == 0) return subject;
-        if (row.epoch != epoch_ || entry.class_number != number_) {
-            epoch_ = row.epoch;
-            number_ = entry.class_number;
-            names_ = look_up();
-        }
-        subject.queue = names_.queue;
-        subject.type = names_.type;
+        const ClassRow names = row.epoch == core_.config_.epoch ? of_this_epoch(entry.class_number)
+                                                                : of_earlier(row.epoch, entry.class_number);
+        subject.queue = names.queue;
+        subject.type = names.type;
         return subject;
     }
     /// The least and the greatest number; 0 and 0: it has none.
@@ -180,22 +181,22 @@ class Core::ClassNames {
     }
 
  private:
-    [[nodiscard]] ClassRow look_up() const {
-        ClassRow row;
-        if (epoch_ != core_.config_.epoch) {
-            const auto bytes = found_->get(Table::classes, class_key(epoch_, number_));
-            return bytes && read_row(*bytes, row) ? row : ClassRow{};
-        }
-        if (number_ > core_.told_classes_.size()) return {};
-        const auto& info = core_.ready_.info(core_.told_classes_[number_ - 1]);
+    [[nodiscard]] ClassRow of_this_epoch(std::uint32_t number) const {
+        if (number > core_.told_classes_.size()) return {};
+        const auto& info = core_.ready_.info(core_.told_classes_[number - 1]);
         return {info.queue_name, info.type_name};
+    }
+    [[nodiscard]] ClassRow of_earlier(std::uint32_t epoch, std::uint32_t number) {
+        const auto [at, is_new] = earlier_.try_emplace(std::uint64_t{epoch} << 32U | number);
+        if (is_new) {
+            const auto bytes = found_->get(Table::classes, class_key(epoch, number));
+            if (!bytes || !read_row(*bytes, at->second)) at->second = {};
+        }
+        return at->second;
     }
     const Core& core_;
     const Found* found_;
-    // Most are of the same class as the one before.
-    std::uint32_t epoch_ = 0;
-    std::uint32_t number_ = 0;
-    ClassRow names_;
+    std::unordered_map<std::uint64_t, ClassRow> earlier_;  // that were looked up, by epoch and number
 };
 
 bool Core::EventFilter::lets_through(const EventsRow::Entry& entry, const EventsRow::Subject& about) const {
@@ -278,7 +279,10 @@ void Core::needs_besides(const ReadEvents& read, const Found& found, std::vector
     if (read.after >= newest_event_) return;
     bool more = false;
     std::map<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>> ranges;  // by epoch
+    std::size_t looked_at = 0;
     for (const RowView& bytes : found.after(Table::events, big_endian(read.after + 1), more)) {
+        if (looked_at >= kEventRowsBytes) break;
+        looked_at += bytes.value.size();
         EventsRow row;
         if (!read_row(bytes.value, row)) continue;
         if (row.epoch == config_.epoch) break;
@@ -309,13 +313,22 @@ void Core::on_read_events(Session& session, RequestId request, const ReadEvents&
         bool more = false;
         const std::vector<RowView> rows = found.after(Table::events, big_endian(read.after + 1), more);
         bool whole = true;
-        for (const RowView& row : rows)
+        std::size_t looked_at = 0;
+        std::string_view last;
+        for (const RowView& row : rows) {
+            if (looked_at >= kEventRowsBytes) {
+                more = true;
+                break;
+            }
             if (!(whole = page.take(row, filter, names))) break;
+            looked_at += row.value.size();
+            last = row.key;
+        }
         // Nothing of it is there, or can be read. But where all rows of the page are being removed, and there are more
         // behind them, it is not known yet where to go on: it is asked again.
         const bool is_unknown = more && rows.empty();
         if (whole && page.events.last == page.asked_after && !is_unknown)
-            page.events.gone = page.events.last = more ? from_big_endian(rows.back().key) : newest_event_;
+            page.events.gone = page.events.last = more ? from_big_endian(last) : newest_event_;
     }
     const bool at_end = page.events.last == newest_event_;
     const bool waits =

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace jobyard::broker {
 namespace {
@@ -41,20 +42,23 @@ bool EventPacker::add(EventKind kind, JobId job, std::uint64_t count, std::uint3
 
 bool EventPacker::add_next(std::uint32_t class_number) {
     EventsRow::Entry next = row_.events.back();
-    ++next.job.value;
+    next.job.value += std::exchange(next.count, 1);
     next.class_number = class_number;
     return add(next);
 }
 
 bool EventPacker::add(const EventsRow::Entry& entry) {
     std::vector<EventsRow::Entry>& entries = row_.events;
+    const auto length_bytes = [](std::uint64_t jobs) { return uint_bytes(jobs << 1U | 1U); };
     bytes_ += uint_bytes(entry.class_number);
-    if (entries.empty() || !entry.follows(entries.back())) {
+    if (!entries.empty() && entry.follows(entries.back())) {
+        ++run_;
+        bytes_ += length_bytes(run_) - length_bytes(run_ - 1);
+    } else {
         const std::uint64_t expected = entries.empty() ? 0 : entries.back().job.value + entries.back().count;
         const std::uint64_t distance = entry.job.value - expected;  // backwards: nine bytes either way
-        // What follows it is counted there, in at most three bytes.
-        bytes_ += uint_bytes(entry.kind) + uint_bytes(distance) + uint_bytes(entry.subject) +
-                  std::max(uint_bytes(entry.count << 1U), std::size_t{3});
+        bytes_ += uint_bytes(entry.kind) + uint_bytes(distance) + uint_bytes(entry.subject) + length_bytes(entry.count);
+        run_ = 1;
     }
     if (bytes_ > kRowRoom && !entries.empty()) return false;
     entries.push_back(entry);

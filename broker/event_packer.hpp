@@ -33,6 +33,7 @@ class EventPacker {
 
     EventsRow row_;
     NameIndex words_;             // of the row, by where they stand
+    std::uint64_t run_ = 0;  // how many entries the last one follows, itself included
     std::size_t bytes_ = 0;
 };
 

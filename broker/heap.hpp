@@ -3,8 +3,9 @@
 // no member stands in it twice. Members are small numbers of whoever owns the heap.
 //
 // Keys that come in order need no heap. append() puts them into a list beside it, in constant time, and the first of all
-// is the first of the one or of the other. Who leaves the list leaves a hole, which goes when it comes to the front; so
-// that one who stays does not keep the holes of all that came and went behind him, he moves to the heap.
+// is the first of the one or of the other. Who leaves the list leaves a hole, which goes when it comes to the front; where
+// holes are most of a list, who keeps them there by staying moves to the heap. The list is one piece: a million in it
+// take some milliseconds when it grows.
 
 #include <cstddef>
 #include <cstdint>
@@ -30,7 +31,7 @@ class PlacesByMember {
 template <class T>
 using Contiguous = std::vector<T>;
 
-/// `Places` says and keeps the place of a member, all ones at first; `Entries` is a vector.
+/// `Places` says and keeps the place of a member, all ones at first; `Entries` is the vector of the heap proper.
 template <class Key, class Places = PlacesByMember, template <class> class Entries = Contiguous>
 class Heap {
  public:
@@ -95,7 +96,7 @@ class Heap {
  private:
     static constexpr std::uint32_t kNone = 0xffffffff;
     static constexpr std::uint32_t kListed = std::uint32_t{1} << 30U;  // of a place: it is in the list, its number below
-    static constexpr std::size_t kFewHoles = 64;
+    static constexpr std::size_t kFewHoles = 64;  // not worth a move
     static constexpr std::size_t kAhead = 2;  // what takes a pick or two comes from memory in time
 
     [[nodiscard]] static bool is_in_heap(std::uint32_t place) { return place < kListed; }

@@ -54,7 +54,7 @@ class Cursor {
         if (error_ == 0 && (behind ? move(MDB_PREV) : last())) return true;
         return seek({});
     }
-    /// The row of this key. False: there is none, or an error.
+    /// The row of this key, which `key()` then is, as a view of the argument. False: there is none, or an error.
     bool find(std::string_view key) {
         key_ = to_val(key);
         return move(MDB_SET);

@@ -147,7 +147,7 @@ template <class A>
 void fields(A& a, NumbersRow& r, const NumbersRow&) {
     a(r.next_job), a(r.next_event), a(r.next_instance), a(r.next_worker), a(r.submitted_total), a(r.completed_total);
     a(r.cancelled_total), a(r.dead_total), a(r.retried_total), a(r.done_rows), a(r.done_bytes), a(r.dead_rows);
-    a(r.event_bytes), a(r.key_rows), a(r.next_task);
+    a(r.event_bytes), a(r.key_rows), a(r.next_task), a(r.keys_freed_to);
 }
 template <class A>
 void fields(A& a, TaskRow& r, const TaskRow& u) {

@@ -268,6 +268,7 @@ struct NumbersRow {
     std::uint64_t event_bytes = 0;  ///< of the rows of `events` and `classes`
     std::uint64_t key_rows = 0;
     std::uint64_t next_task = 1;
+    std::uint64_t keys_freed_to = 0;  ///< wall clock: the latest end of a key that was forgotten with its time
 };
 
 inline constexpr std::string_view kMetaFormat = "format";    ///< kFormatVersion in decimal, since the store was made

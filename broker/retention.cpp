@@ -139,10 +139,12 @@ void Core::agenda_step(const Found& found, Turn turn, Output& out) {
             out.batch->erase(Table::events, row.key);
             last_erased = row.value;
         } else if (task == Task::keys) {
-            if (static_cast<std::int64_t>(from_big_endian(row.key)) > turn.wall) {
+            const std::uint64_t end = from_big_endian(row.key);
+            if (static_cast<std::int64_t>(end) > turn.wall) {
                 more = false;  // in order of time: the rest is later
                 break;
             }
+            numbers_.keys_freed_to = std::max(numbers_.keys_freed_to, end);
             out.batch->erase(Table::key_ends, row.key);
             out.batch->erase(Table::keys, row.value);
             numbers_.key_rows -= std::min<std::uint64_t>(numbers_.key_rows, 1);
@@ -187,10 +189,11 @@ void Core::forget_classes(const Found& found, Output& out) {
     if (!more) classes_erased_before_ = classes_unneeded_before_;
 }
 
-/// A redrive takes the end back, unless the key is over by then. One that names a job only while that lives was over
-/// with it, wherever the wall clock has been set since.
-bool Core::key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn) {
-    return ttl_ms == 0 || ended_at + static_cast<std::int64_t>(ttl_ms) <= turn.wall;
+/// A redrive takes the end back, unless the key is over by then. It stays over wherever the wall clock is set: one that
+/// names a job only while that lives was over with it, and one that was freed may be another job's.
+bool Core::key_is_over(std::int64_t ended_at, std::uint64_t ttl_ms, Turn turn) const {
+    const std::int64_t end = ended_at + static_cast<std::int64_t>(ttl_ms);
+    return ttl_ms == 0 || end <= turn.wall || end <= static_cast<std::int64_t>(numbers_.keys_freed_to);
 }
 
 void Core::retire(Table table, const RowView& row, const EndRow& ended, Turn turn, Output& out) {

@@ -308,7 +308,7 @@ void Store::measure() {
     counted_.used_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
 }
 
-/// What is read in one transaction. Returns LMDB's error, 0 if none; then nothing more may be read.
+/// What is read in one transaction. Whatever fails is LMDB's error, else 0; after one nothing more may be read.
 class Store::Reading {
  public:
     Reading(const Store& store, MDB_txn* txn) : store_(store), txn_(txn) {}
@@ -319,8 +319,11 @@ class Store::Reading {
             case Need::Kind::row: return row(need, rows);
             case Need::Kind::payload:
             case Need::Kind::result: return bytes(need, rows);
-            default: return page(need, rows);
+            case Need::Kind::prefix:
+            case Need::Kind::after:
+            case Need::Kind::from: break;
         }
+        return page(need, rows);
     }
 
  private:
@@ -331,18 +334,16 @@ class Store::Reading {
         return rc;
     }
     int page(const Need& need, RowList& rows) const {
-        RowCursor cursor(txn_, store_.handle(need.table), need.table);
+        RowCursor at(txn_, store_.handle(need.table), need.table);
         const bool from = need.kind == Need::Kind::from;
-        bool at_row = from ? cursor.seek_back(need.key) : cursor.seek(need.key);
+        bool at_row = from ? at.seek_back(need.key) : at.seek(need.key);
         if (from || need.kind == Need::Kind::after) {
-            if (!from && at_row && cursor.key() == need.key) at_row = cursor.next();
-            for (; at_row && rows.size() < need.limit; at_row = cursor.next())
-                rows.push_back({cursor.key(), cursor.value()});
+            if (!from && at_row && at.key() == need.key) at_row = at.next();
+            for (; at_row && rows.size() < need.limit; at_row = at.next()) rows.push_back({at.key(), at.value()});
         } else {
-            for (; at_row && cursor.key().starts_with(need.key); at_row = cursor.next())
-                rows.push_back({cursor.key(), cursor.value()});
+            for (; at_row && at.key().starts_with(need.key); at_row = at.next()) rows.push_back({at.key(), at.value()});
         }
-        return cursor.error();
+        return at.error();
     }
     /// The payload or result of one job, or the payload of an array; nothing if it is not where it would have one.
     int bytes(const Need& need, RowList& rows) {

@@ -102,22 +102,48 @@ TEST_F(CoreEvents, EachIsToldByItsTypeInWhateverOrderTypesCome) {
     for (const std::string& name : names) items.push_back({.type = name});
     for (int batch = 0; batch < 3; ++batch) {
         hold_commits();  // a batch of more than one row
-        for (int n = 0; n < 20; ++n) {
+        const std::size_t rows = disk[Table::events].size();
+        for (int n = 0; n < 60; ++n) {
             send(client, Submit{client.confirmed, client.next_number, items});
             client.next_number += items.size();
         }
         commit();
+        EXPECT_GT(disk[Table::events].size(), rows + 1);
     }
     inbox.clear();
-    for (const std::uint32_t limit : {2U, 5U, 1000U}) {
+    for (const std::uint32_t limit : {7U, 30U, 1000U}) {
         const std::vector<json> events = read_all(client, {.after = 0, .limit = limit});
-        ASSERT_EQ(events.size(), 60 * types.size());
+        ASSERT_EQ(events.size(), 180 * types.size());
         for (std::size_t i = 0; i < events.size(); ++i) {
             ASSERT_EQ(events[i]["type"], names[i % names.size()]) << i;
             ASSERT_EQ(events[i]["job"], i + 1);
         }
     }
-    EXPECT_EQ(read_all(client, {.after = 0, .type = "e"}).size(), 120U);
+    EXPECT_EQ(read_all(client, {.after = 0, .type = "e"}).size(), 360U);
+}
+
+TEST_F(CoreEvents, APageLooksAtSoManyAndTheNextGoesOn) {
+    Peer client = submitter();
+    const std::vector<SubmitItem> items{{.type = "a"}, {.type = "b"}};
+    for (int batch = 0; batch < 12; ++batch) {
+        hold_commits();
+        for (int n = 0; n < 1'500; ++n) {
+            send(client, Submit{client.confirmed, client.next_number, items});
+            client.next_number += items.size();
+        }
+        if (batch == 11) send(client, Submit{client.confirmed, client.next_number++, {{.type = "c"}}});
+        commit();
+        client.confirmed = client.next_number - 1;
+    }
+    inbox.clear();
+    const Page page = read(client, {.after = 0, .type = "c"});
+    EXPECT_TRUE(page.events.empty());
+    EXPECT_TRUE(page.more);
+    EXPECT_GT(page.last, 10'000U);
+    EXPECT_LT(page.last, 36'000U);
+    const std::vector<json> events = read_all(client, {.after = 0, .type = "c"});
+    ASSERT_EQ(events.size(), 1U);
+    EXPECT_EQ(events[0]["event"], 36'001);
 }
 
 TEST_F(CoreEvents, AreReadFromAnyNumberInPagesOfAnySize) {

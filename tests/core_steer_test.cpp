@@ -327,6 +327,27 @@ TEST_F(CoreSteer, ARedriveDoesNotTakeSuchAKeyBackIfTheClockWasSetBack) {
     EXPECT_EQ(ask_submit(client, item).job, second) << "the end of the first has freed the key of the second";
 }
 
+/// What was free once may be another job's, whatever the clock says later.
+TEST_F(CoreSteer, ARedriveDoesNotTakeAKeyThatWasFreedBackIfTheClockWasSetBack) {
+    const Peer w = worker({.slots = 2});
+    const SubmitItem item{.type = "t", .max_attempts = 1, .key = "k", .key_ttl_ms = 10'000};
+    const JobId first = submit(client, item);
+    fail(w, take(w));
+    advance(120'000);
+    background();
+    const JobId second = submit(client, item);
+    take(w);
+    wall_ms -= 121'000;
+    crash_after_commit();
+    client = submitter("again");
+    const Peer again = worker({.slots = 2});
+    advance(3'000);
+    EXPECT_EQ(redrive(client, first).code, Code::ok);
+    EXPECT_EQ(ask_submit(client, item).job, second);
+    for (const Held& held : take_all(again)) complete(again, held);
+    EXPECT_EQ(ask_submit(client, item).job, second) << "the end of the first has freed the key of the second";
+}
+
 TEST_F(CoreSteer, AKeyNamesItsJobForItsOwnTimeAfterTheEnd) {
     const Peer w = worker();
     const SubmitItem item{.type = "t", .key = "k", .key_ttl_ms = 5000};

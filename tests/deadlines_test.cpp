@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <random>
+
 namespace jobyard::broker {
 namespace {
 
@@ -47,6 +50,33 @@ TEST_F(DeadlinesTest, DropOfAJobWithoutOneDoesNothing) {
     deadlines.drop(b);
     deadlines.drop(b);
     EXPECT_TRUE(deadlines.empty());
+}
+
+TEST_F(DeadlinesTest, ManyOfEitherKindAreDueInOrder) {
+    std::mt19937 rng(11);
+    std::vector<JobHandle> handles;
+    for (int i = 0; i < 12'000; ++i) handles.push_back(add());
+    std::map<JobHandle, std::int64_t> truth;
+    std::int64_t now = 0;
+    for (int i = 0; i < 100'000; ++i) {
+        const JobHandle job = handles[rng() % handles.size()];
+        if (rng() % 4 == 0) {
+            deadlines.drop(job);
+            truth.erase(job);
+        } else if (rng() % 2 == 0) {
+            deadlines.append(job, truth[job] = ++now);
+        } else {
+            const std::int64_t at = now + static_cast<std::int64_t>(rng() % 10'000) - 5'000;
+            deadlines.set(job, truth[job] = at);
+        }
+    }
+    for (std::int64_t last = INT64_MIN; !deadlines.empty(); deadlines.drop(deadlines.next_job())) {
+        ASSERT_GE(deadlines.next_at(), last);
+        last = deadlines.next_at();
+        ASSERT_EQ(truth.at(deadlines.next_job()), last);
+        truth.erase(deadlines.next_job());
+    }
+    EXPECT_TRUE(truth.empty());
 }
 
 TEST_F(DeadlinesTest, AppendedOnesAreDueBesideTheOthers) {

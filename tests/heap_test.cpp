@@ -63,7 +63,7 @@ TEST(Heap, WhoStaysKeepsNoPlacesOfThoseWhoCameAndWent) {
     }
 }
 
-TEST(Heap, ManyThatComeAndGoInTurnTakeNoMoreThanTwicePlacesOfThoseThatAreThere) {
+TEST(Heap, InTurnTheyTakeNoMoreThanTwiceThePlacesOfThoseThatAreThere) {
     Heap<int> heap;
     for (std::uint32_t i = 0; i < 100'000; ++i) {
         heap.append(i % 2'000, static_cast<int>(i));

@@ -260,13 +260,14 @@ TEST(Record, KeyWorkerAndNumbersRowsRoundTrip) {
     EXPECT_EQ(worker.instance, an_instance());
     EXPECT_EQ(worker.name, "host/1");
 
-    const NumbersRow made{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, UINT64_MAX};
+    const NumbersRow made{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, UINT64_MAX, 15, 16};
     NumbersRow numbers;
     ASSERT_TRUE(read_row(bytes_of(made), numbers));
     EXPECT_EQ(numbers.next_job, 1U);
     EXPECT_EQ(numbers.dead_total, 8U);
     EXPECT_EQ(numbers.event_bytes, 13U);
     EXPECT_EQ(numbers.key_rows, UINT64_MAX);
+    EXPECT_EQ(numbers.keys_freed_to, 16U);
 }
 
 TEST(Record, InstanceRowRoundTripsWithManyRuns) {
@@ -385,7 +386,7 @@ TEST(Record, OlderRowWithoutTheLastFieldsIsRead) {
     expect_older_rows_are_read(StateRow{1, 2, 3, 4, 5, 6, 7, true, true, true, 9, "q", 10, 11}, 14);
     expect_older_rows_are_read(an_attempt_row(), 8);
     expect_older_rows_are_read(WorkerRow{an_instance(), "w"}, 2);
-    expect_older_rows_are_read(NumbersRow{}, 15);
+    expect_older_rows_are_read(NumbersRow{}, 16);
     expect_older_rows_are_read(TaskRow{}, 20);
     expect_older_rows_are_read(TaskRow{.nonce = 7}, 21);
     expect_older_rows_are_read(an_array_row(), 19);
@@ -484,6 +485,24 @@ TEST(Record, InstanceRowThatPromisesMoreRunsThanItHasIsRefused) {
     InstanceRow row;
     EXPECT_FALSE(read_row(row_of(body), row));
     EXPECT_LT(row.runs.capacity(), 1000U) << "and makes no room for them";
+}
+
+TEST(Record, EventsRowThatPromisesMoreJobsThanItHasIsRefused) {
+    for (const auto& [fields, jobs] : {std::pair(5U, UINT64_MAX), {0xffffffffU, UINT64_MAX}, {6U, 7U}, {4U, 3U},
+                                       {3U, 2U}, {0xffffffffU, 0xfffffff1U}}) {
+        std::string body;
+        wire::Writer out(body);
+        out.array(5);
+        out.integer(0);
+        out.uint(0);
+        out.array(fields);
+        for (const std::uint64_t field : {std::uint64_t{1}, std::uint64_t{1}, std::uint64_t{0}, jobs}) out.uint(field);
+        out.uint(1);
+        out.flush();
+        EventsRow row;
+        EXPECT_FALSE(read_row(row_of(body), row)) << fields << " fields, " << jobs;
+        EXPECT_LT(row.events.capacity(), 1000U) << "and makes no room for them";
+    }
 }
 
 TEST(Record, KeysOrderLikeTheirNumbers) {

@@ -196,6 +196,33 @@ TEST_F(StoreTest, ANeedOfARowFindsThatRowOnly) {
     EXPECT_EQ(keys_of(read({Need::Kind::row, Table::live, "aa"})), Keys{});
 }
 
+TEST_F(StoreTest, ManyNeedsOfRowsAreEachFoundInWhateverOrder) {
+    std::mt19937 rng(3);
+    Batch batch;
+    for (const Table table : {Table::live, Table::done, Table::chunks})
+        for (std::uint64_t n = 100; n < (table == Table::chunks ? 120 : 30'000); n += 3)
+            batch.put(table, big_endian(n), std::to_string(n));
+    apply(batch);
+    std::vector<Need> needs;
+    for (int i = 0; i < 3'000; ++i) {
+        const Table table = std::array{Table::live, Table::done, Table::chunks, Table::dead}[rng() % 4];
+        // Beside the one before, or anywhere; before the first and behind the last too.
+        const std::uint64_t n = i > 0 && rng() % 2 == 0 ? from_big_endian(needs.back().key) + 1 : rng() % 31'000;
+        needs.push_back({Need::Kind::row, table, big_endian(n)});
+    }
+    const auto snapshot = store->read(needs);
+    ASSERT_TRUE(snapshot);
+    for (std::size_t i = 0; i < needs.size(); ++i) {
+        const std::uint64_t n = from_big_endian(needs[i].key);
+        const std::uint64_t end = needs[i].table == Table::dead ? 0 : needs[i].table == Table::chunks ? 120 : 30'000;
+        const bool is_there = n >= 100 && n < end && n % 3 == 1;
+        ASSERT_EQ(snapshot->rows[i].size(), is_there ? 1U : 0U) << to_string(needs[i].table) << ' ' << n;
+        if (is_there) {
+            ASSERT_EQ((*snapshot->rows[i].begin()).value, std::to_string(n));
+        }
+    }
+}
+
 TEST_F(StoreTest, ANeedOfAPrefixFindsAllItsRowsInOrder) {
     Batch batch;
     for (const char* key : {"a", "ba", "bb", "b", "c"}) batch.put(Table::chunks, key, "");
