@@ -32,7 +32,7 @@ class EventPacker {
     [[nodiscard]] std::uint32_t place_of(std::string_view word, std::uint32_t likely);
 
     EventsRow row_;
-    NameIndex words_;             // of the row, by where they stand
+    NameIndex words_;        // of the row, by where they stand
     std::uint64_t run_ = 0;  // how many entries the last one follows, itself included
     std::size_t bytes_ = 0;
 };

@@ -2,10 +2,10 @@
 // A 4-ary min-heap of numbered members that knows where each one stands, so that a key is moved or dropped in place and
 // no member stands in it twice. Members are small numbers of whoever owns the heap.
 //
-// Keys that come in order need no heap. append() puts them into a list beside it, in constant time, and the first of all
-// is the first of the one or of the other. Who leaves the list leaves a hole, which goes when it comes to the front; where
-// holes are most of a list, who keeps them there by staying moves to the heap. The list is one piece: a million in it
-// take some milliseconds when it grows.
+// Keys that come in order need no heap. append() puts them into a list beside it, in constant time, and the first of
+// all is the first of the one or of the other. Who leaves the list leaves a hole, which goes when it comes to the
+// front; where holes are most of a list, who keeps them there by staying moves to the heap. The list is one piece: a
+// million in it take some milliseconds when it grows.
 
 #include <cstddef>
 #include <cstdint>
@@ -95,9 +95,10 @@ class Heap {
 
  private:
     static constexpr std::uint32_t kNone = 0xffffffff;
-    static constexpr std::uint32_t kListed = std::uint32_t{1} << 30U;  // of a place: it is in the list, its number below
-    static constexpr std::size_t kFewHoles = 64;  // not worth a move
-    static constexpr std::size_t kAhead = 2;  // what takes a pick or two comes from memory in time
+    static constexpr std::uint32_t kListed = std::uint32_t{1}
+                                             << 30U;  // of a place: it is in the list, its number below
+    static constexpr std::size_t kFewHoles = 64;      // not worth a move
+    static constexpr std::size_t kAhead = 2;          // what takes a pick or two comes from memory in time
 
     [[nodiscard]] static bool is_in_heap(std::uint32_t place) { return place < kListed; }
     /// A number in the list stays what it is while others leave.

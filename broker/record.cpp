@@ -320,7 +320,7 @@ EventsRow::Subject EventsRow::subject_of(const Entry& entry) const {
 
 namespace {
 
-constexpr std::size_t kRunFields = 4;  // beside the classes
+constexpr std::size_t kRunFields = 4;         // beside the classes
 constexpr std::uint64_t kEachOfItsClass = 1;  // the lowest bit of how many jobs a run has; else all have one class
 constexpr std::uint32_t kSubjectFields = std::tuple_size_v<EventsRow::Places>;
 

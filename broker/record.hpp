@@ -218,8 +218,8 @@ struct ClassRow {
 
 /// Table events: what happened, in order. One entry stands for `count` jobs with consecutive numbers, each an event.
 /// Queue and type of a job are told by a number of its class. What there is to tell besides (who worked, why it failed,
-/// which queue was paused) is written once for all entries of the row, and so is each word of it. Of entries that follow
-/// each other only the class is written.
+/// which queue was paused) is written once for all entries of the row, and so is each word of it. Of entries that
+/// follow each other only the class is written.
 struct EventsRow {
     struct Subject {
         std::string_view queue = {};

@@ -89,7 +89,8 @@ std::vector<Event> in_turns(std::uint32_t classes, std::size_t letters) {
 std::vector<Event> in_lists(std::uint32_t length) {
     std::vector<Event> events;
     for (std::uint32_t i = 0; i < 5'000; ++i)
-        events.push_back({EventKind::completed, {i + i / length}, 1, i * 37 % 70'000, "w", {}, {}, {}, i % length != 0});
+        events.push_back(
+            {EventKind::completed, {i + i / length}, 1, i * 37 % 70'000, "w", {}, {}, {}, i % length != 0});
     return events;
 }
 

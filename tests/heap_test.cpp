@@ -106,9 +106,7 @@ TEST_P(HeapInUse, AgreesWithASortedMap) {
                     truth.erase(first);
                 }
                 break;
-            default:
-                heap.drop(member);
-                truth.erase(member);
+            default: heap.drop(member); truth.erase(member);
         }
         ASSERT_EQ(heap.empty(), truth.empty());
         ASSERT_EQ(heap.contains(member), truth.contains(member));

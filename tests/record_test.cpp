@@ -289,9 +289,17 @@ TEST(Record, InstanceRowRoundTripsWithManyRuns) {
 }
 
 TEST(Record, EventsRowRoundTripsInAnyOrderOfJobs) {
-    const EventsRow made{
-        -5, 9, {{1, {1}, 100}, {2, {101}, 1}, {2, {102}, 1, 3}, {2, {103}, 1, 2}, {2, {104}, 2, 2},
-                {3, {7}, 2, 65'535}, {4, {UINT64_MAX - 5}, 1}, {5, {0}, 1}, {6, {1}, 1}}};
+    const EventsRow made{-5,
+                         9,
+                         {{1, {1}, 100},
+                          {2, {101}, 1},
+                          {2, {102}, 1, 3},
+                          {2, {103}, 1, 2},
+                          {2, {104}, 2, 2},
+                          {3, {7}, 2, 65'535},
+                          {4, {UINT64_MAX - 5}, 1},
+                          {5, {0}, 1},
+                          {6, {1}, 1}}};
     EventsRow row;
     ASSERT_TRUE(read_row(bytes_of(made), row));
     EXPECT_EQ(row.wall, -5);
@@ -488,8 +496,12 @@ TEST(Record, InstanceRowThatPromisesMoreRunsThanItHasIsRefused) {
 }
 
 TEST(Record, EventsRowThatPromisesMoreJobsThanItHasIsRefused) {
-    for (const auto& [fields, jobs] : {std::pair(5U, UINT64_MAX), {0xffffffffU, UINT64_MAX}, {6U, 7U}, {4U, 3U},
-                                       {3U, 2U}, {0xffffffffU, 0xfffffff1U}}) {
+    for (const auto& [fields, jobs] : {std::pair(5U, UINT64_MAX),
+                                       {0xffffffffU, UINT64_MAX},
+                                       {6U, 7U},
+                                       {4U, 3U},
+                                       {3U, 2U},
+                                       {0xffffffffU, 0xfffffff1U}}) {
         std::string body;
         wire::Writer out(body);
         out.array(5);
