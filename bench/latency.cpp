@@ -32,7 +32,7 @@ constexpr unsigned kJobs = 5'000;
 constexpr unsigned kPausedJobs = 500;
 constexpr unsigned kRounds = 5;
 /// Some seconds. Of less the maximum would be one that does not last: the store and retention come tenths of a second
-/// behind, and would hardly take part.
+/// behind, and would hardly take part. The backlog that the caller makes meanwhile costs some of it.
 constexpr unsigned kJobsForMaximum = 1'000'000;
 constexpr unsigned kKeptJobs = 10'000;  // as `throughput` does: retention removes as much as is added
 
